@@ -1,0 +1,154 @@
+//! `reelfs.toml`: identity and settings of a repository, small and human-readable.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::FileId;
+
+/// Name of the file in the repository.
+pub const FILE_NAME: &str = "reelfs.toml";
+/// Version of the repository layout.
+pub const VERSION: u32 = 1;
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Not TOML, or not the fields of a configuration.
+    #[error("{FILE_NAME} cannot be parsed")]
+    Parse(#[source] Box<toml::de::Error>),
+    /// A value out of range.
+    #[error("{FILE_NAME}: {field} is {value}, expected {expected}")]
+    Value {
+        /// Name of the field.
+        field: &'static str,
+        /// The value found.
+        value: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+}
+
+/// The configuration of a repository.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Layout version, [`VERSION`].
+    pub version: u32,
+    /// Identity of the repository, 32 hexadecimal digits.
+    pub id: String,
+    /// How data is cut and packed.
+    #[serde(default)]
+    pub chunking: Chunking,
+    /// How data is compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// What is backed up.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+/// How data is cut and packed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Chunking {
+    /// Frames are filled up to about this many bytes before compression: 16 KiB to 8 MiB.
+    pub frame_bytes: u32,
+    /// Files up to this many bytes are one chunk: 1 KiB to 8 MiB.
+    pub whole_file_bytes: u32,
+    /// A BDF is closed and the next one begun after about this many bytes: 1 MiB and up.
+    pub bdf_bytes: u64,
+}
+
+impl Default for Chunking {
+    fn default() -> Self {
+        Self { frame_bytes: 256 << 10, whole_file_bytes: 128 << 10, bdf_bytes: 4 << 30 }
+    }
+}
+
+/// How data is compressed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compression {
+    /// zstd level: 1 to 19; 0 stores everything as it is.
+    pub level: i32,
+    /// Compress changed files against their previous version.
+    pub delta: bool,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { level: 3, delta: true }
+    }
+}
+
+/// What is backed up.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Patterns in gitignore syntax that no backup takes in.
+    pub exclude: Vec<String>,
+}
+
+impl Config {
+    /// The defaults for a new repository.
+    #[must_use]
+    pub fn new(id: FileId) -> Self {
+        Self {
+            version: VERSION,
+            id: id.to_string(),
+            chunking: Chunking::default(),
+            compression: Compression::default(),
+            policy: Policy::default(),
+        }
+    }
+
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the text or a value is not valid.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse(Box::new(error)))?;
+        let value = |field, value: &dyn ToString, expected| {
+            Err(ConfigError::Value { field, value: value.to_string(), expected })
+        };
+        if config.version != VERSION {
+            return value("version", &config.version, "1");
+        }
+        if config.id.parse::<FileId>().is_err() {
+            return value("id", &config.id, "32 hexadecimal digits");
+        }
+        if !(16 << 10..=8 << 20).contains(&config.chunking.frame_bytes) {
+            return value("chunking.frame_bytes", &config.chunking.frame_bytes, "16384 to 8388608");
+        }
+        if !(1 << 10..=8 << 20).contains(&config.chunking.whole_file_bytes) {
+            return value("chunking.whole_file_bytes", &config.chunking.whole_file_bytes, "1024 to 8388608");
+        }
+        if config.chunking.bdf_bytes < 1 << 20 {
+            return value("chunking.bdf_bytes", &config.chunking.bdf_bytes, "1048576 or more");
+        }
+        if !(0..=19).contains(&config.compression.level) {
+            return value("compression.level", &config.compression.level, "0 to 19");
+        }
+        Ok(config)
+    }
+
+    /// The text of the file.
+    ///
+    /// # Panics
+    /// Never: the fields are plain values.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let body = toml::to_string_pretty(self).expect("plain values can be written as TOML");
+        format!("# A reelfs repository. See reelfs.toml(5).\n{body}")
+    }
+
+    /// Identity of the repository.
+    ///
+    /// # Panics
+    /// Never: [`Config::parse`] checked it.
+    #[must_use]
+    pub fn repository_id(&self) -> FileId {
+        self.id.parse().expect("the id was checked when it was read or made")
+    }
+}

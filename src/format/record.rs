@@ -1,0 +1,681 @@
+//! Records of the two kinds of tree: directory entries and objects, and extents.
+//!
+//! **Directory tree.** Key: object id of the directory, 8 bytes big-endian, then the name. Value:
+//! a *link* or an *inode*. A directory and a file with several names are *objects*: the entry is a
+//! link to the object id, and the inode stands at the key of that id with an empty name. Every other
+//! entry holds its inode itself. The root directory is object 1.
+//!
+//! ```text
+//! link:   0, kind (1 directory, 2 regular file), object id (varint)
+//! inode:  1, kind, flags, then varints: permission bits (07777), uid, gid,
+//!         mtime seconds (zigzag) and nanoseconds, ctime seconds - mtime seconds (zigzag) and
+//!         nanoseconds, atime likewise, inode number at the source;
+//!         kind 1 directory:      object id of its parent (its own in the root)
+//!         kind 2 regular file:   link count, size, flag 1: signature (32 bytes),
+//!                                flag 2: allocated bytes, then root page of an extent tree; or else
+//!                                extent count (at most 4) and the extents, offset first
+//!         kind 3 symbolic link:  target, prefixed with its length
+//!         kinds 4, 5 character and block device: major and minor number
+//!         kinds 6, 7 FIFO, socket: nothing more
+//!         flag 4: extended attributes: count, then name and value of each, prefixed with lengths
+//!         flag 8: extended attributes kept in a BDF: length, extent count and the extents; the bytes
+//!                 there are as for flag 4
+//! flags:  16 the file changed while it was read; all others are zero
+//! extent: length, bytes skipped at the start of the chunk, chunk length (varints), fingerprint (32),
+//!         file id of the BDF (16), frame offset, start in the frame's payload (varints)
+//! ```
+//!
+//! **Extent tree.** Key: offset in the file, 8 bytes big-endian. Value: an extent. What no extent
+//! covers is a hole.
+
+use crate::codec::{DecodeError, Reader, put_prefixed, put_varint, put_varint_i64};
+use crate::format::FormatError;
+use crate::format::dtf::Totals;
+use crate::format::frame::{ChunkPointer, Location};
+use crate::format::page::PageRef;
+use crate::id::{FileId, Fingerprint};
+use crate::path;
+
+const STRUCTURE: &str = "directory record";
+
+/// Object id of the root directory.
+pub const ROOT_OBJECT: u64 = 1;
+/// Object ids are below this: an id has 40 bits of an inode number.
+pub const OBJECT_MAX: u64 = 1 << 40;
+/// Most extents in a directory record; longer lists are extent trees.
+pub const INLINE_EXTENT_COUNT_MAX: usize = 4;
+/// Most bytes of extended attributes in a directory record; more are kept in a BDF.
+pub const INLINE_XATTR_LEN_MAX: usize = 1024;
+/// Most bytes of extended attributes of one object (64 attributes of 64 KiB and their names).
+pub const XATTR_LEN_MAX: u64 = 8 << 20;
+
+const FLAG_SIGNATURE: u8 = 1;
+const FLAG_EXTENT_TREE: u8 = 2;
+const FLAG_XATTRS: u8 = 4;
+const FLAG_STORED_XATTRS: u8 = 8;
+const FLAG_INCONSISTENT: u8 = 16;
+const FLAGS_KNOWN: u8 = 31;
+
+/// Kind of a file-system object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FileKind {
+    /// Directory.
+    Directory,
+    /// Regular file.
+    Regular,
+    /// Symbolic link.
+    Symlink,
+    /// Character device.
+    CharacterDevice,
+    /// Block device.
+    BlockDevice,
+    /// FIFO.
+    Fifo,
+    /// Socket.
+    Socket,
+}
+
+impl FileKind {
+    const ALL: [Self; 7] = [
+        Self::Directory,
+        Self::Regular,
+        Self::Symlink,
+        Self::CharacterDevice,
+        Self::BlockDevice,
+        Self::Fifo,
+        Self::Socket,
+    ];
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Directory => 1,
+            Self::Regular => 2,
+            Self::Symlink => 3,
+            Self::CharacterDevice => 4,
+            Self::BlockDevice => 5,
+            Self::Fifo => 6,
+            Self::Socket => 7,
+        }
+    }
+
+    /// The letter that `ls -l` shows.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Directory => 'd',
+            Self::Regular => '-',
+            Self::Symlink => 'l',
+            Self::CharacterDevice => 'c',
+            Self::BlockDevice => 'b',
+            Self::Fifo => 'p',
+            Self::Socket => 's',
+        }
+    }
+}
+
+/// A point in time, also before 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Time {
+    /// Seconds since 1970, rounded down.
+    pub seconds: i64,
+    /// Nanoseconds after that, below 1 000 000 000.
+    pub nanoseconds: u32,
+}
+
+/// A run of a file's bytes that lies in one chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Length in bytes, at least 1.
+    pub len: u64,
+    /// Bytes of the chunk before the run.
+    pub skip: u32,
+    /// The chunk.
+    pub chunk: ChunkPointer,
+}
+
+impl Extent {
+    /// Key in an extent tree.
+    #[must_use]
+    pub fn key(offset: u64) -> [u8; 8] {
+        offset.to_be_bytes()
+    }
+
+    /// Value in an extent tree: all but the offset.
+    pub fn put_value(&self, target: &mut Vec<u8>) {
+        put_varint(target, self.len);
+        put_varint(target, self.skip.into());
+        put_varint(target, self.chunk.len.into());
+        target.extend_from_slice(&self.chunk.fingerprint.0);
+        target.extend_from_slice(&self.chunk.location.file.0);
+        put_varint(target, self.chunk.location.frame);
+        put_varint(target, self.chunk.location.start.into());
+    }
+
+    /// Decodes a record of an extent tree.
+    ///
+    /// # Errors
+    /// [`FormatError`] if it is malformed.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, FormatError> {
+        let decode = || -> Result<Self, DecodeError> {
+            let offset = u64::from_be_bytes(Reader::new(key).array("extent key")?);
+            let mut reader = Reader::new(value);
+            let extent = Self::read_value(&mut reader, offset)?;
+            reader.finish("extent")?;
+            Ok(extent)
+        };
+        decode().map_err(FormatError::malformed("extent record"))
+    }
+
+    fn read_value(reader: &mut Reader<'_>, offset: u64) -> Result<Self, DecodeError> {
+        let at = reader.offset();
+        let len = reader.varint("extent length")?;
+        let skip = reader.varint_u32("skipped bytes")?;
+        let chunk_len = reader.varint_u32("chunk length")?;
+        let covered = u64::from(skip).checked_add(len);
+        let end = offset.checked_add(len).filter(|end| *end <= i64::MAX.cast_unsigned());
+        if len == 0 || end.is_none() || covered.is_none_or(|covered| covered > chunk_len.into()) {
+            return Err(DecodeError::Range { what: "extent length", offset: at, value: len });
+        }
+        let fingerprint = Fingerprint(reader.array("fingerprint")?);
+        let file = FileId(reader.array("BDF id")?);
+        let frame = reader.varint("frame offset")?;
+        let start = reader.varint_u32("start in frame")?;
+        let chunk = ChunkPointer { fingerprint, len: chunk_len, location: Location { file, frame, start } };
+        Ok(Self { offset, len, skip, chunk })
+    }
+}
+
+/// Where a file's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Extents in ascending order of offsets, at most [`INLINE_EXTENT_COUNT_MAX`].
+    Inline(Vec<Extent>),
+    /// An extent tree.
+    Tree {
+        /// Its root page.
+        root: PageRef,
+        /// Bytes that are not in holes.
+        allocated: u64,
+    },
+}
+
+impl Content {
+    /// Bytes that are not in holes.
+    #[must_use]
+    pub fn allocated(&self) -> u64 {
+        match self {
+            Self::Inline(extents) => extents.iter().map(|extent| extent.len).sum(),
+            Self::Tree { allocated, .. } => *allocated,
+        }
+    }
+}
+
+/// Extended attributes of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Xattrs {
+    /// Names and values in ascending order of names; most often none.
+    Inline(Vec<(Vec<u8>, Vec<u8>)>),
+    /// Kept in a BDF.
+    Stored {
+        /// Length of the encoded list in bytes.
+        len: u64,
+        /// Where it is.
+        extents: Vec<Extent>,
+    },
+}
+
+impl Xattrs {
+    /// No attributes.
+    pub const NONE: Self = Self::Inline(Vec::new());
+
+    /// Tells whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Inline(list) if list.is_empty())
+    }
+
+    /// Encodes a list, for the record or for a BDF.
+    #[must_use]
+    pub fn encode_list(list: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, list.len() as u64);
+        for (name, value) in list {
+            put_prefixed(&mut bytes, name);
+            put_prefixed(&mut bytes, value);
+        }
+        bytes
+    }
+
+    /// Decodes a list kept in a BDF.
+    ///
+    /// # Errors
+    /// [`FormatError`] if it is malformed.
+    pub fn decode_list(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FormatError> {
+        let mut reader = Reader::new(bytes);
+        read_xattr_list(&mut reader).map_err(FormatError::malformed("extended attributes"))
+    }
+}
+
+fn read_xattr_list(reader: &mut Reader<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DecodeError> {
+    let count = reader.varint("attribute count")?;
+    let mut list = Vec::new();
+    for _ in 0..count {
+        let offset = reader.offset();
+        let name = reader.prefixed("attribute name", path::NAME_LEN_MAX)?;
+        if name.is_empty() || name.contains(&0) {
+            return Err(DecodeError::Range { what: "attribute name", offset, value: name.len() as u64 });
+        }
+        let value = reader.prefixed("attribute value", 1 << 16)?;
+        list.push((name.to_vec(), value.to_vec()));
+    }
+    Ok(list)
+}
+
+/// What only one kind of object has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// Directory.
+    Directory {
+        /// Object id of the directory above; the root's is its own.
+        parent: u64,
+    },
+    /// Regular file.
+    Regular {
+        /// Names that the file has in this generation, at least 1.
+        link_count: u32,
+        /// Length in bytes, holes included.
+        size: u64,
+        /// BLAKE3-256 of the whole content, if known.
+        signature: Option<Fingerprint>,
+        /// Where the bytes are.
+        content: Content,
+    },
+    /// Symbolic link.
+    Symlink {
+        /// Its target, 1 to 4096 bytes without NUL.
+        target: Vec<u8>,
+    },
+    /// Character device.
+    CharacterDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// Block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// FIFO.
+    Fifo,
+    /// Socket.
+    Socket,
+}
+
+/// Everything about one file-system object but its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inode {
+    /// Permission, set-id and sticky bits: 07777 at most.
+    pub permissions: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last change of content.
+    pub mtime: Time,
+    /// Last change of attributes, at the source.
+    pub ctime: Time,
+    /// Last access, at the source.
+    pub atime: Time,
+    /// Inode number at the source: with size and times it tells an unchanged file.
+    pub source_inode: u64,
+    /// The file changed while it was read, twice: its content may be of no one moment.
+    pub inconsistent: bool,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+    /// What only this kind has.
+    pub detail: Detail,
+}
+
+impl Inode {
+    /// Kind of the object.
+    #[must_use]
+    pub fn kind(&self) -> FileKind {
+        match self.detail {
+            Detail::Directory { .. } => FileKind::Directory,
+            Detail::Regular { .. } => FileKind::Regular,
+            Detail::Symlink { .. } => FileKind::Symlink,
+            Detail::CharacterDevice { .. } => FileKind::CharacterDevice,
+            Detail::BlockDevice { .. } => FileKind::BlockDevice,
+            Detail::Fifo => FileKind::Fifo,
+            Detail::Socket => FileKind::Socket,
+        }
+    }
+
+    /// Size as `stat` shows it: of a file its length, of a symbolic link that of its target.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match &self.detail {
+            Detail::Regular { size, .. } => *size,
+            Detail::Symlink { target } => target.len() as u64,
+            _ => 0,
+        }
+    }
+
+    /// Encodes the value of a record.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(160);
+        let mut flags = 0;
+        if let Detail::Regular { signature, content, .. } = &self.detail {
+            flags |= if signature.is_some() { FLAG_SIGNATURE } else { 0 };
+            flags |= if matches!(content, Content::Tree { .. }) { FLAG_EXTENT_TREE } else { 0 };
+        }
+        flags |= match &self.xattrs {
+            Xattrs::Inline(list) if list.is_empty() => 0,
+            Xattrs::Inline(_) => FLAG_XATTRS,
+            Xattrs::Stored { .. } => FLAG_STORED_XATTRS,
+        };
+        flags |= if self.inconsistent { FLAG_INCONSISTENT } else { 0 };
+        bytes.extend_from_slice(&[1, self.kind().code(), flags]);
+        put_varint(&mut bytes, self.permissions.into());
+        put_varint(&mut bytes, self.uid.into());
+        put_varint(&mut bytes, self.gid.into());
+        put_varint_i64(&mut bytes, self.mtime.seconds);
+        put_varint(&mut bytes, self.mtime.nanoseconds.into());
+        for time in [self.ctime, self.atime] {
+            put_varint_i64(&mut bytes, time.seconds.wrapping_sub(self.mtime.seconds));
+            put_varint(&mut bytes, time.nanoseconds.into());
+        }
+        put_varint(&mut bytes, self.source_inode);
+        put_detail(&mut bytes, &self.detail);
+        match &self.xattrs {
+            Xattrs::Inline(list) if list.is_empty() => {}
+            Xattrs::Inline(list) => bytes.extend_from_slice(&Xattrs::encode_list(list)),
+            Xattrs::Stored { len, extents } => {
+                put_varint(&mut bytes, *len);
+                put_extents(&mut bytes, extents);
+            }
+        }
+        bytes
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = reader.offset();
+        let [kind, flags] = reader.array("kind, flags")?;
+        let range = |what, value: u64| DecodeError::Range { what, offset: at, value };
+        if flags & !FLAGS_KNOWN != 0 {
+            return Err(range("flags", flags.into()));
+        }
+        let mode = reader.varint("permissions")?;
+        let permissions =
+            u16::try_from(mode).ok().filter(|mode| *mode <= 0o7777).ok_or(range("permissions", mode))?;
+        let uid = reader.varint_u32("uid")?;
+        let gid = reader.varint_u32("gid")?;
+        let mtime = Time { seconds: reader.varint_i64("mtime")?, nanoseconds: read_nanoseconds(reader)? };
+        let mut relative = || -> Result<Time, DecodeError> {
+            let seconds = reader.varint_i64("time")?.wrapping_add(mtime.seconds);
+            Ok(Time { seconds, nanoseconds: read_nanoseconds(reader)? })
+        };
+        let (ctime, atime) = (relative()?, relative()?);
+        let source_inode = reader.varint("source inode")?;
+        let kind =
+            FileKind::ALL.into_iter().find(|known| known.code() == kind).ok_or(range("kind", kind.into()))?;
+        let detail = read_detail(reader, kind, flags)?;
+        let xattrs = match flags & (FLAG_XATTRS | FLAG_STORED_XATTRS) {
+            0 => Xattrs::NONE,
+            FLAG_XATTRS => Xattrs::Inline(read_xattr_list(reader)?),
+            FLAG_STORED_XATTRS => {
+                let len = reader.varint("attribute length")?;
+                if len > XATTR_LEN_MAX {
+                    return Err(range("attribute length", len));
+                }
+                Xattrs::Stored { len, extents: read_extents(reader, 256)? }
+            }
+            both => return Err(range("flags", both.into())),
+        };
+        let inconsistent = flags & FLAG_INCONSISTENT != 0;
+        Ok(Self { permissions, uid, gid, mtime, ctime, atime, source_inode, inconsistent, xattrs, detail })
+    }
+}
+
+fn read_nanoseconds(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    let offset = reader.offset();
+    let value = reader.varint_u32("nanoseconds")?;
+    if value < 1_000_000_000 {
+        return Ok(value);
+    }
+    Err(DecodeError::Range { what: "nanoseconds", offset, value: value.into() })
+}
+
+fn put_detail(bytes: &mut Vec<u8>, detail: &Detail) {
+    match detail {
+        Detail::Directory { parent } => put_varint(bytes, *parent),
+        Detail::Regular { link_count, size, signature, content } => {
+            put_varint(bytes, (*link_count).into());
+            put_varint(bytes, *size);
+            if let Some(signature) = signature {
+                bytes.extend_from_slice(&signature.0);
+            }
+            match content {
+                Content::Inline(extents) => put_extents(bytes, extents),
+                Content::Tree { root, allocated } => {
+                    put_varint(bytes, *allocated);
+                    root.put(bytes);
+                }
+            }
+        }
+        Detail::Symlink { target } => put_prefixed(bytes, target),
+        Detail::CharacterDevice { major, minor } | Detail::BlockDevice { major, minor } => {
+            put_varint(bytes, (*major).into());
+            put_varint(bytes, (*minor).into());
+        }
+        Detail::Fifo | Detail::Socket => {}
+    }
+}
+
+fn read_detail(reader: &mut Reader<'_>, kind: FileKind, flags: u8) -> Result<Detail, DecodeError> {
+    let offset = reader.offset();
+    let range = |what, value: u64| DecodeError::Range { what, offset, value };
+    Ok(match kind {
+        FileKind::Directory => Detail::Directory { parent: read_object(reader)? },
+        FileKind::Regular => {
+            let link_count = reader.varint_u32("link count")?;
+            let size = reader.varint("size")?;
+            if link_count == 0 || size > i64::MAX.cast_unsigned() {
+                return Err(range("size", size));
+            }
+            let signature = match flags & FLAG_SIGNATURE {
+                0 => None,
+                _ => Some(Fingerprint(reader.array("signature")?)),
+            };
+            let content = if flags & FLAG_EXTENT_TREE == 0 {
+                Content::Inline(read_extents(reader, INLINE_EXTENT_COUNT_MAX)?)
+            } else {
+                let allocated = reader.varint("allocated bytes")?;
+                Content::Tree { root: PageRef::read(reader)?, allocated: allocated.min(size) }
+            };
+            let end = match &content {
+                Content::Inline(extents) => extents.last().map_or(0, |last| last.offset + last.len),
+                Content::Tree { .. } => 0,
+            };
+            if end > size {
+                return Err(range("extent end", end));
+            }
+            Detail::Regular { link_count, size, signature, content }
+        }
+        FileKind::Symlink => {
+            let target = reader.prefixed("target", path::SYMLINK_LEN_MAX)?;
+            if target.is_empty() || target.contains(&0) {
+                return Err(range("target", target.len() as u64));
+            }
+            Detail::Symlink { target: target.to_vec() }
+        }
+        FileKind::CharacterDevice => {
+            Detail::CharacterDevice { major: reader.varint_u32("major")?, minor: reader.varint_u32("minor")? }
+        }
+        FileKind::BlockDevice => {
+            Detail::BlockDevice { major: reader.varint_u32("major")?, minor: reader.varint_u32("minor")? }
+        }
+        FileKind::Fifo => Detail::Fifo,
+        FileKind::Socket => Detail::Socket,
+    })
+}
+
+fn put_extents(bytes: &mut Vec<u8>, extents: &[Extent]) {
+    put_varint(bytes, extents.len() as u64);
+    for extent in extents {
+        put_varint(bytes, extent.offset);
+        extent.put_value(bytes);
+    }
+}
+
+fn read_extents(reader: &mut Reader<'_>, count_max: usize) -> Result<Vec<Extent>, DecodeError> {
+    let at = reader.offset();
+    let count = reader.varint("extent count")?;
+    if count > count_max as u64 {
+        return Err(DecodeError::Range { what: "extent count", offset: at, value: count });
+    }
+    let mut extents: Vec<Extent> = Vec::new();
+    for _ in 0..count {
+        let at = reader.offset();
+        let offset = reader.varint("extent offset")?;
+        if extents.last().is_some_and(|before| before.offset + before.len > offset) {
+            return Err(DecodeError::Range { what: "extent offset", offset: at, value: offset });
+        }
+        extents.push(Extent::read_value(reader, offset)?);
+    }
+    Ok(extents)
+}
+
+fn read_object(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    let offset = reader.offset();
+    let value = reader.varint("object id")?;
+    if (1..OBJECT_MAX).contains(&value) {
+        return Ok(value);
+    }
+    Err(DecodeError::Range { what: "object id", offset, value })
+}
+
+/// The value of a record in the directory tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// The entry is a name of an object.
+    Link {
+        /// [`FileKind::Directory`] or [`FileKind::Regular`].
+        kind: FileKind,
+        /// The object's id.
+        object: u64,
+    },
+    /// The entry or object itself.
+    Inode(Inode),
+}
+
+impl Record {
+    /// Encodes the value.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Link { kind, object } => {
+                let mut bytes = vec![0, kind.code()];
+                put_varint(&mut bytes, *object);
+                bytes
+            }
+            Self::Inode(inode) => inode.encode(),
+        }
+    }
+
+    /// Decodes a value.
+    ///
+    /// # Errors
+    /// [`FormatError`] if it is malformed.
+    pub fn decode(value: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(value);
+        let mut decode = || -> Result<Self, DecodeError> {
+            let record = match reader.u8("record type")? {
+                0 => {
+                    let kind = match reader.u8("link kind")? {
+                        1 => FileKind::Directory,
+                        2 => FileKind::Regular,
+                        other => {
+                            return Err(DecodeError::Range {
+                                what: "link kind",
+                                offset: 1,
+                                value: other.into(),
+                            });
+                        }
+                    };
+                    Self::Link { kind, object: read_object(&mut reader)? }
+                }
+                1 => Self::Inode(Inode::read(&mut reader)?),
+                other => {
+                    return Err(DecodeError::Range { what: "record type", offset: 0, value: other.into() });
+                }
+            };
+            reader.finish("record")?;
+            Ok(record)
+        };
+        decode().map_err(FormatError::malformed(STRUCTURE))
+    }
+
+    /// What the record at this key adds to a generation's totals.
+    #[must_use]
+    pub fn totals(&self, name: &[u8]) -> Totals {
+        let mut totals = Totals::default();
+        match self {
+            Self::Link { kind: FileKind::Regular, .. } => totals.file_count = 1,
+            Self::Link { .. } => {}
+            Self::Inode(inode) => {
+                match &inode.detail {
+                    Detail::Directory { .. } => totals.directory_count = 1,
+                    Detail::Regular { size, .. } => {
+                        totals.content_bytes = *size;
+                        if name.is_empty() {
+                            totals.linked_count = 1;
+                        } else {
+                            totals.file_count = 1;
+                        }
+                    }
+                    Detail::Symlink { .. } => totals.symlink_count = 1,
+                    _ => totals.other_count = 1,
+                }
+                totals.xattr_count = u64::from(!inode.xattrs.is_empty());
+                totals.inconsistent_count = u64::from(inode.inconsistent);
+            }
+        }
+        totals
+    }
+}
+
+/// Key of an entry of a directory, or of an object if the name is empty.
+#[must_use]
+pub fn entry_key(object: u64, name: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(8 + name.len());
+    key.extend_from_slice(&object.to_be_bytes());
+    key.extend_from_slice(name);
+    key
+}
+
+/// Splits a key into object id and name; the name is empty or valid.
+///
+/// # Errors
+/// [`FormatError`] if the key is too short or the name could lead out of its directory.
+pub fn split_key(key: &[u8]) -> Result<(u64, &[u8]), FormatError> {
+    let mut reader = Reader::new(key);
+    let object =
+        reader.array("object id").map(u64::from_be_bytes).map_err(FormatError::malformed(STRUCTURE))?;
+    let name = key.get(8..).unwrap_or_default();
+    if !name.is_empty() && !path::is_valid_name(name) {
+        return Err(FormatError::Unknown {
+            structure: STRUCTURE,
+            field: "name length",
+            value: name.len() as u64,
+        });
+    }
+    Ok((object, name))
+}

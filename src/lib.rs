@@ -1,0 +1,25 @@
+//! reelfs: backups that are read with `ls`, `cp`, `grep` and `rsync`.
+//!
+//! A module uses only modules of lower layers, and neighbours never use each other; what two of them
+//! share moves down, what joins them moves up. `tests/tidy` holds the rule.
+//!
+//! ```text
+//! 4  job                                  backup and restore as operations with progress
+//! 3  repo                                 repository, generations, reading, writing, verifying
+//! 2  index
+//! 1  format  chunk  storage  live         bytes; cutting and compressing; durable files; live trees
+//! 0  codec  checksum  id  path  progress
+//! ```
+//!
+//! The library never prints, never exits and reads neither the clock nor a source of randomness: both
+//! are passed in.
+
+#![deny(clippy::indexing_slicing, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod checksum;
+pub mod chunk;
+pub mod codec;
+pub mod format;
+pub mod id;
+pub mod path;
+pub mod storage;
