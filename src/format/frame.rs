@@ -155,6 +155,9 @@ impl FrameLengths {
 
 impl FrameHeader {
     /// Encodes header and tables of the frame at `offset` of the BDF `file`.
+    ///
+    /// # Panics
+    /// If the layout above and this function differ.
     #[must_use]
     pub fn encode(&self, file: FileId, offset: u64) -> Vec<u8> {
         let kind = if self.bases.is_empty() { 1 } else { 2 };
@@ -203,75 +206,23 @@ impl FrameHeader {
         fixed.copy_from_slice(reader.bytes("header", HEADER_LEN).map_err(malformed(STRUCTURE))?);
         let lengths = FrameLengths::peek(&fixed)?;
         let tables = reader.bytes("tables", lengths.tables_len).map_err(malformed(STRUCTURE))?;
-        let mut reader = Reader::new(&fixed);
-        let mut fields = || -> Result<_, DecodeError> {
-            reader.u32("magic")?;
-            let [kind, codec] = reader.array("kind, codec")?;
-            reader.u16("reserved")?;
-            let [stored_len, plain_len, chunk_count, base_count] =
-                [reader.u32("stored")?, reader.u32("plain")?, reader.u32("chunks")?, reader.u32("bases")?];
-            let stored_offset = reader.u64("offset")?;
-            let room = reader.array::<ENCRYPTION_LEN>("encryption")?;
-            let payload_crc = reader.u32("payload CRC")?;
-            let crc = reader.u32("CRC")?;
-            Ok((
-                kind,
-                codec,
-                stored_len,
-                plain_len,
-                chunk_count,
-                base_count,
-                stored_offset,
-                room,
-                payload_crc,
-                crc,
-            ))
-        };
-        let (
-            kind,
-            codec,
-            stored_len,
-            plain_len,
-            chunk_count,
-            base_count,
-            stored_offset,
-            room,
-            payload_crc,
-            crc,
-        ) = fields().map_err(malformed(STRUCTURE))?;
-        check_crc(
-            STRUCTURE,
-            crc,
-            crc32(&[&file.0, fixed.get(..HEADER_LEN - 4).unwrap_or_default(), tables]),
-        )?;
-        if stored_offset != offset {
-            return Err(FormatError::Misplaced {
-                structure: STRUCTURE,
-                stored: stored_offset,
-                actual: offset,
-            });
-        }
-        check_not_encrypted(STRUCTURE, &room)?;
+        let mut crc = Reader::new(&fixed);
+        crc.bytes("header", HEADER_LEN - 4).map_err(malformed(STRUCTURE))?;
+        let crc = crc.u32("CRC").map_err(malformed(STRUCTURE))?;
+        let covered = fixed.get(..HEADER_LEN - 4).unwrap_or_default();
+        check_crc(STRUCTURE, crc, crc32(&[&file.0, covered, tables]))?;
+        let header = decode_fixed(&fixed, tables, offset)?;
         let unknown = |field, value: u64| FormatError::Unknown { structure: STRUCTURE, field, value };
-        if !matches!((kind, base_count), (1, 0) | (2, 1..)) {
-            return Err(unknown("kind", kind.into()));
+        let sum: u64 = header.chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
+        let raw_mismatch = header.codec == Codec::Raw && header.stored_len != header.plain_len;
+        if sum != header.plain_len.into() || header.chunks.is_empty() || raw_mismatch {
+            return Err(unknown("plain length", header.plain_len.into()));
         }
-        let codec = match codec {
-            0 => Codec::Raw,
-            1 => Codec::Zstd,
-            other => return Err(unknown("codec", other.into())),
-        };
-        let (chunks, bases) = decode_tables(tables, chunk_count, base_count).map_err(malformed(STRUCTURE))?;
-        let sum: u64 = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
-        let raw_mismatch = codec == Codec::Raw && stored_len != plain_len;
-        if sum != plain_len.into() || chunks.is_empty() || raw_mismatch {
-            return Err(unknown("plain length", plain_len.into()));
-        }
-        let prefix_len: u64 = bases.iter().map(|base| u64::from(base.len)).sum();
+        let prefix_len: u64 = header.bases.iter().map(|base| u64::from(base.len)).sum();
         if prefix_len > PREFIX_LEN_MAX {
             return Err(unknown("prefix length", prefix_len));
         }
-        Ok(Self { codec, stored_len, plain_len, payload_crc, chunks, bases })
+        Ok(header)
     }
 
     /// Finds the chunk that begins at `start` of the decompressed payload.
@@ -286,6 +237,39 @@ impl FrameHeader {
         }
         None
     }
+}
+
+// The fixed part, whose checksum was checked.
+fn decode_fixed(fixed: &[u8; HEADER_LEN], tables: &[u8], offset: u64) -> Result<FrameHeader, FormatError> {
+    let malformed = FormatError::malformed;
+    let mut reader = Reader::new(fixed);
+    let mut fields = || -> Result<_, DecodeError> {
+        reader.u32("magic")?;
+        let codes = reader.array::<2>("kind, codec")?;
+        reader.u16("reserved")?;
+        let lengths =
+            [reader.u32("stored")?, reader.u32("plain")?, reader.u32("chunks")?, reader.u32("bases")?];
+        let stored_offset = reader.u64("offset")?;
+        let room = reader.array::<ENCRYPTION_LEN>("encryption")?;
+        Ok((codes, lengths, stored_offset, room, reader.u32("payload CRC")?))
+    };
+    let ([kind, codec], [stored_len, plain_len, chunk_count, base_count], stored_offset, room, payload_crc) =
+        fields().map_err(malformed(STRUCTURE))?;
+    if stored_offset != offset {
+        return Err(FormatError::Misplaced { structure: STRUCTURE, stored: stored_offset, actual: offset });
+    }
+    check_not_encrypted(STRUCTURE, &room)?;
+    let unknown = |field, value: u64| FormatError::Unknown { structure: STRUCTURE, field, value };
+    if !matches!((kind, base_count), (1, 0) | (2, 1..)) {
+        return Err(unknown("kind", kind.into()));
+    }
+    let codec = match codec {
+        0 => Codec::Raw,
+        1 => Codec::Zstd,
+        other => return Err(unknown("codec", other.into())),
+    };
+    let (chunks, bases) = decode_tables(tables, chunk_count, base_count).map_err(malformed(STRUCTURE))?;
+    Ok(FrameHeader { codec, stored_len, plain_len, payload_crc, chunks, bases })
 }
 
 fn decode_tables(

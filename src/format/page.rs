@@ -117,6 +117,9 @@ pub struct PageHeader {
 
 impl PageHeader {
     /// Encodes the header of a page at `offset` of the DTF `file` with this stored payload.
+    ///
+    /// # Panics
+    /// If level or offset are out of range; the tree writer sees to that.
     #[must_use]
     pub fn encode(&self, file: FileId, offset: u64, stored: &[u8]) -> Vec<u8> {
         assert!(self.level <= LEVEL_MAX && offset < OFFSET_MAX && offset.is_multiple_of(ALIGNMENT));

@@ -212,11 +212,14 @@ impl Content {
     }
 }
 
+/// Names and values of extended attributes in ascending order of names.
+pub type XattrList = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Extended attributes of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Xattrs {
-    /// Names and values in ascending order of names; most often none.
-    Inline(Vec<(Vec<u8>, Vec<u8>)>),
+    /// In the record itself; most often there are none.
+    Inline(XattrList),
     /// Kept in a BDF.
     Stored {
         /// Length of the encoded list in bytes.
@@ -252,13 +255,13 @@ impl Xattrs {
     ///
     /// # Errors
     /// [`FormatError`] if it is malformed.
-    pub fn decode_list(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FormatError> {
+    pub fn decode_list(bytes: &[u8]) -> Result<XattrList, FormatError> {
         let mut reader = Reader::new(bytes);
         read_xattr_list(&mut reader).map_err(FormatError::malformed("extended attributes"))
     }
 }
 
-fn read_xattr_list(reader: &mut Reader<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DecodeError> {
+fn read_xattr_list(reader: &mut Reader<'_>) -> Result<XattrList, DecodeError> {
     let count = reader.varint("attribute count")?;
     let mut list = Vec::new();
     for _ in 0..count {

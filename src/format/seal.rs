@@ -42,6 +42,9 @@ pub struct Seal {
 
 impl Seal {
     /// Encodes the seal that follows the footer.
+    ///
+    /// # Panics
+    /// If the layout above and this function differ.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(SEAL_LEN);
