@@ -22,4 +22,6 @@ pub mod codec;
 pub mod format;
 pub mod id;
 pub mod path;
+pub mod progress;
+pub mod repo;
 pub mod storage;
