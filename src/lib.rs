@@ -21,6 +21,7 @@ pub mod chunk;
 pub mod codec;
 pub mod format;
 pub mod id;
+pub mod index;
 pub mod path;
 pub mod progress;
 pub mod repo;
