@@ -295,6 +295,12 @@ impl FrameReader {
         chunk_of(frame, pointer, &|| self.path(pointer.location.file))
     }
 
+    /// Tells whether the frame of a chunk is in the cache.
+    #[must_use]
+    pub fn is_cached(&self, pointer: &ChunkPointer) -> bool {
+        self.shared.frames.contains_key(&(pointer.location.file, pointer.location.frame))
+    }
+
     /// Path of a BDF as people know it, or its name if it cannot be opened.
     #[must_use]
     pub fn path(&self, file: FileId) -> String {
