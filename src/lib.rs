@@ -21,5 +21,6 @@ pub mod chunk;
 pub mod codec;
 pub mod format;
 pub mod id;
+pub mod live;
 pub mod path;
 pub mod storage;
