@@ -22,6 +22,7 @@ pub mod codec;
 pub mod format;
 pub mod id;
 pub mod index;
+pub mod live;
 pub mod path;
 pub mod progress;
 pub mod repo;
