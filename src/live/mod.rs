@@ -9,15 +9,19 @@
 //! all calls.
 
 mod exclude;
+mod metadata;
 mod scan;
 mod source;
+mod target;
 mod xattr;
 
 use std::io;
 
 pub use exclude::{ExcludeError, Exclusions};
+pub use metadata::{Metadata, Shortfall};
 pub use scan::{Attributes, Device, Identity, Scanned, SourceDirectory};
 pub use source::{DataRanges, SourceFile};
+pub use target::{Decision, Node, Overwrite, PendingFile, Placed, Target, TargetDirectory, TargetOptions};
 
 use crate::path;
 
