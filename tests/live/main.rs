@@ -1,0 +1,9 @@
+//! Live trees on the file systems of this machine: what a backup sees, what a restore writes, and what
+//! hostile names and neighbours cannot do.
+
+mod hostile;
+mod policy;
+mod round_trip;
+mod scan;
+mod tree;
+mod unprivileged;
