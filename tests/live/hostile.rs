@@ -190,31 +190,36 @@ fn an_owner_of_minus_one_does_not_mean_unchanged() {
     assert_eq!(fs::metadata(scene.inside("file")).unwrap().mode() & 0o7777, 0o755);
 }
 
-/// Runs `restore` for a second while a thread swaps `name` in the target for a link to `planted`.
-fn race(scene: &Scene, name: &str, planted: &Path, mut restore: impl FnMut()) -> u64 {
-    symlink(planted, scene.inside("swap")).unwrap();
+/// Runs `restore` for a second while a thread keeps swapping `name` in the target for a link to `planted`,
+/// and tells how often each of them came round.
+fn race(scene: &Scene, name: &str, planted: &Path, mut restore: impl FnMut()) -> (u64, u64) {
     let is_done = AtomicBool::new(false);
-    let mut count = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (one, other) = (scene.inside(name), scene.inside("swap"));
+    let mut round_count = 0;
+    let (one, other) = (scene.inside(name), scene.inside("swap"));
+    let swap_count = std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            let mut swap_count = 0;
             while !is_done.load(Ordering::Relaxed) {
-                let swapped = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
-                // The restore removed the link: it is planted again.
-                if swapped.is_err() || fs::read_link(&other).is_err() && fs::read_link(&one).is_err() {
+                // The restore removes the link where it meets it: then another one is planted.
+                if fs::read_link(&one).is_err() && fs::read_link(&other).is_err() {
+                    let _is_no_directory = fs::remove_dir_all(&other);
+                    let _is_no_file = fs::remove_file(&other);
                     let _exists = symlink(planted, &other);
-                    let _exists = symlink(planted, &one);
                 }
+                let swapped = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+                swap_count += u64::from(swapped.is_ok());
             }
+            swap_count
         });
         let end = Instant::now() + Duration::from_secs(1);
         while Instant::now() < end {
             restore();
-            count += 1;
+            round_count += 1;
         }
         is_done.store(true, Ordering::Relaxed);
+        swapper.join().unwrap()
     });
-    count
+    (round_count, swap_count)
 }
 
 #[test]
@@ -225,7 +230,7 @@ fn a_directory_swapped_for_a_link_during_the_restore_leads_nowhere() {
     let outside = scene.outside("");
     let mut written_count = 0;
     let mut number = 0;
-    let count = race(&scene, "directory", &outside, || {
+    let (round_count, swap_count) = race(&scene, "directory", &outside, || {
         // Somebody who keeps winning makes the restore fail, not go astray.
         let Ok(directory) = scene.root().create_directory(b"directory") else { return };
         number += 1;
@@ -239,8 +244,8 @@ fn a_directory_swapped_for_a_link_during_the_restore_leads_nowhere() {
         let _below = directory.create_directory(b"below");
         let _shortfalls = directory.set_metadata(&open_to_all);
     });
-    eprintln!("{count} rounds, {written_count} files written, none outside");
-    assert!(written_count > 0);
+    eprintln!("{round_count} rounds, {swap_count} swaps, {written_count} files written");
+    assert!(written_count > 0 && swap_count > 0);
     assert_eq!(scene.state(), before);
 }
 
@@ -250,12 +255,13 @@ fn a_file_swapped_for_a_link_during_the_restore_is_not_written_through() {
     let before = scene.state();
     let victim = scene.outside("victim");
     let open_to_all = Metadata { permissions: 0o777, ..plain() };
-    let count = race(&scene, "name", &victim, || {
+    let (round_count, swap_count) = race(&scene, "name", &victim, || {
         let _file = write_file(scene.root(), b"name");
         let _fifo = scene.root().create_node(b"name", Node::Fifo, &open_to_all);
         let _link = scene.root().create_symlink(b"name", b"x", &open_to_all);
     });
-    eprintln!("{count} rounds");
+    eprintln!("{round_count} rounds, {swap_count} swaps");
+    assert!(swap_count > 0);
     assert_eq!(scene.state(), before);
 }
 
