@@ -6,8 +6,8 @@
 //! ```text
 //! 4  job                                  backup and restore as operations with progress
 //! 3  repo                                 repository, generations, reading, writing, verifying
-//! 2  index
-//! 1  format  chunk  storage  live         bytes; cutting and compressing; durable files; live trees
+//! 2  index  live                          what is where; live trees
+//! 1  format  chunk  storage               bytes; cutting and compressing; durable files
 //! 0  codec  checksum  id  path  progress
 //! ```
 //!
