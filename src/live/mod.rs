@@ -9,15 +9,19 @@
 //! all calls.
 
 mod exclude;
+mod metadata;
 mod scan;
 mod source;
+mod target;
 mod xattr;
 
 use std::io;
 
 pub use exclude::{ExcludeError, Exclusions};
+pub use metadata::{Metadata, Shortfall};
 pub use scan::{Attributes, Device, Identity, Scanned, SourceDirectory};
 pub use source::{DataRanges, SourceFile};
+pub use target::{Decision, Node, Overwrite, PendingFile, Placed, Target, TargetDirectory, TargetOptions};
 
 use crate::path;
 
@@ -76,6 +80,19 @@ pub enum LiveError {
 }
 
 impl LiveError {
+    /// The path that the error is about, as people know it.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Refused { path, .. }
+            | Self::Replaced { path }
+            | Self::Name { path }
+            | Self::Kind { path, .. }
+            | Self::Xattrs { path, .. }
+            | Self::InTheWay { path, .. } => path,
+        }
+    }
+
     /// Tells whether the system says that there is no such object.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -190,7 +190,8 @@ impl SourceDirectory {
     }
 
     /// Lists the directory in ascending order of names. What vanishes meanwhile is left out; an entry
-    /// that cannot be looked at has its error beside its name.
+    /// that cannot be looked at has its error beside its name. One thread at a time: the place in the
+    /// listing belongs to the descriptor.
     ///
     /// # Errors
     /// [`LiveError::Refused`] if the directory cannot be listed.

@@ -35,6 +35,20 @@ pub(super) fn is_nodump(object: BorrowedFd<'_>) -> bool {
     rustix::fs::ioctl_getflags(object).is_ok_and(|flags| flags.contains(IFlags::NODUMP))
 }
 
+/// Fills `buffer` from `offset` on as far as the file goes.
+pub(super) fn read_at(file: &File, path: &[u8], buffer: &mut [u8], offset: u64) -> Result<usize, LiveError> {
+    let mut len = 0;
+    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset.saturating_add(len as u64)) {
+            Ok(0) => break,
+            Ok(count) => len += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(LiveError::refused("read", path, error)),
+        }
+    }
+    Ok(len)
+}
+
 /// A regular file that is open for a backup.
 #[derive(Debug)]
 pub struct SourceFile {
@@ -80,16 +94,7 @@ impl SourceFile {
     /// # Errors
     /// [`LiveError::Refused`] if the file cannot be read.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, LiveError> {
-        let mut len = 0;
-        while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset.saturating_add(len as u64)) {
-                Ok(0) => break,
-                Ok(count) => len += count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(LiveError::refused("read", &self.path, error)),
-            }
-        }
-        Ok(len)
+        read_at(&self.file, &self.path, buffer, offset)
     }
 
     /// Lists the parts of the file that are not holes. Worth the calls only if

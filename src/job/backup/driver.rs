@@ -13,8 +13,8 @@ use super::prepare::{SmallFile, Task};
 use super::record;
 use super::{BackupOptions, BackupSummary, Problem};
 use crate::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Record};
-use crate::live::LiveError;
 use crate::live::Exclusions;
+use crate::live::LiveError;
 use crate::live::{Attributes, Identity, Scanned, SourceDirectory};
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
@@ -129,7 +129,7 @@ impl<'a> Driver<'a> {
             Ok(opened) => opened,
             Err(error) => {
                 self.put_directory(visit, None)?;
-                self.emitter.failed(self.shown(&visit.path), &error);
+                self.emitter.failed(&error);
                 return self.remove_rest(visit, Vec::new());
             }
         };
@@ -164,7 +164,7 @@ impl<'a> Driver<'a> {
         let attributes = match entry.attributes {
             Ok(attributes) => attributes,
             Err(error) => {
-                self.emitter.failed(self.shown(&path), &error);
+                self.emitter.failed(&error);
                 return self.remove_rest(visit, old.into_iter().collect());
             }
         };
@@ -326,17 +326,16 @@ impl<'a> Driver<'a> {
         // Tasks are numbered in order; the open batch comes first.
         self.flush_batch()?;
         let name = target.name().to_vec();
-        let path = joined(directory.path(), &name);
         let mut expected = attributes;
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
         for attempt in 0..2 {
             let file = match directory.open_file(&name, &expected) {
                 Ok(file) => file,
-                Err(error) => return self.give_up(target, &path, &error),
+                Err(error) => return self.give_up(target, &error),
             };
             let xattrs = match file.xattrs() {
                 Ok(xattrs) => xattrs,
-                Err(error) => return self.give_up(target, &path, &error),
+                Err(error) => return self.give_up(target, &error),
             };
             if self.context.dedup.may_be_redundant(&name, file.attributes())?
                 && let Ok(Some(signature)) = large::signature(&file)
@@ -355,7 +354,7 @@ impl<'a> Driver<'a> {
                 emitter.give(task)
             };
             match large::read(&file, before.as_ref(), frame_len, &mut give)? {
-                LargeRead::Failed(error) => return self.give_up(target, &path, &error),
+                LargeRead::Failed(error) => return self.give_up(target, &error),
                 LargeRead::Done { attributes, signature, changed } => {
                     if changed && attempt == 0 {
                         self.emitter.discard(first_task);
@@ -379,8 +378,8 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    fn give_up(&mut self, target: Target, path: &[u8], error: &LiveError) -> Result<(), BackupError> {
-        self.emitter.failed(path.to_vec(), error);
+    fn give_up(&mut self, target: Target, error: &LiveError) -> Result<(), BackupError> {
+        self.emitter.failed(error);
         self.emitter.give_up(target)
     }
 
@@ -417,7 +416,7 @@ impl<'a> Driver<'a> {
                 self.emitter.put(visit.object, name, Record::Inode(inode))
             }
             Err(error) => {
-                self.emitter.failed(joined(directory.path(), &name), &error);
+                self.emitter.failed(&error);
                 self.emitter.give_up(Target::Entry { object: visit.object, name })
             }
         }
@@ -443,7 +442,7 @@ impl<'a> Driver<'a> {
         let xattrs = match directory.map(|directory| directory.xattrs()) {
             Some(Ok(xattrs)) => self.emitter.xattrs(xattrs)?,
             Some(Err(error)) => {
-                self.emitter.failed(self.shown(&visit.path), &error);
+                self.emitter.failed(&error);
                 crate::format::record::Xattrs::NONE
             }
             None => crate::format::record::Xattrs::NONE,
@@ -539,11 +538,6 @@ impl<'a> Driver<'a> {
         }
         Ok(directory)
     }
-
-    fn shown(&self, path: &[u8]) -> Vec<u8> {
-        let root = self.open.front().map(|(_, root)| root.path().to_vec()).unwrap_or_default();
-        if path.is_empty() { root } else { joined(&root, path) }
-    }
 }
 
 fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
@@ -565,7 +559,7 @@ fn is_prefix(directory: &[u8], path: &[u8]) -> bool {
 
 impl BackupSummary {
     /// Adds a problem to a list that has a bound.
-    pub(super) fn note(list: &mut Vec<Problem>, path: Vec<u8>, reason: String) {
+    pub(super) fn note(list: &mut Vec<Problem>, path: String, reason: String) {
         if list.len() < super::PROBLEM_COUNT_MAX {
             list.push(Problem { path, reason });
         }

@@ -17,8 +17,9 @@ use crate::format::record::{
     Content, Detail, Extent, INLINE_XATTR_LEN_MAX, Inode, Record, XattrList, Xattrs,
 };
 use crate::id::Fingerprint;
-use crate::live::LiveError;
 use crate::live::Attributes;
+use crate::live::LiveError;
+use crate::path;
 use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::bdf_writer::PreparedFrame;
@@ -86,7 +87,6 @@ enum TaskResult {
 pub(super) struct Emitter<'a> {
     pub(super) writer: GenerationWriter<'a>,
     pub(super) summary: BackupSummary,
-    repository: &'a Repository,
     claims: &'a Claims,
     progress: &'a Progress,
     pipeline: Pipeline,
@@ -109,7 +109,6 @@ impl<'a> Emitter<'a> {
         Self {
             writer,
             summary: BackupSummary::default(),
-            repository,
             claims,
             progress,
             pipeline,
@@ -201,11 +200,14 @@ impl<'a> Emitter<'a> {
         self.file(target, before, attributes, xattrs, Some(signature), extents, false)
     }
 
-    /// Notes that an object could not be saved.
-    pub(super) fn failed(&mut self, path: Vec<u8>, error: &LiveError) {
+    /// Notes that an object could not be saved; one that vanished meanwhile need not be.
+    pub(super) fn failed(&mut self, error: &LiveError) {
+        if error.is_not_found() {
+            return;
+        }
         self.summary.failed_count += 1;
         let reason = crate::job::chain(error);
-        BackupSummary::note(&mut self.summary.failed, path, reason);
+        BackupSummary::note(&mut self.summary.failed, error.path().to_owned(), reason);
     }
 
     /// Leaves a file out of the generation.
@@ -358,7 +360,7 @@ impl<'a> Emitter<'a> {
         }
         match outcome {
             Err(error) => {
-                self.failed(error.path().into_bytes(), &error);
+                self.failed(&error);
                 self.give_up(target)
             }
             Ok(outcome) => {
@@ -411,7 +413,7 @@ impl<'a> Emitter<'a> {
         if inconsistent {
             self.summary.inconsistent_count += 1;
             let reason = "changed while it was read".to_owned();
-            BackupSummary::note(&mut self.summary.inconsistent, target.name().to_vec(), reason);
+            BackupSummary::note(&mut self.summary.inconsistent, path::display(target.name()), reason);
         }
         let count = match &before {
             None => &mut self.summary.new,

@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use crate::chunk::compress::CompressError;
 use crate::index::IndexError;
-use crate::live::LiveError;
 use crate::live::ExcludeError;
+use crate::live::LiveError;
 use crate::progress::Cancelled;
 use crate::repo::{ReadError, RepoError};
 

@@ -7,8 +7,8 @@ use super::prepare::{Piece, SignatureHasher, Task};
 use crate::chunk::split::{ChunkSizes, Splitter};
 use crate::format::record::Inode;
 use crate::id::Fingerprint;
-use crate::live::LiveError;
 use crate::live::Attributes;
+use crate::live::LiveError;
 use crate::live::SourceFile;
 
 const READ_LEN: usize = 1 << 20;

@@ -72,8 +72,8 @@ impl Count {
 /// Something that could not be saved, or not as it should.
 #[derive(Debug)]
 pub struct Problem {
-    /// Path at the source, as bytes.
-    pub path: Vec<u8>,
+    /// Path at the source, as people know it.
+    pub path: String,
     /// What happened, with its causes.
     pub reason: String,
 }
