@@ -15,8 +15,8 @@ use crate::chunk::compress::Decompressor;
 use crate::format::FormatError;
 use crate::format::bdf::{self, Area, BdfHeader};
 use crate::format::frame::{ChunkPointer, Codec, FrameHeader, FrameLengths, HEADER_LEN};
-use crate::id::{FileId, Fingerprint};
-use crate::storage::{ReadFile, Storage};
+use crate::id::{ClientName, FileId, Fingerprint};
+use crate::storage::{ReadFile, Storage, StorageError};
 
 // Each open BDF holds a file descriptor.
 const OPEN_BDF_COUNT_MAX: usize = 128;
@@ -31,6 +31,24 @@ type FrameKey = (FileId, u64);
 #[must_use]
 pub fn bdf_name(area: Area, client: &str, file: FileId) -> String {
     format!("{}/{client}/{file}.bdf", area.directory())
+}
+
+/// All BDFs by their names, with client and area.
+///
+/// # Errors
+/// [`StorageError`] if a directory cannot be listed.
+pub fn all_bdfs(storage: &dyn Storage) -> Result<Vec<(FileId, ClientName, Area)>, StorageError> {
+    let mut found = Vec::new();
+    for area in Area::ALL {
+        for directory in storage.list(area.directory())? {
+            let Ok(client) = directory.name.parse::<ClientName>() else { continue };
+            for entry in storage.list(&format!("{}/{client}", area.directory()))? {
+                let id = entry.name.strip_suffix(".bdf").and_then(|id| id.parse().ok());
+                found.extend(id.map(|id| (id, client.clone(), area)));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// An open BDF whose header was verified.
@@ -76,6 +94,23 @@ impl BdfFile {
     #[must_use]
     pub fn file(&self) -> &dyn ReadFile {
         &*self.file
+    }
+
+    /// Reads a frame's header and tables, verified by their checksum, without the payload.
+    ///
+    /// # Errors
+    /// [`ReadError`] if there is no frame at this offset.
+    pub fn read_header(&self, offset: u64) -> Result<FrameHeader, ReadError> {
+        let format = |source| ReadError::Format { path: self.file.path().to_owned(), offset, source };
+        let mut fixed = [0; HEADER_LEN];
+        self.file.read_exact_at(&mut fixed, offset)?;
+        let lengths = FrameLengths::peek(&fixed).map_err(format)?;
+        let mut bytes = fixed.to_vec();
+        bytes.resize(HEADER_LEN + lengths.tables_len, 0);
+        if let Some(tables) = bytes.get_mut(HEADER_LEN..) {
+            self.file.read_exact_at(tables, offset + HEADER_LEN as u64)?;
+        }
+        FrameHeader::decode(&bytes, self.header.file, offset).map_err(format)
     }
 
     /// Reads a frame's header and stored payload, verified by their checksums.

@@ -6,6 +6,7 @@ pub mod content;
 pub mod error;
 pub mod frames;
 pub mod generation;
+pub mod generation_writer;
 pub mod node;
 pub mod pages;
 pub mod repository;
