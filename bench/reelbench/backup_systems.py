@@ -165,7 +165,8 @@ class TarZstd(BackupSystem):
 
     def backup_command(self, source, label):
         archive = self.repository / f"{label}.tar.zst"
-        return f"set -e; tar -cf - -C '{source}' . | zstd -q -{ZSTD_LEVEL} -o '{archive}'"
+        pipe = 'set -o pipefail; tar -cf - -C "$1" . | zstd -q "-$2" -o "$3"'
+        return ["bash", "-c", pipe, "bash", str(source), str(ZSTD_LEVEL), str(archive)]
 
 
 def find_reelfs(program=None):

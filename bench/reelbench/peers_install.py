@@ -18,7 +18,7 @@ def _attempt(command):
 def _apt_install(packages):
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
-    return _attempt(["apt-get", "install", "-y", "-qq", *packages])
+    return _attempt(["apt-get", "install", "-y", "-qq", "-o", "DPkg::Lock::Timeout=120", *packages])
 
 
 def _pip(workspace, *arguments):

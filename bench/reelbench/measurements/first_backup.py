@@ -11,10 +11,10 @@ def measure(context):
     for repetition in range(context.repetitions):
         for dataset, tree in sets.items():
             for system in context.rotated(context.systems, repetition):
-                try:
-                    _backup_twice(context, system, dataset, tree, repetition)
-                except process.CommandFailed as error:
-                    context.journal.remark(f"first backup of {dataset} with {system.name}: {error}")
+                context.attempt(
+                    f"first backup of {dataset}", system,
+                    lambda: _backup_twice(context, system, dataset, tree, repetition),
+                )
 
 
 def _backup_twice(context, system, dataset, tree, repetition):

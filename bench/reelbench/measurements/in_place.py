@@ -2,28 +2,39 @@
 
 from .. import datasets, process
 
+DATASET = "D4"
+
 
 def measure(context):
     """Once per system: growth is exact. All systems see the same file in both states."""
     pages = datasets.PagesFile(context.workspace)
-    systems = [system for system in context.systems if system.keeps_generations]
     pages.write()
-    before_bytes = {}
-    for system in systems:
-        system.start()
-        process.warm(pages.directory)
-        usage = system.backup(pages.directory, "before")
-        before_bytes[system] = system.size_bytes()
-        context.journal.add("1 GiB of pages, elapsed", "D4", "", system.name, 0, usage.elapsed_s, "s")
-        context.journal.add("1 GiB of pages, size", "D4", "", system.name, 0, before_bytes[system], "B")
+    size_bytes = {}
+    systems = [
+        system for system in context.systems
+        if system.keeps_generations and context.attempt(DATASET, system, lambda: _before(context, system, pages, size_bytes))
+    ]
     changed_bytes = pages.change()
-    context.journal.remark(f"D4: {changed_bytes:,} bytes were overwritten")
+    context.journal.remark(f"{DATASET}: {changed_bytes:,} bytes were overwritten")
     for system in systems:
-        process.warm(pages.directory)
-        usage = system.backup(pages.directory, "after")
-        growth_bytes = system.size_bytes() - before_bytes[system]
-        context.journal.add("1 % of pages changed, growth", "D4", "", system.name, 0, growth_bytes, "B")
-        context.journal.add("1 % of pages changed, elapsed", "D4", "", system.name, 0, usage.elapsed_s, "s")
-        context.journal.add("1 % of pages changed, CPU", "D4", "", system.name, 0, usage.cpu_s, "s")
-        system.finish()
+        context.attempt(DATASET, system, lambda: _after(context, system, pages, size_bytes[system.name]))
     pages.path.unlink()
+
+
+def _before(context, system, pages, size_bytes):
+    system.start()
+    process.warm(pages.directory)
+    usage = system.backup(pages.directory, "before")
+    size_bytes[system.name] = system.size_bytes()
+    context.journal.add("1 GiB of pages, elapsed", DATASET, "", system.name, 0, usage.elapsed_s, "s")
+    context.journal.add("1 GiB of pages, size", DATASET, "", system.name, 0, size_bytes[system.name], "B")
+
+
+def _after(context, system, pages, before_bytes):
+    process.warm(pages.directory)
+    usage = system.backup(pages.directory, "after")
+    growth_bytes = system.size_bytes() - before_bytes
+    context.journal.add("1 % of pages changed, growth", DATASET, "", system.name, 0, growth_bytes, "B")
+    context.journal.add("1 % of pages changed, elapsed", DATASET, "", system.name, 0, usage.elapsed_s, "s")
+    context.journal.add("1 % of pages changed, CPU", DATASET, "", system.name, 0, usage.cpu_s, "s")
+    system.finish()

@@ -1,30 +1,52 @@
 """D3: ten successive releases of a source tree, each a generation of the same path."""
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from .. import datasets, process
+from ..backup_systems import BackupSystem
+
+DATASET = "D3"
+
+
+@dataclass
+class _Line:
+    """One system's line of generations, and what it used so far."""
+
+    system: BackupSystem
+    cpu_s: float = 0.0
+    elapsed_s: float = 0.0
+
+    def take(self, tree, number):
+        """The next generation."""
+        usage = self.system.backup(tree, f"release-{number:02}")
+        self.cpu_s += usage.cpu_s
+        self.elapsed_s += usage.elapsed_s
 
 
 def measure(context):
     """Once: sizes are exact. All systems take a release before any takes the next."""
-    releases = datasets.successive_releases(context.workspace)
-    for system in context.systems:
-        system.start()
-    cpu_s = dict.fromkeys(context.systems, 0.0)
-    elapsed_s = dict.fromkeys(context.systems, 0.0)
-    for number, release in enumerate(releases):
+    lines = [_Line(s) for s in context.systems if context.attempt(DATASET, s, s.start)]
+    for number, release in enumerate(datasets.successive_releases(context.workspace), 1):
         with _shown_as_tree(context, release) as tree:
             process.warm(tree)
-            for system in context.rotated(context.systems, number):
-                usage = system.backup(tree, f"release-{number + 1:02}")
-                cpu_s[system] += usage.cpu_s
-                elapsed_s[system] += usage.elapsed_s
-                context.journal.add("releases so far, size", "D3", "", system.name, number, system.size_bytes(), "B")
-    for system in context.systems:
-        context.journal.add("ten releases, size", "D3", "", system.name, 0, system.size_bytes(), "B")
-        context.journal.add("ten releases, CPU", "D3", "", system.name, 0, cpu_s[system], "s")
-        context.journal.add("ten releases, elapsed", "D3", "", system.name, 0, elapsed_s[system], "s")
-        system.finish()
+            lines = [line for line in context.rotated(lines, number) if _take(context, line, tree, number)]
+    for line in lines:
+        _add(context, "ten releases, size", line, 0, line.system.size_bytes(), "B")
+        _add(context, "ten releases, CPU", line, 0, line.cpu_s, "s")
+        _add(context, "ten releases, elapsed", line, 0, line.elapsed_s, "s")
+        line.system.finish()
+
+
+def _add(context, name, line, repetition, value, unit):
+    context.journal.add(name, DATASET, "", line.system.name, repetition, value, unit)
+
+
+def _take(context, line, tree, number):
+    if not context.attempt(f"{DATASET}, release {number}", line.system, lambda: line.take(tree, number)):
+        return False
+    _add(context, f"size after release {number:02}", line, 0, line.system.size_bytes(), "B")
+    return True
 
 
 @contextmanager
