@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 
 from . import backup_systems, environment, measurements, mounted, peers_install, process, report, samples, workspace
+from .context import Context
 
 QUICK_REPETITIONS, FULL_REPETITIONS = 2, 5
 
 
 def _arguments(words):
-    names = list(measurements.by_name())
+    names = list(measurements.ALL)
     parser = argparse.ArgumentParser(
         prog="bench/run", description="Measures reelfs against native ext4 and other backup programs.",
         epilog="Needs root, to drop caches and to mount. See bench/README.md.",
@@ -33,7 +34,7 @@ def _context(arguments, journal, space):
         peers_install.ensure_peers(space)
     systems = backup_systems.available(space, backup_systems.find_reelfs(arguments.reelfs), journal)
     repetitions = arguments.repetitions or (QUICK_REPETITIONS if arguments.quick else FULL_REPETITIONS)
-    return measurements.Context(space, journal, systems, repetitions, arguments.quick)
+    return Context(space, journal, systems, repetitions, arguments.quick)
 
 
 def _run_one(name, measure, context):
@@ -57,10 +58,10 @@ def main(words):
     journal = samples.Journal(output / "samples.jsonl")
     context = _context(arguments, journal, space)
     described = environment.describe(context)
-    chosen = arguments.only or (measurements.QUICK if arguments.quick else list(measurements.by_name()))
+    chosen = arguments.only or (measurements.QUICK if arguments.quick else list(measurements.ALL))
     try:
         for name in chosen:
-            _run_one(name, measurements.by_name()[name], context)
+            _run_one(name, measurements.ALL[name], context)
             report.write(output, described, journal)
     finally:
         described["1-minute load at end"] = f"{os.getloadavg()[0]:.2f}"

@@ -155,7 +155,7 @@ def large_files(workspace):
         parts = {}
         for program in _programs():
             shutil.copy2(program, target / program.name)
-            parts[program.name] = str(program.name)
+            parts[program.name] = str(program)
         subprocess.run(["tar", "--sort=name", "-cf", str(target / "sources.tar"), "-C", str(tree), "."], check=True)
         parts["sources.tar"] = "uncompressed tar archive of D1"
         _write_database(target / "lines.sqlite", successive_releases(workspace)[0])

@@ -1,55 +1,14 @@
-"""The measurements by name, in the order of a full run."""
+"""The measurements by name, in the order of a full run; each is a function of a `Context`."""
 
-from dataclasses import dataclass
+from . import first_backup, in_place, memory, reads_large, reads_small, releases
 
-from ..backup_systems import Reelfs
-from ..process import CommandFailed
-from ..samples import Journal
-from ..workspace import Workspace
-
-
-@dataclass
-class Context:
-    """What every measurement is given."""
-
-    workspace: Workspace
-    journal: Journal
-    systems: list
-    repetitions: int
-    quick: bool
-
-    @property
-    def reelfs(self):
-        """reelfs, or None when there is no binary."""
-        return next((system for system in self.systems if isinstance(system, Reelfs)), None)
-
-    def attempt(self, what, system, action):
-        """Whether `action` ended well; a failure is a remark, and the other systems go on."""
-        try:
-            action()
-        except CommandFailed as error:
-            self.journal.remark(f"{what} with {system.name}: stopped: {error}")
-            return False
-        return True
-
-    def rotated(self, items, repetition):
-        """`items`, another one first in each repetition, so that no one always comes after the same neighbour."""
-        start = repetition % max(len(items), 1)
-        return items[start:] + items[:start]
-
-
-def by_name():
-    """All measurements: name -> function of a context."""
-    from . import first_backup, in_place, memory, reads_large, reads_small, releases
-
-    return {
-        "reads-small": reads_small.measure,
-        "reads-large": reads_large.measure,
-        "first-backup": first_backup.measure,
-        "releases": releases.measure,
-        "in-place": in_place.measure,
-        "memory": memory.measure,
-    }
-
+ALL = {
+    "reads-small": reads_small.measure,
+    "reads-large": reads_large.measure,
+    "first-backup": first_backup.measure,
+    "releases": releases.measure,
+    "in-place": in_place.measure,
+    "memory": memory.measure,
+}
 
 QUICK = ("reads-small", "reads-large", "first-backup", "memory")

@@ -63,17 +63,19 @@ def _with_synthetic(context, scale):
         context.journal.remark(f"memory: {SYNTHESIZE} not found, the synthetic repository is skipped")
         return
     shape = f"{scale['generations']:,} generations of {scale['files']:,} files"
-    context.journal.remark(f"synthetic: {shape}; walked = one whole generation")
+    # The targets are for the full size only, so a quick run has a name of its own.
+    dataset = "synthetic, small" if context.quick else "synthetic"
+    context.journal.remark(f"{dataset}: {shape}; walked = one whole generation")
     reelfs = context.reelfs
     reelfs.repository = context.workspace.fresh_repository(reelfs.name)
     process.run([program, str(reelfs.repository), str(scale["generations"]), str(scale["files"])])
-    _add(context, "synthetic repository size", "synthetic", 0, reelfs.size_bytes(), "B")
+    _add(context, "synthetic repository size", dataset, 0, reelfs.size_bytes(), "B")
     for repetition in range(context.repetitions):
         process.drop_caches()
         with Mounted(reelfs, context.workspace.mountpoint("memory")) as mount:
-            _add(context, "mount ready", "synthetic", repetition, mount.ready_s, "s")
-            _add(context, "mountd RSS, ready", "synthetic", repetition, mount.rss_bytes(), "B")
+            _add(context, "mount ready", dataset, repetition, mount.ready_s, "s")
+            _add(context, "mountd RSS, ready", dataset, repetition, mount.rss_bytes(), "B")
             client = next((mount.mountpoint / "clients").iterdir()).name
             process.run(["find", f"{mount.generation(client)}/", "-type", "f", "-size", "+1"])
-            _add(context, "mountd RSS, walked", "synthetic", repetition, mount.rss_bytes(), "B")
+            _add(context, "mountd RSS, walked", dataset, repetition, mount.rss_bytes(), "B")
     reelfs.finish()
