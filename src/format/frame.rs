@@ -20,7 +20,7 @@
 //!     68   4  CRC-32 of the file id, bytes 0..68 and both tables
 //! ```
 //!
-//! Chunk table, 36 bytes each, in payload order: length 4, BLAKE3-256 fingerprint 32.
+//! Chunk table, 36 bytes each, in payload order: length 4, at least 1, BLAKE3-256 fingerprint 32.
 //! Base table, 64 bytes each: fingerprint 32, file id 16, frame offset 8, start in that frame's
 //! payload 4, length 4. The prefix is all base chunks one after the other. A base chunk is always in
 //! a plain frame, so that reading never needs more than one step.
@@ -215,6 +215,10 @@ impl FrameHeader {
         let unknown = |field, value: u64| FormatError::Unknown { structure: STRUCTURE, field, value };
         let sum: u64 = header.chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
         let raw_mismatch = header.codec == Codec::Raw && header.stored_len != header.plain_len;
+        // An empty chunk would hide the one that begins at the same byte.
+        if header.chunks.iter().any(|chunk| chunk.len == 0) {
+            return Err(unknown("chunk length", 0));
+        }
         if sum != header.plain_len.into() || header.chunks.is_empty() || raw_mismatch {
             return Err(unknown("plain length", header.plain_len.into()));
         }

@@ -20,7 +20,7 @@
 //!         flag 4: extended attributes: count, then name and value of each, prefixed with lengths
 //!         flag 8: extended attributes kept in a BDF: length, extent count and the extents; the bytes
 //!                 there are as for flag 4
-//! flags:  16 the file changed while it was read; all others are zero
+//! flags:  16 the file changed while it was read; all others are zero; 1 and 2 only with kind 2
 //! extent: length, bytes skipped at the start of the chunk, chunk length (varints), fingerprint (32),
 //!         file id of the BDF (16), frame offset, start in the frame's payload (varints)
 //! ```
@@ -226,7 +226,8 @@ impl Inode {
         let at = reader.offset();
         let [kind, flags] = reader.array("kind, flags")?;
         let range = |what, value: u64| DecodeError::Range { what, offset: at, value };
-        if flags & !FLAGS_KNOWN != 0 {
+        let regular_only = FLAG_SIGNATURE | FLAG_EXTENT_TREE;
+        if flags & !FLAGS_KNOWN != 0 || (kind != FileKind::Regular.code() && flags & regular_only != 0) {
             return Err(range("flags", flags.into()));
         }
         let mode = reader.varint("permissions")?;

@@ -55,7 +55,11 @@ impl Xattrs {
     /// [`FormatError`] if it is malformed.
     pub fn decode_list(bytes: &[u8]) -> Result<XattrList, FormatError> {
         let mut reader = Reader::new(bytes);
-        read_xattr_list(&mut reader).map_err(FormatError::malformed("extended attributes"))
+        let list = read_xattr_list(&mut reader).and_then(|list| {
+            reader.finish("extended attributes")?;
+            Ok(list)
+        });
+        list.map_err(FormatError::malformed("extended attributes"))
     }
 }
 

@@ -265,6 +265,7 @@ class Bdf(SealedFile):
         check((kind, base_count > 0) in ((1, False), (2, True)), f"frame at byte {offset}: unknown kind")
         chunks, start = [], 0
         for length, fingerprint in CHUNK.iter_unpack(tables[:chunk_count * CHUNK.size]):
+            check(length, f"frame at byte {offset}: empty chunk")
             chunks.append((start, length, fingerprint))
             start += length
         check(start == plain, f"frame at byte {offset}: chunk lengths")
@@ -324,7 +325,7 @@ class Store:
         check(not (bases and plain_only), "a base chunk lies in a delta frame")
         prefix = b"".join(self.chunk(base, plain_only=True) for base in bases)
         payload = bdf.payload(offset, tables, prefix)
-        by_start = {start: (length, fingerprint) for start, length, fingerprint in chunks if length}
+        by_start = {start: (length, fingerprint) for start, length, fingerprint in chunks}
         self.frames[key] = (by_start, payload, not bases)
         self.frames_bytes += len(payload)
         while self.frames_bytes > FRAME_CACHE_BYTES and len(self.frames) > 1:
@@ -375,6 +376,7 @@ class Inode:
     def __init__(self, cursor):
         self.kind, flags = cursor.u8(), cursor.u8()
         check(self.kind in TYPE_BITS and flags < 32, "kind or flags")
+        check(self.kind == REGULAR or not flags & 3, "flags of another kind")
         self.mode = cursor.varint(0o7777)
         self.uid, self.gid = cursor.varint(0xFFFFFFFF), cursor.varint(0xFFFFFFFF)
         seconds = cursor.signed()
