@@ -36,11 +36,15 @@ const STRUCTURE: &str = "frame";
 
 /// Length of the fixed part of the header in bytes.
 pub const HEADER_LEN: usize = 72;
-const CHUNK_LEN: usize = 4 + 32;
-const BASE_LEN: usize = 32 + 16 + 8 + 4 + 4;
+/// Length of a row of the chunk table in bytes.
+pub const CHUNK_LEN: usize = 4 + 32;
+/// Length of a row of the base table in bytes.
+pub const BASE_LEN: usize = 32 + 16 + 8 + 4 + 4;
 
 /// Longest payload when decompressed, in bytes.
 pub const PLAIN_LEN_MAX: u32 = 32 << 20;
+/// Longest payload as stored, in bytes: some room for what does not shrink.
+pub const STORED_LEN_MAX: u32 = PLAIN_LEN_MAX + (PLAIN_LEN_MAX >> 7);
 /// Most chunks in one frame.
 pub const CHUNK_COUNT_MAX: u32 = 65_535;
 /// Most base chunks of one delta frame.
@@ -146,7 +150,7 @@ impl FrameLengths {
             Err(FormatError::Unknown { structure: STRUCTURE, field, value: value.into() })
         };
         limit("plain length", plain, PLAIN_LEN_MAX)?;
-        let stored_len = limit("stored length", stored, PLAIN_LEN_MAX + (PLAIN_LEN_MAX >> 7))?;
+        let stored_len = limit("stored length", stored, STORED_LEN_MAX)?;
         let tables_len = limit("chunk count", chunks, CHUNK_COUNT_MAX)? * CHUNK_LEN
             + limit("base count", bases, BASE_COUNT_MAX)? * BASE_LEN;
         Ok(Self { tables_len, stored_len })
