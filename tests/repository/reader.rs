@@ -9,21 +9,30 @@ use tempfile::TempDir;
 
 use crate::sample;
 
+/// The Pythons to try: one from elsewhere may come first and not see the system's modules.
+const PYTHONS: [&str; 2] = ["python3", "/usr/bin/python3"];
+
+fn python() -> Option<&'static str> {
+    PYTHONS.into_iter().find(|python| {
+        let found = Command::new(python).args(["-c", "import zstandard"]).output();
+        found.is_ok_and(|output| output.status.success())
+    })
+}
+
 fn reader(arguments: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/reader/reelfs_reader.py");
-    Command::new("python3")
+    Command::new(python().expect("asked before"))
         .arg("-B")
         .arg(script)
         .args(["--verify"])
         .args(arguments)
         .output()
-        .expect("python3 runs; `make deps` installs it")
+        .expect("python runs")
 }
 
 // `make deps` installs the module; on a machine that cannot have it the reader has nothing to show.
 fn is_usable() -> bool {
-    let found = Command::new("python3").args(["-c", "import zstandard"]).output();
-    let usable = found.is_ok_and(|output| output.status.success());
+    let usable = python().is_some();
     if !usable {
         eprintln!("skipped: python3 has no module zstandard");
     }
