@@ -144,7 +144,8 @@ impl DtfMaker {
     fn finish(self, root: PageRef, totals: Totals) -> Vec<u8> {
         let footer = DtfFooter {
             root,
-            next_object: 4,
+            next_linked: 4,
+            next_directory: 1 << 39,
             totals,
             added_bytes: 0,
             message: b"a sample".to_vec(),
