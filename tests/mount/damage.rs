@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use reelfs::format::frame::{Codec, HEADER_LEN};
 use reelfs::format::record::{Extent, ROOT_OBJECT};
 use reelfs::repo::{GenerationId, Node};
 
@@ -21,8 +22,13 @@ fn extents(site: &Site, generation: GenerationId, name: &str) -> Vec<Extent> {
 }
 
 fn damage(site: &Site, extent: &Extent) {
-    let path = PathBuf::from(site.open().frames().path(extent.chunk.location.file));
-    flip(&path, extent.chunk.location.frame + 300);
+    let repository = site.open();
+    let location = extent.chunk.location;
+    let path = PathBuf::from(repository.frames().path(location.file));
+    let frame = repository.frames().frame(location.file, location.frame).unwrap();
+    let payload = location.frame + HEADER_LEN as u64 + frame.header().tables_len();
+    assert_eq!(frame.header().codec, Codec::Raw, "random bytes are stored as they are");
+    flip(&path, payload + u64::from(location.start) + 300);
 }
 
 fn errno(result: io::Result<()>) -> Option<i32> {
