@@ -6,8 +6,8 @@
 //! ```text
 //! 4  job                                  backup and restore as operations with progress
 //! 3  repo                                 repository, generations, reading, writing, verifying
-//! 2  index
-//! 1  format  chunk  storage  live         bytes; cutting and compressing; durable files; live trees
+//! 2  index  live                          what is found quickly; live trees, read and written
+//! 1  format  chunk  storage               bytes; cutting and compressing; durable files
 //! 0  codec  checksum  id  path  progress
 //! ```
 //!
@@ -21,5 +21,10 @@ pub mod chunk;
 pub mod codec;
 pub mod format;
 pub mod id;
+pub mod index;
+pub mod job;
+pub mod live;
 pub mod path;
+pub mod progress;
+pub mod repo;
 pub mod storage;

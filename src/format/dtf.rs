@@ -18,7 +18,8 @@
 //! ```
 //!
 //! Footer: magic `"RFOOTDTF"`, then varints and length-prefixed bytes in this order: root page
-//! (ordinal, offset / 64, stored length), next object id, counts of files, directories, symbolic
+//! (ordinal, offset / 64, stored length), next id for a file with several names, next id for a
+//! directory, counts of files, directories, symbolic
 //! links, other objects and multiply linked files, bytes of file content, entries with extended
 //! attributes, files kept as inconsistent, bytes added to BDFs, message, source path. A later minor
 //! addition goes after these; readers ignore what they do not know.
@@ -199,8 +200,10 @@ impl Totals {
 pub struct DtfFooter {
     /// Root page of the directory tree.
     pub root: PageRef,
-    /// Object id that the next new object gets.
-    pub next_object: u64,
+    /// Object id that the next file with several names gets.
+    pub next_linked: u64,
+    /// Object id that the next directory gets.
+    pub next_directory: u64,
     /// What the generation holds.
     pub totals: Totals,
     /// Bytes that this generation added to BDFs.
@@ -217,7 +220,8 @@ impl DtfFooter {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = FOOTER_MAGIC.to_vec();
         self.root.put(&mut bytes);
-        put_varint(&mut bytes, self.next_object);
+        put_varint(&mut bytes, self.next_linked);
+        put_varint(&mut bytes, self.next_directory);
         for field in self.totals.fields() {
             put_varint(&mut bytes, field);
         }
@@ -238,7 +242,8 @@ impl DtfFooter {
         check_magic(FOOTER, reader.bytes("magic", 8).map_err(malformed(FOOTER))?, FOOTER_MAGIC)?;
         let mut fields = || -> Result<Self, DecodeError> {
             let root = PageRef::read(&mut reader)?;
-            let next_object = reader.varint("next object")?;
+            let next_linked = reader.varint("next linked file")?;
+            let next_directory = reader.varint("next directory")?;
             let mut totals = [0; 8];
             for field in &mut totals {
                 *field = reader.varint("count")?;
@@ -246,7 +251,15 @@ impl DtfFooter {
             let added_bytes = reader.varint("added bytes")?;
             let message = reader.prefixed("message", TEXT_LEN_MAX)?.to_vec();
             let source = reader.prefixed("source path", TEXT_LEN_MAX)?.to_vec();
-            Ok(Self { root, next_object, totals: Totals::from_fields(totals), added_bytes, message, source })
+            Ok(Self {
+                root,
+                next_linked,
+                next_directory,
+                totals: Totals::from_fields(totals),
+                added_bytes,
+                message,
+                source,
+            })
         };
         fields().map_err(malformed(FOOTER))
     }

@@ -233,6 +233,12 @@ impl FrameHeader {
         Ok(header)
     }
 
+    /// Length of both tables in bytes.
+    #[must_use]
+    pub fn tables_len(&self) -> u64 {
+        (self.chunks.len() * CHUNK_LEN + self.bases.len() * BASE_LEN) as u64
+    }
+
     /// Finds the chunk that begins at `start` of the decompressed payload.
     #[must_use]
     pub fn chunk_at(&self, start: u32) -> Option<ChunkInfo> {

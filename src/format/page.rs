@@ -146,6 +146,23 @@ impl PageHeader {
         bytes
     }
 
+    /// Reads the length of the stored payload from a header that is not yet verified.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the magic number is missing or the length is out of range.
+    pub fn peek_stored_len(bytes: &[u8; HEADER_LEN]) -> Result<u32, FormatError> {
+        let malformed = FormatError::malformed;
+        let mut reader = Reader::new(bytes);
+        check_magic(STRUCTURE, reader.bytes("magic", 4).map_err(malformed(STRUCTURE))?, MAGIC)?;
+        reader.u32("level, codec, tree").map_err(malformed(STRUCTURE))?;
+        let stored_len = reader.u32("stored length").map_err(malformed(STRUCTURE))?;
+        if stored_len as usize > PLAIN_LEN_MAX {
+            let value = stored_len.into();
+            return Err(FormatError::Unknown { structure: STRUCTURE, field: "stored length", value });
+        }
+        Ok(stored_len)
+    }
+
     /// Splits and verifies the bytes of a page read at `offset` of the DTF `file`.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 //! **Directory tree.** Key: object id of the directory, 8 bytes big-endian, then the name. Value:
 //! a *link* or an *inode*. A directory and a file with several names are *objects*: the entry is a
 //! link to the object id, and the inode stands at the key of that id with an empty name. Every other
-//! entry holds its inode itself. The root directory is object 1.
+//! entry holds its inode itself. The root directory is object 1, files with several names are objects
+//! 2 to 2^39 - 1, all other directories 2^39 to 2^40 - 1.
 //!
 //! ```text
 //! link:   0, kind (1 directory, 2 regular file), object id (varint)
@@ -45,6 +46,11 @@ const STRUCTURE: &str = "directory record";
 
 /// Object id of the root directory.
 pub const ROOT_OBJECT: u64 = 1;
+/// First object id of a file with several names.
+pub const FIRST_LINKED_OBJECT: u64 = 2;
+/// First object id of a directory below the root. Directories sort after all else, so that new ones are
+/// written at the end of the tree, page after page.
+pub const FIRST_DIRECTORY_OBJECT: u64 = 1 << 39;
 /// Object ids are below this: an id has 40 bits of an inode number.
 pub const OBJECT_MAX: u64 = 1 << 40;
 /// Most extents in a directory record; longer lists are extent trees.

@@ -442,7 +442,7 @@ class Dtf(SealedFile):
         self.client = client_of(self.header[60:124])
         footer = self.footer
         self.root = read_page_ref(footer)
-        self.next_object = footer.varint()
+        self.next_linked, self.next_directory = footer.varint(), footer.varint()
         names = ("files", "directories", "symlinks", "others", "linked", "bytes", "xattrs", "inconsistent")
         self.totals = {name: footer.varint() for name in names}
         self.added_bytes = footer.varint()

@@ -1,0 +1,5 @@
+//! The index: what can be found quickly, and made again from sealed files at any time.
+
+mod rocks;
+
+pub use rocks::{Index, IndexBatch, IndexError, RfeKey, RfeRecord};

@@ -1,0 +1,290 @@
+//! The index in RocksDB. This module alone knows RocksDB.
+//!
+//! Column families and layouts, integers big-endian so that keys sort by number:
+//!
+//! ```text
+//! chunks  key:   fingerprint 32
+//!         value: file id of the BDF 16, frame offset 8, start in the frame's payload 4, length 4
+//! rfe     key:   CRC-32 over name, size and mtime 4, file id 8 (inode number of the record)
+//!         value: client id 4 (CRC-32 of the name), low 32 bits of the size 4, first bytes of the
+//!                file signature 8; 28 bytes in all
+//! ```
+//!
+//! A record is a hint: whoever finds one checks that the BDF or the DTF record is still there.
+
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, IteratorMode, Options, WriteBatch, WriteOptions,
+};
+use thiserror::Error;
+
+use crate::checksum::crc32;
+use crate::codec::{DecodeError, Reader};
+use crate::format::frame::{ChunkPointer, Location};
+use crate::format::record::Time;
+use crate::id::{ClientName, FileId, Fingerprint};
+
+const CHUNKS: &str = "chunks";
+const RFE: &str = "rfe";
+const CACHE_BYTES: usize = 16 << 20;
+const BATCH_LEN_MAX: usize = 1 << 20;
+
+/// Why the index could not be used; it can always be rebuilt.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// RocksDB refused.
+    #[error("index {path}: cannot {operation}")]
+    Rocks {
+        /// Directory of the index.
+        path: String,
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The refusal.
+        source: rocksdb::Error,
+    },
+    /// A record is not as this version writes it.
+    #[error("index: malformed {family} record")]
+    Malformed {
+        /// Column family.
+        family: &'static str,
+        /// What is wrong.
+        source: DecodeError,
+    },
+}
+
+/// CRC-32 over name, size and mtime: candidates for being the same file (row H4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RfeKey(pub u32);
+
+impl RfeKey {
+    /// Computes the key of a file.
+    #[must_use]
+    pub fn of(name: &[u8], size: u64, mtime: Time) -> Self {
+        let (seconds, nanoseconds) = (mtime.seconds.to_le_bytes(), mtime.nanoseconds.to_le_bytes());
+        Self(crc32(&[name, &size.to_le_bytes(), &seconds, &nanoseconds]))
+    }
+}
+
+/// A file that is stored already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RfeRecord {
+    /// Inode number of the record in a DTF ([`crate::format::record`]).
+    pub file: u64,
+    /// CRC-32 of the name of the client that brought it first.
+    pub client: u32,
+    /// Low 32 bits of its size in bytes.
+    pub size_low: u32,
+    /// First bytes of its signature.
+    pub signature: [u8; 8],
+}
+
+impl RfeRecord {
+    /// Makes the record of a file.
+    #[must_use]
+    pub fn new(file: u64, client: &ClientName, size: u64, signature: Fingerprint) -> Self {
+        let [_, _, _, _, a, b, c, d] = size.to_be_bytes();
+        let mut start = [0; 8];
+        start.copy_from_slice(signature.0.first_chunk::<8>().unwrap_or(&[0; 8]));
+        Self {
+            file,
+            client: crc32(&[client.as_str().as_bytes()]),
+            size_low: u32::from_be_bytes([a, b, c, d]),
+            signature: start,
+        }
+    }
+
+    /// Tells whether it may be a file of this size and signature.
+    #[must_use]
+    pub fn may_match(&self, size: u64, signature: Fingerprint) -> bool {
+        u64::from(self.size_low) == size & u64::from(u32::MAX) && signature.0.starts_with(&self.signature)
+    }
+}
+
+/// An open index; one process at a time.
+pub struct Index {
+    db: DB,
+    path: String,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Changes to the index that are written together.
+#[derive(Default)]
+pub struct IndexBatch {
+    batch: WriteBatch,
+}
+
+impl std::fmt::Debug for IndexBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IndexBatch").field("len", &self.batch.len()).finish()
+    }
+}
+
+impl Index {
+    /// Opens the index, or makes an empty one.
+    ///
+    /// # Errors
+    /// [`IndexError`] if it is damaged or another process has it; the first calls for a rebuild.
+    pub fn open(path: &Path) -> Result<Self, IndexError> {
+        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&cache);
+        table.set_bloom_filter(10.0, false);
+        table.set_cache_index_and_filter_blocks(true);
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_paranoid_checks(true);
+        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
+        options.set_max_open_files(64);
+        options.set_keep_log_file_num(2);
+        options.set_max_total_wal_size(32 << 20);
+        options.set_max_background_jobs(2);
+        let mut family = Options::default();
+        family.set_block_based_table_factory(&table);
+        family.set_write_buffer_size(8 << 20);
+        let families = [CHUNKS, RFE].map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
+        let shown = crate::path::display(path.as_os_str().as_encoded_bytes());
+        match DB::open_cf_descriptors(&options, path, families) {
+            Ok(db) => Ok(Self { db, path: shown }),
+            Err(source) => Err(IndexError::Rocks { path: shown, operation: "open", source }),
+        }
+    }
+
+    /// Finds a chunk.
+    ///
+    /// # Errors
+    /// [`IndexError`] if the index is damaged.
+    pub fn chunk(&self, fingerprint: &Fingerprint) -> Result<Option<ChunkPointer>, IndexError> {
+        let value =
+            self.db.get_pinned_cf(self.family(CHUNKS), fingerprint.0).map_err(self.refused("read"))?;
+        value.map(|value| decode_chunk(*fingerprint, &value)).transpose()
+    }
+
+    /// Finds the files that may be the same as one with this key.
+    ///
+    /// # Errors
+    /// [`IndexError`] if the index is damaged.
+    pub fn candidates(&self, key: RfeKey) -> Result<Vec<RfeRecord>, IndexError> {
+        // More than a few are a sign of an attack on the CRC, not of a common file.
+        const CANDIDATE_COUNT_MAX: usize = 16;
+        let start = key.0.to_be_bytes();
+        let mode = IteratorMode::From(&start, rocksdb::Direction::Forward);
+        let mut found = Vec::new();
+        for item in self.db.iterator_cf(self.family(RFE), mode).take(CANDIDATE_COUNT_MAX) {
+            let (key, value) = item.map_err(self.refused("read"))?;
+            if !key.starts_with(&start) {
+                break;
+            }
+            found.push(decode_rfe(&key, &value)?);
+        }
+        Ok(found)
+    }
+
+    /// Writes a batch; what is lost with the machine's power can be rebuilt.
+    ///
+    /// # Errors
+    /// [`IndexError`] if RocksDB refuses.
+    pub fn write(&self, batch: IndexBatch) -> Result<(), IndexError> {
+        self.db.write_opt(batch.batch, &WriteOptions::default()).map_err(self.refused("write"))
+    }
+
+    /// Makes all that was written durable.
+    ///
+    /// # Errors
+    /// [`IndexError`] if RocksDB refuses.
+    pub fn sync(&self) -> Result<(), IndexError> {
+        self.db.flush_wal(true).map_err(self.refused("sync"))
+    }
+
+    /// Adds a chunk to a batch.
+    pub fn put_chunk(&self, batch: &mut IndexBatch, chunk: &ChunkPointer) {
+        let mut value = Vec::with_capacity(32);
+        value.extend_from_slice(&chunk.location.file.0);
+        value.extend_from_slice(&chunk.location.frame.to_be_bytes());
+        value.extend_from_slice(&chunk.location.start.to_be_bytes());
+        value.extend_from_slice(&chunk.len.to_be_bytes());
+        batch.batch.put_cf(self.family(CHUNKS), chunk.fingerprint.0, value);
+    }
+
+    /// Removes a chunk in a batch, because it was found damaged or gone.
+    pub fn remove_chunk(&self, batch: &mut IndexBatch, fingerprint: &Fingerprint) {
+        batch.batch.delete_cf(self.family(CHUNKS), fingerprint.0);
+    }
+
+    /// Adds a file to a batch.
+    pub fn put_file(&self, batch: &mut IndexBatch, key: RfeKey, record: &RfeRecord) {
+        let mut full_key = [0; 12];
+        for (target, byte) in
+            full_key.iter_mut().zip(key.0.to_be_bytes().into_iter().chain(record.file.to_be_bytes()))
+        {
+            *target = byte;
+        }
+        let mut value = Vec::with_capacity(16);
+        value.extend_from_slice(&record.client.to_be_bytes());
+        value.extend_from_slice(&record.size_low.to_be_bytes());
+        value.extend_from_slice(&record.signature);
+        batch.batch.put_cf(self.family(RFE), full_key, value);
+    }
+
+    /// Counts of records: chunks and files, for `stats`; RocksDB's estimate.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let count = |family: &str| {
+            let key = "rocksdb.estimate-num-keys";
+            self.db.property_int_value_cf(self.family(family), key).ok().flatten().unwrap_or(0)
+        };
+        (count(CHUNKS), count(RFE))
+    }
+
+    fn family(&self, name: &str) -> &rocksdb::ColumnFamily {
+        self.db.cf_handle(name).expect("all column families were opened")
+    }
+
+    fn refused(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> IndexError {
+        let path = self.path.clone();
+        move |source| IndexError::Rocks { path, operation, source }
+    }
+}
+
+impl IndexBatch {
+    /// Tells whether it is time to write the batch.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.batch.size_in_bytes() >= BATCH_LEN_MAX
+    }
+}
+
+fn decode_chunk(fingerprint: Fingerprint, value: &[u8]) -> Result<ChunkPointer, IndexError> {
+    let decode = || -> Result<ChunkPointer, DecodeError> {
+        let mut reader = Reader::new(value);
+        let file = FileId(reader.array("file id")?);
+        let frame = reader.array("frame").map(u64::from_be_bytes)?;
+        let start = reader.array("start").map(u32::from_be_bytes)?;
+        let len = reader.array("length").map(u32::from_be_bytes)?;
+        reader.finish("record")?;
+        Ok(ChunkPointer { fingerprint, len, location: Location { file, frame, start } })
+    };
+    decode().map_err(|source| IndexError::Malformed { family: CHUNKS, source })
+}
+
+fn decode_rfe(key: &[u8], value: &[u8]) -> Result<RfeRecord, IndexError> {
+    let decode = || -> Result<RfeRecord, DecodeError> {
+        let mut reader = Reader::new(key);
+        reader.bytes("CRC-32", 4)?;
+        let file = reader.array("file id").map(u64::from_be_bytes)?;
+        let mut reader = Reader::new(value);
+        let client = reader.array("client").map(u32::from_be_bytes)?;
+        let size_low = reader.array("size").map(u32::from_be_bytes)?;
+        let signature = reader.array("signature")?;
+        reader.finish("record")?;
+        Ok(RfeRecord { file, client, size_low, signature })
+    };
+    decode().map_err(|source| IndexError::Malformed { family: RFE, source })
+}

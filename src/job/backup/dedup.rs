@@ -1,0 +1,159 @@
+//! Finds what the repository has already: whole files by RFE, chunks by fingerprint, and chunks to
+//! compress a changed file against.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::error::BackupError;
+use crate::format::frame::{BASE_COUNT_MAX, ChunkPointer};
+use crate::format::record::{Content, Detail, Extent, Inode};
+use crate::id::{FileId, Fingerprint};
+use crate::index::{Index, RfeKey};
+use crate::live::Attributes;
+use crate::repo::node::Node;
+use crate::repo::{ReadError, Repository};
+
+// More than this in front of a frame makes reading it dear.
+const PREFIX_LEN_MAX: u64 = 1 << 20;
+// Old bytes on either side of a changed place: content moves.
+const MARGIN: u64 = 32 << 10;
+// A file of more extents is not taken over by RFE as a whole list in memory.
+const EXTENT_COUNT_MAX: usize = 1 << 20;
+
+/// The repository and its index, as far as it can be used.
+#[derive(Debug)]
+pub(super) struct Dedup<'a> {
+    repository: &'a Repository,
+    index: Option<&'a Index>,
+    delta: bool,
+    // Whether a BDF is there, so that a stale index record is not believed.
+    present: Mutex<HashMap<FileId, bool>>,
+}
+
+impl<'a> Dedup<'a> {
+    pub(super) fn new(repository: &'a Repository, index: Option<&'a Index>) -> Self {
+        let delta = repository.config().compression.delta && repository.config().compression.level > 0;
+        Self { repository, index, delta, present: Mutex::default() }
+    }
+
+    /// Finds a chunk that is stored and whose BDF is there.
+    pub(super) fn chunk(&self, fingerprint: &Fingerprint) -> Result<Option<ChunkPointer>, BackupError> {
+        let Some(index) = self.index else { return Ok(None) };
+        let found = index.chunk(fingerprint)?;
+        Ok(found.filter(|pointer| self.is_present(pointer.location.file)))
+    }
+
+    fn is_present(&self, file: FileId) -> bool {
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        *present.entry(file).or_insert_with(|| self.repository.frames().bdf(file).is_ok())
+    }
+
+    /// Tells whether some stored file may be this one, before its content is read.
+    pub(super) fn may_be_redundant(&self, name: &[u8], attributes: &Attributes) -> Result<bool, BackupError> {
+        let Some(index) = self.index else { return Ok(false) };
+        let candidates = index.candidates(RfeKey::of(name, attributes.size, attributes.mtime))?;
+        Ok(!candidates.is_empty())
+    }
+
+    /// RFE (row H4): the CRC finds candidates, the signature of the file's own data decides.
+    pub(super) fn redundant_file(
+        &self,
+        name: &[u8],
+        attributes: &Attributes,
+        signature: Fingerprint,
+    ) -> Result<Option<Vec<Extent>>, BackupError> {
+        let Some(index) = self.index else { return Ok(None) };
+        for record in index.candidates(RfeKey::of(name, attributes.size, attributes.mtime))? {
+            if !record.may_match(attributes.size, signature) {
+                continue;
+            }
+            let Some(node) = Node::from_number(record.file) else { continue };
+            // A record may be stale or damaged; then the file is stored again.
+            let Ok(inode) = self.repository.inode(node) else { continue };
+            if let Some(extents) = self.same_file(&inode, attributes.size, signature)? {
+                return Ok(Some(extents));
+            }
+        }
+        Ok(None)
+    }
+
+    fn same_file(
+        &self,
+        inode: &Inode,
+        wanted_size: u64,
+        wanted: Fingerprint,
+    ) -> Result<Option<Vec<Extent>>, BackupError> {
+        let Detail::Regular { size, signature: Some(signature), .. } = &inode.detail else { return Ok(None) };
+        let Some(content) = self.repository.content(inode) else { return Ok(None) };
+        if *size != wanted_size || *signature != wanted {
+            return Ok(None);
+        }
+        let extents: Result<Vec<_>, ReadError> = content.extents_from(0).take(EXTENT_COUNT_MAX + 1).collect();
+        let Ok(extents) = extents else { return Ok(None) };
+        let complete = extents.len() <= EXTENT_COUNT_MAX;
+        let present = extents.iter().all(|extent| self.is_present(extent.chunk.location.file));
+        Ok((complete && present).then_some(extents))
+    }
+
+    /// Chunks of the file's previous version around a range, each in a plain frame.
+    ///
+    /// A chunk that is a delta itself gives its own bases instead, so that reading stays one step deep.
+    pub(super) fn bases(
+        &self,
+        before: &Inode,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<ChunkPointer>, BackupError> {
+        let mut bases = Vec::new();
+        if !self.delta {
+            return Ok(bases);
+        }
+        let Some(content) = self.repository.content(before) else { return Ok(bases) };
+        let end = offset.saturating_add(len).saturating_add(MARGIN);
+        let mut prefix_len = 0;
+        for extent in content.extents_from(offset.saturating_sub(MARGIN)) {
+            let Ok(extent) = extent else { break };
+            if extent.offset >= end {
+                break;
+            }
+            let location = extent.chunk.location;
+            // What cannot be read now cannot be a base either.
+            let Ok(frame) = self.repository.frames().frame(location.file, location.frame) else { break };
+            let candidates = match frame.header().bases.as_slice() {
+                [] => vec![extent.chunk],
+                deeper => deeper.to_vec(),
+            };
+            for base in candidates {
+                if bases.contains(&base) {
+                    continue;
+                }
+                prefix_len += u64::from(base.len);
+                if prefix_len > PREFIX_LEN_MAX || bases.len() >= BASE_COUNT_MAX as usize {
+                    return Ok(bases);
+                }
+                bases.push(base);
+            }
+        }
+        Ok(bases)
+    }
+
+    /// The bytes of the bases one after the other; `None` if one cannot be read.
+    pub(super) fn prefix(&self, bases: &[ChunkPointer]) -> Option<Vec<u8>> {
+        let mut prefix = Vec::new();
+        for base in bases {
+            prefix.extend_from_slice(self.repository.frames().chunk(base).ok()?.bytes());
+        }
+        Some(prefix)
+    }
+
+    /// Tells whether all that a file's content points to is there.
+    pub(super) fn is_content_present(&self, content: &Content) -> bool {
+        match content {
+            Content::Inline(extents) => {
+                extents.iter().all(|extent| self.is_present(extent.chunk.location.file))
+            }
+            // A long list is not walked for every unchanged file; `verify` does that.
+            Content::Tree { .. } => true,
+        }
+    }
+}

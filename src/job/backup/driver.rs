@@ -1,0 +1,567 @@
+//! The driver: walks the source level by level, compares, gives tasks, and writes what comes back.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::claims::Claims;
+use super::dedup::Dedup;
+use super::emission::{Emission, Emitter, Target};
+use super::error::BackupError;
+use super::large::{self, LargeRead};
+use super::pipeline::Pipeline;
+use super::prepare::{SmallFile, Task};
+use super::record;
+use super::{BackupOptions, BackupSummary, Problem};
+use crate::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Record};
+use crate::live::Exclusions;
+use crate::live::LiveError;
+use crate::live::{Attributes, Identity, Scanned, SourceDirectory};
+use crate::progress::Progress;
+use crate::repo::generation_writer::GenerationWriter;
+use crate::repo::{Entry, Generation, Node, Repository};
+
+// Directories near each other in the walk share most of their path.
+const OPEN_DIRECTORY_COUNT_MAX: usize = 64;
+
+/// What the whole backup works with.
+pub(super) struct Context<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) options: &'a BackupOptions,
+    pub(super) exclusions: &'a Exclusions,
+    pub(super) progress: &'a Progress,
+    pub(super) dedup: &'a Dedup<'a>,
+    pub(super) claims: &'a Claims,
+}
+
+/// A directory still to be visited.
+struct Visit {
+    path: Vec<u8>,
+    object: u64,
+    parent: u64,
+    attributes: Attributes,
+    // The directory was there in the generation before, under the same object id.
+    is_known: bool,
+}
+
+/// The driver's state.
+pub(super) struct Driver<'a> {
+    context: Context<'a>,
+    emitter: Emitter<'a>,
+    previous: Option<Arc<Generation>>,
+    visits: VecDeque<Visit>,
+    open: VecDeque<(Vec<u8>, Arc<SourceDirectory>)>,
+    batch: Vec<SmallFile>,
+    batch_len: u64,
+    // Files with several names: where they are at the source, and their object id.
+    linked: BTreeMap<(u32, u32, u64), u64>,
+    // Object ids of the generation before that lost a name.
+    unlinked: HashSet<u64>,
+    device: Option<crate::live::Device>,
+    repository_identity: Option<Identity>,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(context: Context<'a>, writer: GenerationWriter<'a>, pipeline: Pipeline) -> Self {
+        let previous = writer.previous().cloned();
+        let repository_identity = context
+            .repository
+            .root()
+            .and_then(|root| SourceDirectory::open_root(root).ok())
+            .and_then(|root| root.attributes().ok())
+            .map(|attributes| attributes.identity());
+        let emitter = Emitter::new(context.repository, context.claims, context.progress, writer, pipeline);
+        Self {
+            context,
+            emitter,
+            previous,
+            visits: VecDeque::new(),
+            open: VecDeque::new(),
+            batch: Vec::new(),
+            batch_len: 0,
+            linked: BTreeMap::new(),
+            unlinked: HashSet::new(),
+            device: None,
+            repository_identity,
+        }
+    }
+
+    /// Walks the tree at `root`; the writer comes back with all records put.
+    pub(super) fn run(
+        mut self,
+        root: SourceDirectory,
+    ) -> Result<(GenerationWriter<'a>, BackupSummary), BackupError> {
+        match self.walk(root) {
+            Ok(()) => Ok(self.emitter.finish()),
+            Err(error) => {
+                if let Err(left) = self.emitter.abandon() {
+                    log::warn!("what the backup had written could not be removed: {left}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn walk(&mut self, root: SourceDirectory) -> Result<(), BackupError> {
+        let attributes = root.attributes().map_err(BackupError::Source)?;
+        self.device = Some(attributes.device);
+        self.visits.push_back(Visit {
+            path: Vec::new(),
+            object: ROOT_OBJECT,
+            parent: ROOT_OBJECT,
+            attributes,
+            is_known: self.previous.is_some(),
+        });
+        self.open.push_back((Vec::new(), Arc::new(root)));
+        while let Some(visit) = self.visits.pop_front() {
+            self.context.progress.check()?;
+            self.visit(&visit)?;
+            self.emitter.poll()?;
+        }
+        self.flush_batch()?;
+        let groups: HashSet<u64> = self.linked.values().copied().collect();
+        let gone: Vec<u64> = self.unlinked.difference(&groups).copied().collect();
+        self.emitter.drain(&gone)
+    }
+
+    fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
+        let directory = self.open_directory(&visit.path);
+        let (directory, scanned) = match directory.and_then(|open| Ok((Arc::clone(&open), open.scan()?))) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.put_directory(visit, None)?;
+                self.emitter.failed(&error);
+                return self.remove_rest(visit, Vec::new());
+            }
+        };
+        self.put_directory(visit, Some(&directory))?;
+        let only_tag = self.context.options.exclude_caches && directory.is_cache_directory();
+        let mut before = self.entries_before(visit)?.into_iter().peekable();
+        let mut gone = Vec::new();
+        for entry in scanned {
+            while let Some(old) = before.next_if(|old| old.name < entry.name) {
+                gone.push(old);
+            }
+            let old = before.next_if(|old| old.name == entry.name);
+            if self.is_left_out(visit, &entry, only_tag) {
+                self.emitter.summary.excluded_count += 1;
+                gone.extend(old);
+                continue;
+            }
+            self.entry(visit, &directory, entry, old)?;
+        }
+        gone.extend(before);
+        self.remove_rest(visit, gone)
+    }
+
+    fn entry(
+        &mut self,
+        visit: &Visit,
+        directory: &Arc<SourceDirectory>,
+        entry: Scanned,
+        old: Option<Entry>,
+    ) -> Result<(), BackupError> {
+        let path = joined(&visit.path, &entry.name);
+        let attributes = match entry.attributes {
+            Ok(attributes) => attributes,
+            Err(error) => {
+                self.emitter.failed(&error);
+                return self.remove_rest(visit, old.into_iter().collect());
+            }
+        };
+        // An object of another kind took the name: what was below or behind it goes.
+        let old = match old {
+            Some(old) if old.kind != attributes.kind => {
+                self.forget(&old)?;
+                Some(Entry { inode: None, ..old })
+            }
+            old => old,
+        };
+        let name = entry.name;
+        match attributes.kind {
+            FileKind::Directory => self.subdirectory(visit, path, &name, attributes, old.as_ref()),
+            FileKind::Regular if attributes.link_count > 1 => {
+                self.linked_file(visit, directory, &name, attributes, old)
+            }
+            FileKind::Regular => {
+                if let Some(Entry { kind: FileKind::Regular, node: Node::Object { object, .. }, .. }) = old {
+                    self.unlinked.insert(object);
+                }
+                let before = old.and_then(|old| old.inode).map(Arc::new);
+                let target = Target::Entry { object: visit.object, name };
+                self.file(directory, target, attributes, before)
+            }
+            _ => self.other(visit, directory, name, &attributes, old),
+        }
+    }
+
+    fn subdirectory(
+        &mut self,
+        visit: &Visit,
+        path: Vec<u8>,
+        name: &[u8],
+        attributes: Attributes,
+        old: Option<&Entry>,
+    ) -> Result<(), BackupError> {
+        let known = match old {
+            Some(Entry { kind: FileKind::Directory, node: Node::Object { object, .. }, .. }) => Some(*object),
+            _ => None,
+        };
+        let object = known.unwrap_or_else(|| self.emitter.writer.new_directory());
+        if known.is_none() {
+            let link = Record::Link { kind: FileKind::Directory, object };
+            self.emitter.put(visit.object, name.to_vec(), link)?;
+        }
+        let parent = visit.object;
+        self.visits.push_back(Visit { path, object, parent, attributes, is_known: known.is_some() });
+        Ok(())
+    }
+
+    // Every name is a link to the group's object; the object is written when all names are known.
+    fn linked_file(
+        &mut self,
+        visit: &Visit,
+        directory: &Arc<SourceDirectory>,
+        name: &[u8],
+        attributes: Attributes,
+        old: Option<Entry>,
+    ) -> Result<(), BackupError> {
+        let device = attributes.device;
+        let identity = (device.major, device.minor, attributes.source_inode);
+        let old_object = match &old {
+            Some(Entry { kind: FileKind::Regular, node: Node::Object { object, .. }, .. }) => Some(*object),
+            _ => None,
+        };
+        let group = self.linked.get(&identity).copied();
+        let object = match group {
+            Some(object) => object,
+            None => {
+                let before = self.linked_before(old_object, &attributes)?;
+                let object =
+                    before.as_ref().map_or_else(|| self.emitter.writer.new_linked(), |(object, _)| *object);
+                self.linked.insert(identity, object);
+                // A file that had one name before is compared with what stood in its entry.
+                let before = before.map(|(_, inode)| inode).or_else(|| old.as_ref()?.inode.clone());
+                let is_new_object = old_object != Some(object);
+                let target = Target::Linked { object, name: name.to_vec(), is_new_object };
+                self.file(directory, target, attributes, before.map(Arc::new))?;
+                object
+            }
+        };
+        self.emitter.add_name(object);
+        if old_object == Some(object) {
+            return Ok(());
+        }
+        self.unlinked.extend(old_object);
+        self.emitter.put(visit.object, name.to_vec(), Record::Link { kind: FileKind::Regular, object })
+    }
+
+    // The object of the generation before, if it is this file and no other group took it.
+    fn linked_before(
+        &self,
+        object: Option<u64>,
+        attributes: &Attributes,
+    ) -> Result<Option<(u64, Inode)>, BackupError> {
+        let (Some(object), Some(previous)) = (object, &self.previous) else { return Ok(None) };
+        if self.linked.values().any(|taken| *taken == object) {
+            return Ok(None);
+        }
+        let inode = previous.object(self.context.repository.pages(), object)?;
+        let same = inode.source_inode == attributes.source_inode || self.context.options.ignore_inode;
+        Ok(same.then_some((object, inode)))
+    }
+
+    fn file(
+        &mut self,
+        directory: &Arc<SourceDirectory>,
+        target: Target,
+        attributes: Attributes,
+        before: Option<Arc<Inode>>,
+    ) -> Result<(), BackupError> {
+        self.context.progress.add_total(1, attributes.size);
+        if let Some(inode) = &before {
+            let unchanged = !self.context.options.checksum
+                && record::is_unchanged(inode, &attributes, self.context.options.ignore_inode)
+                && matches!(&inode.detail, Detail::Regular { content, .. } if self.context.dedup.is_content_present(content));
+            if unchanged {
+                return self.emitter.unchanged(target, inode);
+            }
+        }
+        let limit = self.context.repository.config().chunking.whole_file_bytes;
+        if attributes.size > u64::from(limit) {
+            return self.large_file(directory, target, attributes, before);
+        }
+        let frame_len = u64::from(self.context.repository.config().chunking.frame_bytes);
+        if !self.batch.is_empty() && self.batch_len + attributes.size > frame_len {
+            self.flush_batch()?;
+        }
+        let task = self.emitter.next_task();
+        let slot = self.batch.len();
+        let name = target.name().to_vec();
+        self.emitter.queue(Emission::Small { target, before: before.clone(), task, slot });
+        self.batch.push(SmallFile { directory: Arc::clone(directory), name, attributes, before });
+        self.batch_len += attributes.size;
+        // Empty files cost time too.
+        if self.batch_len >= frame_len || self.batch.len() >= 512 {
+            self.flush_batch()?;
+        }
+        Ok(())
+    }
+
+    fn flush_batch(&mut self) -> Result<(), BackupError> {
+        self.batch_len = 0;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.emitter.give(Task::Small(batch))
+    }
+
+    fn large_file(
+        &mut self,
+        directory: &Arc<SourceDirectory>,
+        target: Target,
+        attributes: Attributes,
+        before: Option<Arc<Inode>>,
+    ) -> Result<(), BackupError> {
+        // Tasks are numbered in order; the open batch comes first.
+        self.flush_batch()?;
+        let name = target.name().to_vec();
+        let mut expected = attributes;
+        let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
+        for attempt in 0..2 {
+            let file = match directory.open_file(&name, &expected) {
+                Ok(file) => file,
+                Err(error) => return self.give_up(target, &error),
+            };
+            let xattrs = match file.xattrs() {
+                Ok(xattrs) => xattrs,
+                Err(error) => return self.give_up(target, &error),
+            };
+            if self.context.dedup.may_be_redundant(&name, file.attributes())?
+                && let Ok(Some(signature)) = large::signature(&file)
+                && let Some(extents) =
+                    self.context.dedup.redundant_file(&name, file.attributes(), signature)?
+                && file.attributes_now().is_ok_and(|now| now.is_unchanged_since(file.attributes()))
+            {
+                let attributes = *file.attributes();
+                return self.emitter.redundant(target, before, &attributes, xattrs, signature, extents);
+            }
+            let first_task = self.emitter.next_task();
+            let emitter = &mut self.emitter;
+            let progress = self.context.progress;
+            let mut give = |task| {
+                progress.check()?;
+                emitter.give(task)
+            };
+            match large::read(&file, before.as_ref(), frame_len, &mut give)? {
+                LargeRead::Failed(error) => return self.give_up(target, &error),
+                LargeRead::Done { attributes, signature, changed } => {
+                    if changed && attempt == 0 {
+                        self.emitter.discard(first_task);
+                        expected = file.attributes_now().unwrap_or(expected);
+                        continue;
+                    }
+                    let tasks = first_task..self.emitter.next_task();
+                    self.emitter.queue(Emission::Large {
+                        target,
+                        before,
+                        tasks,
+                        attributes,
+                        xattrs,
+                        signature,
+                        inconsistent: changed,
+                    });
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, target: Target, error: &LiveError) -> Result<(), BackupError> {
+        self.emitter.failed(error);
+        self.emitter.give_up(target)
+    }
+
+    fn other(
+        &mut self,
+        visit: &Visit,
+        directory: &Arc<SourceDirectory>,
+        name: Vec<u8>,
+        attributes: &Attributes,
+        old: Option<Entry>,
+    ) -> Result<(), BackupError> {
+        let before = old.and_then(|old| old.inode);
+        self.context.progress.add_total(1, 0);
+        self.context.progress.add(1, 0);
+        if let Some(before) = &before
+            && record::is_unchanged(before, attributes, self.context.options.ignore_inode)
+        {
+            return Ok(());
+        }
+        let read = || -> Result<_, LiveError> {
+            let detail = match record::special(attributes) {
+                Some(detail) => detail,
+                None => Detail::Symlink { target: directory.read_symlink(&name)? },
+            };
+            Ok((detail, directory.xattrs_of(&name)?))
+        };
+        match read() {
+            Ok((detail, xattrs)) => {
+                let xattrs = self.emitter.xattrs(xattrs)?;
+                let inode = record::inode(attributes, xattrs, false, detail);
+                if before.is_some_and(|before| record::is_same(&before, &inode)) {
+                    return Ok(());
+                }
+                self.emitter.put(visit.object, name, Record::Inode(inode))
+            }
+            Err(error) => {
+                self.emitter.failed(&error);
+                self.emitter.give_up(Target::Entry { object: visit.object, name })
+            }
+        }
+    }
+
+    fn put_directory(
+        &mut self,
+        visit: &Visit,
+        directory: Option<&Arc<SourceDirectory>>,
+    ) -> Result<(), BackupError> {
+        let before = match &self.previous {
+            Some(previous) if visit.is_known => {
+                Some(previous.object(self.context.repository.pages(), visit.object)?)
+            }
+            _ => None,
+        };
+        if let Some(before) = &before
+            && record::is_unchanged(before, &visit.attributes, self.context.options.ignore_inode)
+            && before.detail == (Detail::Directory { parent: visit.parent })
+        {
+            return Ok(());
+        }
+        let xattrs = match directory.map(|directory| directory.xattrs()) {
+            Some(Ok(xattrs)) => self.emitter.xattrs(xattrs)?,
+            Some(Err(error)) => {
+                self.emitter.failed(&error);
+                crate::format::record::Xattrs::NONE
+            }
+            None => crate::format::record::Xattrs::NONE,
+        };
+        let detail = Detail::Directory { parent: visit.parent };
+        let inode = record::inode(&visit.attributes, xattrs, false, detail);
+        if before.is_some_and(|before| record::is_same(&before, &inode)) {
+            return Ok(());
+        }
+        self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))
+    }
+
+    fn entries_before(&self, visit: &Visit) -> Result<Vec<Entry>, BackupError> {
+        if visit.is_known { self.listed_before(visit.object) } else { Ok(Vec::new()) }
+    }
+
+    fn listed_before(&self, directory: u64) -> Result<Vec<Entry>, BackupError> {
+        let Some(previous) = &self.previous else { return Ok(Vec::new()) };
+        let listing = previous.list(self.context.repository.pages(), directory, None)?;
+        Ok(listing.collect::<Result<_, _>>()?)
+    }
+
+    fn remove_rest(&mut self, visit: &Visit, gone: Vec<Entry>) -> Result<(), BackupError> {
+        for entry in gone {
+            self.forget(&entry)?;
+            self.emitter.remove(visit.object, &entry.name);
+        }
+        Ok(())
+    }
+
+    // Removes all that only this entry leads to, but not the entry itself.
+    fn forget(&mut self, entry: &Entry) -> Result<(), BackupError> {
+        let Node::Object { object, .. } = entry.node else { return Ok(()) };
+        if entry.kind == FileKind::Regular {
+            self.unlinked.insert(object);
+            return Ok(());
+        }
+        let mut directories = vec![object];
+        while let Some(directory) = directories.pop() {
+            for entry in self.listed_before(directory)? {
+                if let Node::Object { object, .. } = entry.node {
+                    match entry.kind {
+                        FileKind::Directory => directories.push(object),
+                        _ => drop(self.unlinked.insert(object)),
+                    }
+                }
+                self.emitter.remove(directory, &entry.name);
+            }
+            self.emitter.remove(directory, b"");
+        }
+        Ok(())
+    }
+
+    fn is_left_out(&self, visit: &Visit, entry: &Scanned, only_tag: bool) -> bool {
+        if only_tag && entry.name != b"CACHEDIR.TAG" {
+            return true;
+        }
+        let Ok(attributes) = &entry.attributes else { return false };
+        let is_directory = attributes.kind == FileKind::Directory;
+        if is_directory && Some(attributes.identity()) == self.repository_identity {
+            return true;
+        }
+        if self.context.options.one_file_system && is_directory && Some(attributes.device) != self.device {
+            return true;
+        }
+        if self.context.options.exclude_nodump && attributes.is_nodump {
+            return true;
+        }
+        !self.context.exclusions.is_empty()
+            && self.context.exclusions.is_excluded(&joined(&visit.path, &entry.name), is_directory)
+    }
+
+    // Opens a directory step by step from the nearest open one, never through a symbolic link.
+    fn open_directory(&mut self, path: &[u8]) -> Result<Arc<SourceDirectory>, LiveError> {
+        let nearest = self
+            .open
+            .iter()
+            .filter(|(open, _)| is_prefix(open, path))
+            .max_by_key(|(open, _)| open.len())
+            .map(|(open, directory)| (open.clone(), Arc::clone(directory)));
+        let Some((mut reached, mut directory)) = nearest else {
+            return Err(LiveError::Replaced { path: crate::path::display(path) });
+        };
+        let rest = path.get(reached.len()..).unwrap_or_default().to_vec();
+        for name in crate::path::components(&rest) {
+            directory = Arc::new(directory.open_directory(name)?);
+            reached = joined(&reached, name);
+            self.open.push_back((reached.clone(), Arc::clone(&directory)));
+            if self.open.len() > OPEN_DIRECTORY_COUNT_MAX {
+                // The first is the root, which stays.
+                self.open.remove(1);
+            }
+        }
+        Ok(directory)
+    }
+}
+
+fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() {
+        return name.to_vec();
+    }
+    let mut path = directory.to_vec();
+    if !directory.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+fn is_prefix(directory: &[u8], path: &[u8]) -> bool {
+    path.strip_prefix(directory)
+        .is_some_and(|rest| directory.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
+}
+
+impl BackupSummary {
+    /// Adds a problem to a list that has a bound.
+    pub(super) fn note(list: &mut Vec<Problem>, path: String, reason: String) {
+        if list.len() < super::PROBLEM_COUNT_MAX {
+            list.push(Problem { path, reason });
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Backup of a directory tree as the next generation of a client.
+//!
+//! One thread, the driver, walks the source level by level and compares it with the generation before;
+//! what did not change is a pointer into earlier pages and is not read. Workers read, fingerprint,
+//! find what is stored already, and compress. The driver writes their frames in the order of paths,
+//! and the records of files when the places of their chunks are known.
+
+mod claims;
+mod dedup;
+mod driver;
+mod emission;
+mod error;
+mod large;
+mod pipeline;
+mod prepare;
+mod record;
+
+use std::path::Path;
+
+use crate::id::{ClientName, GenerationTime};
+use crate::index::Index;
+use crate::job::index::index_generation;
+use crate::live::Exclusions;
+use crate::live::SourceDirectory;
+use crate::progress::Progress;
+use crate::repo::Repository;
+use crate::repo::generation_writer::{Committed, GenerationWriter, WriterInputs};
+
+pub use error::BackupError;
+
+/// How a backup is made.
+#[derive(Debug, Clone, Default)]
+pub struct BackupOptions {
+    /// Pattern lists in gitignore syntax, each with where it came from; later ones win.
+    pub exclude: Vec<(String, Vec<String>)>,
+    /// Do not go into other file systems.
+    pub one_file_system: bool,
+    /// Leave out what is in a directory with a valid `CACHEDIR.TAG`.
+    pub exclude_caches: bool,
+    /// Leave out what is marked as not worth a dump (`chattr +d`).
+    pub exclude_nodump: bool,
+    /// Read all files, also those that did not change by size, times and inode number.
+    pub checksum: bool,
+    /// Do not compare inode numbers, which some file systems make up anew at each mount.
+    pub ignore_inode: bool,
+    /// Begin a new baseline that shares no page with the generation before.
+    pub full: bool,
+    /// Make a generation even if nothing changed.
+    pub always: bool,
+    /// What the user says of the generation, at most 4096 bytes.
+    pub message: String,
+    /// Worker threads; 0 for one per processor.
+    pub worker_count: usize,
+}
+
+/// Files and bytes of one sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Count {
+    /// Files.
+    pub files: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// Something that could not be saved, or not as it should.
+#[derive(Debug)]
+pub struct Problem {
+    /// Path at the source, as people know it.
+    pub path: String,
+    /// What happened, with its causes.
+    pub reason: String,
+}
+
+/// What a backup did.
+#[derive(Debug, Default)]
+pub struct BackupSummary {
+    /// The generation; `None` if nothing changed.
+    pub committed: Option<Committed>,
+    /// Files that the generation before did not have, read and stored.
+    pub new: Count,
+    /// Files that differ from the generation before.
+    pub modified: Count,
+    /// Files taken over without being read.
+    pub unchanged: Count,
+    /// Of the new and modified ones, those found stored already by RFE.
+    pub redundant: Count,
+    /// Entries of the generation before that are gone.
+    pub removed_count: u64,
+    /// Entries left out by a pattern or option.
+    pub excluded_count: u64,
+    /// What could not be saved; at most [`PROBLEM_COUNT_MAX`] are kept.
+    pub failed: Vec<Problem>,
+    /// Count of all that could not be saved.
+    pub failed_count: u64,
+    /// Files that changed while they were read, twice, and were kept as they were read.
+    pub inconsistent: Vec<Problem>,
+    /// Count of all inconsistent files.
+    pub inconsistent_count: u64,
+    /// The index could not be used or brought up to date; the reason.
+    pub index_problem: Option<String>,
+}
+
+/// Most problems that a summary lists.
+pub const PROBLEM_COUNT_MAX: usize = 1000;
+
+impl BackupSummary {
+    /// Tells whether everything was saved as it should be.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed_count == 0 && self.inconsistent_count == 0
+    }
+}
+
+/// Backs up the tree at `source` as the next generation of `client`; the caller holds the writer lock.
+///
+/// # Errors
+/// [`BackupError`] if no generation was made. What single files refuse is in the summary.
+pub fn run(
+    repository: &Repository,
+    index: Option<&Index>,
+    client: &ClientName,
+    source: &Path,
+    options: &BackupOptions,
+    inputs: WriterInputs,
+    progress: &Progress,
+) -> Result<BackupSummary, BackupError> {
+    let root = SourceDirectory::open_root(source).map_err(BackupError::Source)?;
+    let mut lists = vec![("reelfs.toml".to_owned(), repository.config().policy.exclude.clone())];
+    lists.extend(options.exclude.iter().cloned());
+    let exclusions = Exclusions::new(&lists)?;
+    let writer = GenerationWriter::begin(repository, client, inputs, options.full)?;
+    let claims = claims::Claims::default();
+    let dedup = dedup::Dedup::new(repository, index);
+    let config = repository.config();
+    let worker_count = match options.worker_count {
+        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        count => count,
+    };
+    let make_worker = || {
+        let frame_len = config.chunking.frame_bytes as usize;
+        prepare::Worker::new(&dedup, &claims, config.compression.level, frame_len)
+    };
+    let source_bytes = root.path().to_vec();
+    let (writer, mut summary) = pipeline::run(worker_count, make_worker, |pipeline| {
+        let driver = driver::Driver::new(
+            driver::Context {
+                repository,
+                options,
+                exclusions: &exclusions,
+                progress,
+                dedup: &dedup,
+                claims: &claims,
+            },
+            writer,
+            pipeline,
+        );
+        driver.run(root)
+    })?;
+    if !writer.has_changes() && !options.always {
+        writer.abandon()?;
+        return Ok(summary);
+    }
+    if let Err(cancelled) = progress.check() {
+        writer.abandon()?;
+        return Err(cancelled.into());
+    }
+    let message = options.message.as_bytes();
+    let committed = writer.commit(message, &source_bytes)?;
+    if let Some(index) = index
+        && let Err(error) = index_generation(repository, index, client, committed.id, &committed.bdfs)
+    {
+        // The generation exists; an index that lags behind costs space, not data.
+        summary.index_problem = Some(crate::job::chain(&error));
+    }
+    summary.committed = Some(committed);
+    Ok(summary)
+}
+
+/// The time of a generation for the present moment.
+///
+/// # Errors
+/// `None` if the clock is beyond the year 9999.
+#[must_use]
+pub fn generation_time(seconds: i64) -> Option<GenerationTime> {
+    GenerationTime::from_seconds(seconds)
+}

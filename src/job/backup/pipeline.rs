@@ -1,0 +1,110 @@
+//! Hands tasks to worker threads and takes their results back in the order in which they were given.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::error::BackupError;
+use super::prepare::{Outcome, Task, Worker};
+
+type Answer = (u64, Result<Outcome, BackupError>);
+
+/// The side of the pipeline that gives tasks.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    tasks: Option<SyncSender<(u64, Task)>>,
+    answers: Receiver<Answer>,
+    early: BTreeMap<u64, Outcome>,
+    next_task: u64,
+    next_answer: u64,
+}
+
+/// Runs `drive` with a pipeline of `worker_count` threads, which end with it.
+pub(super) fn run<'a, T>(
+    worker_count: usize,
+    make_worker: impl Fn() -> Worker<'a> + Sync,
+    drive: impl FnOnce(Pipeline) -> Result<T, BackupError>,
+) -> Result<T, BackupError> {
+    // Enough for every worker to find the next task waiting; each holds a frame's worth of data.
+    let (task_sender, task_receiver) = sync_channel(worker_count * 2);
+    let (answer_sender, answers) = channel();
+    let task_receiver = Mutex::new(task_receiver);
+    thread::scope(|scope| {
+        for _ in 0..worker_count {
+            let answer_sender = answer_sender.clone();
+            let (task_receiver, make_worker) = (&task_receiver, &make_worker);
+            scope.spawn(move || work(make_worker(), task_receiver, &answer_sender));
+        }
+        drop(answer_sender);
+        drive(Pipeline {
+            tasks: Some(task_sender),
+            answers,
+            early: BTreeMap::new(),
+            next_task: 0,
+            next_answer: 0,
+        })
+    })
+}
+
+fn work(mut worker: Worker<'_>, tasks: &Mutex<Receiver<(u64, Task)>>, answers: &Sender<Answer>) {
+    loop {
+        let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((number, task)) = task else { return };
+        // When the driver failed it takes no answers any more, and there is nothing left to do.
+        if answers.send((number, worker.run(task))).is_err() {
+            return;
+        }
+    }
+}
+
+impl Pipeline {
+    /// Number of the task that is given next.
+    pub(super) fn next_task(&self) -> u64 {
+        self.next_task
+    }
+
+    /// Gives a task if a place is free, else hands it back.
+    pub(super) fn try_give(&mut self, task: Task) -> Result<Option<Task>, BackupError> {
+        let sender = self.tasks.as_ref().ok_or(BackupError::Worker)?;
+        match sender.try_send((self.next_task, task)) {
+            Ok(()) => {
+                self.next_task += 1;
+                Ok(None)
+            }
+            Err(TrySendError::Full((_, task))) => Ok(Some(task)),
+            Err(TrySendError::Disconnected(_)) => Err(BackupError::Worker),
+        }
+    }
+
+    /// Waits for the answer to the oldest task that was not answered yet; `None` if all were.
+    pub(super) fn wait(&mut self) -> Result<Option<(u64, Outcome)>, BackupError> {
+        while self.next_answer < self.next_task {
+            if let Some(answer) = self.take_early() {
+                return Ok(Some(answer));
+            }
+            let (number, outcome) = self.answers.recv().map_err(|_| BackupError::Worker)?;
+            self.early.insert(number, outcome?);
+        }
+        Ok(None)
+    }
+
+    /// Takes the next answer in order if it is there.
+    pub(super) fn poll(&mut self) -> Result<Option<(u64, Outcome)>, BackupError> {
+        while let Ok((number, outcome)) = self.answers.try_recv() {
+            self.early.insert(number, outcome?);
+        }
+        Ok(self.take_early())
+    }
+
+    fn take_early(&mut self) -> Option<(u64, Outcome)> {
+        let outcome = self.early.remove(&self.next_answer)?;
+        self.next_answer += 1;
+        Some((self.next_answer - 1, outcome))
+    }
+
+    /// Tells the workers that no more tasks come.
+    pub(super) fn close(&mut self) {
+        self.tasks = None;
+    }
+}

@@ -1,0 +1,369 @@
+//! What the workers do: read small files, find what is stored already, and make frames of the rest.
+
+use std::sync::Arc;
+
+use super::claims::{Claim, Claims};
+use super::dedup::Dedup;
+use super::error::BackupError;
+use crate::chunk::compress::Compressor;
+use crate::codec::len_u32;
+use crate::format::frame::{ChunkInfo, ChunkPointer, Codec};
+use crate::format::record::{Extent, Inode, XattrList};
+use crate::id::{Fingerprint, FingerprintHasher};
+use crate::live::LiveError;
+use crate::live::{Attributes, SourceDirectory};
+use crate::repo::bdf_writer::PreparedFrame;
+
+/// A small file to be read by a worker.
+#[derive(Debug)]
+pub(super) struct SmallFile {
+    pub(super) directory: Arc<SourceDirectory>,
+    pub(super) name: Vec<u8>,
+    pub(super) attributes: Attributes,
+    /// The same file in the generation before.
+    pub(super) before: Option<Arc<Inode>>,
+}
+
+/// A run of chunks of a large file, cut by the reader.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Offset in the file of the first byte.
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
+    /// Lengths of the chunks, in order; their sum is the length of `bytes`.
+    pub(super) cuts: Vec<usize>,
+    pub(super) before: Option<Arc<Inode>>,
+}
+
+/// Work for one worker.
+#[derive(Debug)]
+pub(super) enum Task {
+    Small(Vec<SmallFile>),
+    Piece(Piece),
+}
+
+/// An extent whose chunk may not have a place yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PendingExtent {
+    Ready(Extent),
+    /// Offset, length, and the chunk of that length.
+    Waiting(u64, u32, Fingerprint),
+}
+
+/// What became of a small file.
+#[derive(Debug)]
+pub(super) struct SmallOutcome {
+    pub(super) attributes: Attributes,
+    pub(super) xattrs: XattrList,
+    pub(super) signature: Option<Fingerprint>,
+    pub(super) extents: Vec<PendingExtent>,
+    pub(super) inconsistent: bool,
+    pub(super) redundant: bool,
+}
+
+/// A frame with the place of each of its chunks still to come.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    Small(Vec<Result<SmallOutcome, LiveError>>),
+    Piece(Vec<PendingExtent>),
+}
+
+/// The result of a task.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) frames: Vec<PreparedFrame>,
+    pub(super) prepared: Prepared,
+}
+
+/// A worker with its buffers.
+#[derive(Debug)]
+pub(super) struct Worker<'a> {
+    dedup: &'a Dedup<'a>,
+    claims: &'a Claims,
+    compressor: Compressor,
+    frame_len: usize,
+    // The frame that new chunks go into.
+    payload: Vec<u8>,
+    chunks: Vec<ChunkInfo>,
+    frames: Vec<PreparedFrame>,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(dedup: &'a Dedup<'a>, claims: &'a Claims, level: i32, frame_len: usize) -> Self {
+        Self {
+            dedup,
+            claims,
+            compressor: Compressor::new(level),
+            frame_len,
+            payload: Vec::new(),
+            chunks: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(&mut self, task: Task) -> Result<Outcome, BackupError> {
+        let prepared = match task {
+            Task::Small(files) => {
+                let mut outcomes = Vec::with_capacity(files.len());
+                for file in &files {
+                    outcomes.push(self.small(file)?);
+                }
+                Prepared::Small(outcomes)
+            }
+            Task::Piece(piece) => Prepared::Piece(self.piece(&piece)?),
+        };
+        self.close_frame()?;
+        Ok(Outcome { frames: std::mem::take(&mut self.frames), prepared })
+    }
+
+    fn small(&mut self, file: &SmallFile) -> Result<Result<SmallOutcome, LiveError>, BackupError> {
+        let read = match read_whole(file) {
+            Ok(read) => read,
+            Err(error) => return Ok(Err(error)),
+        };
+        let ReadFile { bytes, attributes, xattrs, inconsistent } = read;
+        let mut outcome = SmallOutcome {
+            attributes,
+            xattrs,
+            signature: None,
+            extents: Vec::new(),
+            inconsistent,
+            redundant: false,
+        };
+        if bytes.is_empty() {
+            outcome.signature = Some(Fingerprint::of(b""));
+            return Ok(Ok(outcome));
+        }
+        let signature = Fingerprint::of(&bytes);
+        outcome.signature = Some(signature);
+        if let Some(extents) = self.dedup.redundant_file(&file.name, &attributes, signature)? {
+            outcome.redundant = true;
+            outcome.extents = extents.into_iter().map(PendingExtent::Ready).collect();
+            return Ok(Ok(outcome));
+        }
+        let extent = match self.claims.claim(&signature, || self.dedup.chunk(&signature))? {
+            Claim::Stored(chunk) => whole(0, chunk),
+            Claim::Pending => PendingExtent::Waiting(0, len_u32(bytes.len()), signature),
+            Claim::Granted => {
+                let bases = match &file.before {
+                    Some(before) => self.dedup.bases(before, 0, bytes.len() as u64)?,
+                    None => Vec::new(),
+                };
+                if bases.is_empty() || !self.delta(&bytes, &[info(&bytes, signature)], bases)? {
+                    self.add(&bytes, signature)?;
+                }
+                PendingExtent::Waiting(0, len_u32(bytes.len()), signature)
+            }
+        };
+        outcome.extents.push(extent);
+        Ok(Ok(outcome))
+    }
+
+    fn piece(&mut self, piece: &Piece) -> Result<Vec<PendingExtent>, BackupError> {
+        let mut extents = Vec::with_capacity(piece.cuts.len());
+        let mut rest = &piece.bytes[..];
+        let mut offset = piece.offset;
+        // New chunks next to each other, which go into one delta frame.
+        let mut run = Run::default();
+        for len in &piece.cuts {
+            let (chunk, after) = rest.split_at_checked(*len).unwrap_or((rest, &[]));
+            rest = after;
+            let fingerprint = Fingerprint::of(chunk);
+            let extent = match self.claims.claim(&fingerprint, || self.dedup.chunk(&fingerprint))? {
+                Claim::Stored(pointer) => {
+                    self.close_run(&mut run, piece)?;
+                    whole(offset, pointer)
+                }
+                Claim::Pending => {
+                    self.close_run(&mut run, piece)?;
+                    PendingExtent::Waiting(offset, len_u32(chunk.len()), fingerprint)
+                }
+                Claim::Granted => {
+                    run.add(offset, chunk, fingerprint);
+                    PendingExtent::Waiting(offset, len_u32(chunk.len()), fingerprint)
+                }
+            };
+            extents.push(extent);
+            offset += chunk.len() as u64;
+        }
+        self.close_run(&mut run, piece)?;
+        Ok(extents)
+    }
+
+    fn close_run(&mut self, run: &mut Run, piece: &Piece) -> Result<(), BackupError> {
+        let Run { offset, bytes, chunks } = std::mem::take(run);
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let bases = match &piece.before {
+            Some(before) => self.dedup.bases(before, offset, bytes.len() as u64)?,
+            None => Vec::new(),
+        };
+        if !bases.is_empty() && self.delta(&bytes, &chunks, bases)? {
+            return Ok(());
+        }
+        let mut rest = &bytes[..];
+        for chunk in chunks {
+            let (data, after) = rest.split_at_checked(chunk.len as usize).unwrap_or((rest, &[]));
+            rest = after;
+            self.add(data, chunk.fingerprint)?;
+        }
+        Ok(())
+    }
+
+    // Adds a chunk to the open frame.
+    fn add(&mut self, bytes: &[u8], fingerprint: Fingerprint) -> Result<(), BackupError> {
+        if !self.payload.is_empty() && self.payload.len() + bytes.len() > self.frame_len * 5 / 4 {
+            self.close_frame()?;
+        }
+        self.payload.extend_from_slice(bytes);
+        self.chunks.push(info(bytes, fingerprint));
+        if self.payload.len() >= self.frame_len {
+            self.close_frame()?;
+        }
+        Ok(())
+    }
+
+    fn close_frame(&mut self) -> Result<(), BackupError> {
+        if self.chunks.is_empty() {
+            return Ok(());
+        }
+        let payload = std::mem::take(&mut self.payload);
+        let chunks = std::mem::take(&mut self.chunks);
+        let compressed = self.compressor.compress(&payload, &[])?;
+        self.frames.push(frame(payload, compressed, chunks, Vec::new()));
+        Ok(())
+    }
+
+    // Makes a frame compressed against the bases, if that is worth a second read when it is restored.
+    fn delta(
+        &mut self,
+        bytes: &[u8],
+        chunks: &[ChunkInfo],
+        bases: Vec<ChunkPointer>,
+    ) -> Result<bool, BackupError> {
+        let Some(prefix) = self.dedup.prefix(&bases) else { return Ok(false) };
+        let Some(delta) = self.compressor.compress(bytes, &prefix)? else { return Ok(false) };
+        if delta.len() * 8 > bytes.len() {
+            let alone = self.compressor.compress(bytes, &[])?;
+            let alone_len = alone.map_or(bytes.len(), |alone| alone.len());
+            if delta.len() + DELTA_GAIN_MIN > alone_len * 3 / 4 {
+                return Ok(false);
+            }
+        }
+        self.frames.push(frame(bytes.to_vec(), Some(delta), chunks.to_vec(), bases));
+        Ok(true)
+    }
+}
+
+// Header and tables of a frame of its own.
+const DELTA_GAIN_MIN: usize = 200;
+
+#[derive(Debug, Default)]
+struct Run {
+    offset: u64,
+    bytes: Vec<u8>,
+    chunks: Vec<ChunkInfo>,
+}
+
+impl Run {
+    fn add(&mut self, offset: u64, bytes: &[u8], fingerprint: Fingerprint) {
+        if self.chunks.is_empty() {
+            self.offset = offset;
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.chunks.push(info(bytes, fingerprint));
+    }
+}
+
+fn info(bytes: &[u8], fingerprint: Fingerprint) -> ChunkInfo {
+    ChunkInfo { len: len_u32(bytes.len()), fingerprint }
+}
+
+fn whole(offset: u64, chunk: ChunkPointer) -> PendingExtent {
+    PendingExtent::Ready(Extent { offset, len: chunk.len.into(), skip: 0, chunk })
+}
+
+fn frame(
+    payload: Vec<u8>,
+    compressed: Option<Vec<u8>>,
+    chunks: Vec<ChunkInfo>,
+    bases: Vec<ChunkPointer>,
+) -> PreparedFrame {
+    let plain_len = len_u32(payload.len());
+    match compressed {
+        Some(stored) => PreparedFrame { codec: Codec::Zstd, stored, plain_len, chunks, bases },
+        None => PreparedFrame { codec: Codec::Raw, stored: payload, plain_len, chunks, bases },
+    }
+}
+
+struct ReadFile {
+    bytes: Vec<u8>,
+    attributes: Attributes,
+    xattrs: XattrList,
+    inconsistent: bool,
+}
+
+// A file that changes while it is read is read once more, then kept as it is and reported.
+fn read_whole(file: &SmallFile) -> Result<ReadFile, LiveError> {
+    let mut expected = file.attributes;
+    for attempt in 0..2 {
+        let source = file.directory.open_file(&file.name, &expected)?;
+        let attributes = *source.attributes();
+        // One byte more than expected tells a file that grows.
+        let mut bytes = vec![0; usize::try_from(attributes.size).unwrap_or_default() + 1];
+        let len = source.read_at(&mut bytes, 0)?;
+        bytes.truncate(len);
+        let xattrs = source.xattrs()?;
+        let now = source.attributes_now()?;
+        let consistent = now.is_unchanged_since(&attributes) && len as u64 == attributes.size;
+        if consistent || attempt == 1 {
+            let attributes = Attributes { size: len as u64, ..now };
+            return Ok(ReadFile { bytes, attributes, xattrs, inconsistent: !consistent });
+        }
+        expected = now;
+    }
+    Err(LiveError::Replaced { path: crate::path::display(&file.name) })
+}
+
+/// Hashes a large file as it goes by.
+#[derive(Debug, Default)]
+pub(super) struct SignatureHasher {
+    hasher: FingerprintHasher,
+    zeros_left: u64,
+    given_up: bool,
+}
+
+impl SignatureHasher {
+    // Hashing more zeros than this would take longer than the backup of the data.
+    const HOLE_LEN_MAX: u64 = 256 << 20;
+
+    pub(super) fn new() -> Self {
+        Self { zeros_left: Self::HOLE_LEN_MAX, ..Self::default() }
+    }
+
+    pub(super) fn data(&mut self, bytes: &[u8]) {
+        if !self.given_up {
+            self.hasher.update(bytes);
+        }
+    }
+
+    pub(super) fn hole(&mut self, len: u64) {
+        if self.given_up || len > self.zeros_left {
+            self.given_up = true;
+            return;
+        }
+        self.zeros_left -= len;
+        let zeros = [0; 64 << 10];
+        let mut left = len;
+        while left > 0 {
+            let piece = left.min(zeros.len() as u64);
+            self.hasher.update(zeros.get(..usize::try_from(piece).unwrap_or_default()).unwrap_or_default());
+            left -= piece;
+        }
+    }
+
+    pub(super) fn finish(&self) -> Option<Fingerprint> {
+        (!self.given_up).then(|| self.hasher.finish())
+    }
+}

@@ -1,0 +1,129 @@
+//! Which generations there are: the names of DTFs, read from the clients' directories.
+//!
+//! A DTF is `clients/<client>/<generation>.<ordinal>.dtf`. While it is written it is
+//! `clients/<client>/<generation>.<ordinal>.partial`, and the rename is what makes the generation exist.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::id::{ClientName, GenerationTime, Ordinal};
+use crate::storage::{Storage, StorageError};
+
+/// Directory of the clients' directories.
+pub const CLIENTS: &str = "clients";
+
+/// A generation by its name and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GenerationId {
+    /// Time, which is the name.
+    pub time: GenerationTime,
+    /// Number, unique in the repository.
+    pub ordinal: Ordinal,
+}
+
+/// Directory of a client's DTFs.
+#[must_use]
+pub fn client_directory(client: &ClientName) -> String {
+    format!("{CLIENTS}/{client}")
+}
+
+/// Name of a DTF.
+#[must_use]
+pub fn dtf_name(client: &ClientName, generation: GenerationId) -> String {
+    format!("{CLIENTS}/{client}/{}.{}.dtf", generation.time, generation.ordinal)
+}
+
+/// Name of a DTF while it is written.
+#[must_use]
+pub fn partial_name(client: &ClientName, generation: GenerationId) -> String {
+    format!("{CLIENTS}/{client}/{}.{}.partial", generation.time, generation.ordinal)
+}
+
+/// Reads the file name of a DTF or, with another suffix, of a partial one.
+#[must_use]
+pub fn parse_dtf_name(name: &str, suffix: &str) -> Option<GenerationId> {
+    let (time, rest) = name.strip_suffix(suffix)?.split_once('.')?;
+    let ordinal = Ordinal::new(rest.parse().ok()?)?;
+    // One spelling only: no leading zeros or signs.
+    if ordinal.to_string() != rest {
+        return None;
+    }
+    Some(GenerationId { time: time.parse().ok()?, ordinal })
+}
+
+/// All clients that have a directory, in order of names.
+///
+/// # Errors
+/// [`StorageError`] if it cannot be listed.
+pub fn clients(storage: &dyn Storage) -> Result<Vec<ClientName>, StorageError> {
+    let entries = storage.list(CLIENTS)?;
+    Ok(entries
+        .into_iter()
+        .filter(|entry| entry.is_directory)
+        .filter_map(|entry| entry.name.parse().ok())
+        .collect())
+}
+
+/// All generations of a client, oldest first.
+///
+/// # Errors
+/// [`StorageError`] if they cannot be listed.
+pub fn generations(storage: &dyn Storage, client: &ClientName) -> Result<Vec<GenerationId>, StorageError> {
+    let entries = storage.list(&client_directory(client))?;
+    let mut found: Vec<_> = entries
+        .iter()
+        .filter(|entry| !entry.is_directory)
+        .filter_map(|entry| parse_dtf_name(&entry.name, ".dtf"))
+        .collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Which client and time an ordinal belongs to; looks again when it meets an unknown one.
+#[derive(Debug)]
+pub struct Catalog {
+    storage: Arc<dyn Storage>,
+    known: RwLock<BTreeMap<Ordinal, (Arc<ClientName>, GenerationTime)>>,
+}
+
+impl Catalog {
+    /// Starts with nothing; reads the directories when first asked.
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>) -> Self {
+        Self { storage, known: RwLock::default() }
+    }
+
+    /// Finds the client and name of a generation by its number.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the directories cannot be listed.
+    pub fn find(&self, ordinal: Ordinal) -> Result<Option<(Arc<ClientName>, GenerationId)>, StorageError> {
+        if let Some(found) = self.lookup(ordinal) {
+            return Ok(Some(found));
+        }
+        self.refresh()?;
+        Ok(self.lookup(ordinal))
+    }
+
+    /// Reads all directories again.
+    ///
+    /// # Errors
+    /// [`StorageError`] if they cannot be listed.
+    pub fn refresh(&self) -> Result<(), StorageError> {
+        let mut known = BTreeMap::new();
+        for client in clients(&*self.storage)? {
+            let client = Arc::new(client);
+            for generation in generations(&*self.storage, &client)? {
+                known.insert(generation.ordinal, (Arc::clone(&client), generation.time));
+            }
+        }
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    fn lookup(&self, ordinal: Ordinal) -> Option<(Arc<ClientName>, GenerationId)> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let (client, time) = known.get(&ordinal)?;
+        Some((Arc::clone(client), GenerationId { time: *time, ordinal }))
+    }
+}

@@ -1,0 +1,463 @@
+//! Reads frames of BDFs and the chunks in them, verified, through a cache bounded in bytes.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use quick_cache::sync::{Cache, GuardResult};
+use quick_cache::{OptionsBuilder, Weighter};
+
+use super::catalog;
+use super::error::ReadError;
+use crate::checksum::crc32;
+use crate::chunk::compress::Decompressor;
+use crate::format::FormatError;
+use crate::format::bdf::{self, Area, BdfHeader};
+use crate::format::frame::{ChunkPointer, Codec, FrameHeader, FrameLengths, HEADER_LEN};
+use crate::id::{ClientName, FileId, Fingerprint};
+use crate::storage::{ReadFile, Storage, StorageError};
+
+// Each open BDF holds a file descriptor.
+const OPEN_BDF_COUNT_MAX: usize = 128;
+// Most frames come with one read of this length: one seek on a disk, not two.
+const FIRST_READ_LEN: usize = 96 << 10;
+// More than this many wishes to read ahead are dropped, not queued: they would come too late.
+const READ_AHEAD_QUEUE_LEN: usize = 16;
+
+type FrameKey = (FileId, u64);
+
+/// Name of a BDF.
+#[must_use]
+pub fn bdf_name(area: Area, client: &str, file: FileId) -> String {
+    format!("{}/{client}/{file}.bdf", area.directory())
+}
+
+/// All BDFs by their names, with client and area.
+///
+/// # Errors
+/// [`StorageError`] if a directory cannot be listed.
+pub fn all_bdfs(storage: &dyn Storage) -> Result<Vec<(FileId, ClientName, Area)>, StorageError> {
+    let mut found = Vec::new();
+    for area in Area::ALL {
+        for directory in storage.list(area.directory())? {
+            let Ok(client) = directory.name.parse::<ClientName>() else { continue };
+            for entry in storage.list(&format!("{}/{client}", area.directory()))? {
+                let id = entry.name.strip_suffix(".bdf").and_then(|id| id.parse().ok());
+                found.extend(id.map(|id| (id, client.clone(), area)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// An open BDF whose header was verified.
+#[derive(Debug)]
+pub struct BdfFile {
+    file: Box<dyn ReadFile>,
+    header: BdfHeader,
+}
+
+impl BdfFile {
+    /// Opens a BDF by name and verifies that it is the one with this id, of this repository.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it cannot be read, is damaged, or is another one.
+    pub fn open(
+        storage: &dyn Storage,
+        repository: FileId,
+        name: &str,
+        id: FileId,
+    ) -> Result<Self, ReadError> {
+        let file = storage.open(name)?;
+        let format = |source| ReadError::Format { path: file.path().to_owned(), offset: 0, source };
+        let mut bytes = [0; bdf::HEADER_LEN];
+        file.read_exact_at(&mut bytes, 0)?;
+        let header = BdfHeader::decode(&bytes).map_err(format)?;
+        for (structure, expected, actual) in
+            [("BDF", id, header.file), ("repository of the BDF", repository, header.repository)]
+        {
+            if expected != actual {
+                return Err(format(FormatError::Identity { structure, expected, actual }));
+            }
+        }
+        Ok(Self { file, header })
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &BdfHeader {
+        &self.header
+    }
+
+    /// The file's bytes.
+    #[must_use]
+    pub fn file(&self) -> &dyn ReadFile {
+        &*self.file
+    }
+
+    /// Reads a frame's header and tables, verified by their checksum, without the payload.
+    ///
+    /// # Errors
+    /// [`ReadError`] if there is no frame at this offset.
+    pub fn read_header(&self, offset: u64) -> Result<FrameHeader, ReadError> {
+        let format = |source| ReadError::Format { path: self.file.path().to_owned(), offset, source };
+        let mut fixed = [0; HEADER_LEN];
+        self.file.read_exact_at(&mut fixed, offset)?;
+        let lengths = FrameLengths::peek(&fixed).map_err(format)?;
+        let mut bytes = fixed.to_vec();
+        bytes.resize(HEADER_LEN + lengths.tables_len, 0);
+        if let Some(tables) = bytes.get_mut(HEADER_LEN..) {
+            self.file.read_exact_at(tables, offset + HEADER_LEN as u64)?;
+        }
+        FrameHeader::decode(&bytes, self.header.file, offset).map_err(format)
+    }
+
+    /// Reads a frame's header and stored payload, verified by their checksums.
+    ///
+    /// # Errors
+    /// [`ReadError`] if there is no whole frame at this offset.
+    pub fn read_stored(&self, offset: u64) -> Result<(FrameHeader, Vec<u8>), ReadError> {
+        let path = || self.file.path().to_owned();
+        let format = |source| ReadError::Format { path: path(), offset, source };
+        let left = usize::try_from(self.file.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; FIRST_READ_LEN.min(left).max(HEADER_LEN)];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        let mut fixed = [0; HEADER_LEN];
+        fixed.copy_from_slice(bytes.get(..HEADER_LEN).unwrap_or(&[0; HEADER_LEN]));
+        let lengths = FrameLengths::peek(&fixed).map_err(format)?;
+        let read = bytes.len();
+        bytes.resize(lengths.total(), 0);
+        if let Some(rest) = bytes.get_mut(read..)
+            && !rest.is_empty()
+        {
+            self.file.read_exact_at(rest, offset + read as u64)?;
+        }
+        let header = FrameHeader::decode(&bytes, self.header.file, offset).map_err(format)?;
+        let stored = bytes.split_off(HEADER_LEN + lengths.tables_len);
+        let computed = crc32(&[&stored]);
+        if computed != header.payload_crc {
+            let stored = header.payload_crc;
+            return Err(format(FormatError::Checksum { structure: "frame payload", stored, computed }));
+        }
+        Ok((header, stored))
+    }
+}
+
+/// A decompressed frame.
+#[derive(Debug)]
+pub struct Frame {
+    header: FrameHeader,
+    // Start of each chunk in the payload.
+    starts: Vec<u32>,
+    payload: Vec<u8>,
+    verified: Vec<AtomicBool>,
+    offset: u64,
+    next: u64,
+}
+
+impl Frame {
+    fn new(header: FrameHeader, payload: Vec<u8>, offset: u64, next: u64) -> Self {
+        let mut start = 0_u32;
+        let mut starts = Vec::with_capacity(header.chunks.len());
+        for chunk in &header.chunks {
+            starts.push(start);
+            // The sum was checked against the frame's length.
+            start = start.saturating_add(chunk.len);
+        }
+        let verified = header.chunks.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { header, starts, payload, verified, offset, next }
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
+    /// Offset of the frame that follows in the file.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes of memory that the frame takes.
+    #[must_use]
+    pub fn memory_len(&self) -> usize {
+        self.payload.capacity() + self.starts.len() * (4 + 1 + 36) + size_of::<Self>()
+    }
+
+    /// The bytes of the chunk at `index`, compared with the fingerprint in the chunk table once.
+    ///
+    /// # Errors
+    /// The fingerprint of the bytes if it is another one.
+    pub fn chunk(&self, index: usize) -> Result<&[u8], Fingerprint> {
+        let (Some(start), Some(info)) = (self.starts.get(index), self.header.chunks.get(index)) else {
+            return Err(Fingerprint::NONE);
+        };
+        let start = *start as usize;
+        let bytes = self.payload.get(start..start + info.len as usize).unwrap_or_default();
+        let verified = self.verified.get(index).ok_or(Fingerprint::NONE)?;
+        if !verified.load(Ordering::Relaxed) {
+            let actual = Fingerprint::of(bytes);
+            if actual != info.fingerprint {
+                return Err(actual);
+            }
+            verified.store(true, Ordering::Relaxed);
+        }
+        Ok(bytes)
+    }
+
+    fn find(&self, pointer: &ChunkPointer, path: &dyn Fn() -> String) -> Result<&[u8], ReadError> {
+        let index = self.starts.binary_search(&pointer.location.start).ok();
+        // An empty chunk shares its start with the next one; there are none, a writer makes no such.
+        let index = index.filter(|index| {
+            self.header
+                .chunks
+                .get(*index)
+                .is_some_and(|info| info.fingerprint == pointer.fingerprint && info.len == pointer.len)
+        });
+        let index = index.ok_or_else(|| ReadError::NoChunk {
+            path: path(),
+            offset: self.offset,
+            start: pointer.location.start,
+            fingerprint: pointer.fingerprint,
+        })?;
+        self.chunk(index).map_err(|actual| ReadError::Fingerprint {
+            path: path(),
+            offset: self.offset,
+            expected: pointer.fingerprint,
+            actual,
+        })
+    }
+}
+
+/// A verified chunk, kept alive with its frame.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    frame: Arc<Frame>,
+    start: usize,
+    len: usize,
+}
+
+impl Chunk {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.frame.payload.get(self.start..self.start + self.len).unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct FrameWeight;
+
+impl Weighter<FrameKey, Arc<Frame>> for FrameWeight {
+    fn weight(&self, _: &FrameKey, frame: &Arc<Frame>) -> u64 {
+        frame.memory_len() as u64
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    storage: Arc<dyn Storage>,
+    repository: FileId,
+    files: Cache<FileId, Arc<BdfFile>>,
+    frames: Cache<FrameKey, Arc<Frame>, FrameWeight>,
+    loaded_count: AtomicU64,
+}
+
+/// Reads chunks of all BDFs of a repository.
+#[derive(Debug)]
+pub struct FrameReader {
+    shared: Arc<Shared>,
+    read_ahead: Mutex<Option<SyncSender<FrameKey>>>,
+}
+
+impl FrameReader {
+    /// Takes the bound of the frame cache in bytes.
+    ///
+    /// # Panics
+    /// Never: the options are complete.
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>, repository: FileId, cache_bytes: u64) -> Self {
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(usize::try_from(cache_bytes / (256 << 10)).unwrap_or(1 << 20).max(16))
+            .weight_capacity(cache_bytes)
+            .build()
+            .expect("capacities are set");
+        let frames = Cache::with_options(
+            options,
+            FrameWeight,
+            quick_cache::DefaultHashBuilder::default(),
+            quick_cache::sync::DefaultLifecycle::default(),
+        );
+        let files = Cache::new(OPEN_BDF_COUNT_MAX);
+        let shared = Shared { storage, repository, files, frames, loaded_count: AtomicU64::new(0) };
+        Self { shared: Arc::new(shared), read_ahead: Mutex::new(None) }
+    }
+
+    /// Starts threads that decompress the frame after the one that was asked for.
+    ///
+    /// They end when the reader is dropped.
+    pub fn start_read_ahead(&self, thread_count: usize) {
+        let (sender, receiver) = sync_channel(READ_AHEAD_QUEUE_LEN);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..thread_count {
+            let shared = Arc::clone(&self.shared);
+            let receiver = Arc::clone(&receiver);
+            let spawned = thread::Builder::new()
+                .name("read-ahead".to_owned())
+                .spawn(move || read_ahead(&shared, &receiver));
+            if let Err(error) = spawned {
+                log::warn!("no thread to read ahead: {error}");
+            }
+        }
+        *self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    }
+
+    /// Finds and verifies a chunk where the pointer says.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is not there or damaged.
+    pub fn chunk(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
+        let key = (pointer.location.file, pointer.location.frame);
+        let (frame, was_loaded) = self.shared.frame(key, 0)?;
+        if was_loaded && let Some(sender) = &*self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A full queue means that the threads are behind; then the reader is as quick itself.
+            let _full = sender.try_send((key.0, frame.next));
+        }
+        chunk_of(frame, pointer, &|| self.path(pointer.location.file))
+    }
+
+    /// Path of a BDF as people know it, or its name if it cannot be opened.
+    #[must_use]
+    pub fn path(&self, file: FileId) -> String {
+        self.shared.path(file)
+    }
+
+    /// Opens a BDF, or takes the open one.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is missing or damaged.
+    pub fn bdf(&self, file: FileId) -> Result<Arc<BdfFile>, ReadError> {
+        self.shared.bdf(file)
+    }
+
+    /// Decompresses a frame, or takes it from the cache; its chunks are not yet verified.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is missing or damaged.
+    pub fn frame(&self, file: FileId, offset: u64) -> Result<Arc<Frame>, ReadError> {
+        self.shared.frame((file, offset), 0).map(|(frame, _)| frame)
+    }
+
+    /// Count of frames decompressed since the start.
+    #[must_use]
+    pub fn loaded_count(&self) -> u64 {
+        self.shared.loaded_count.load(Ordering::Relaxed)
+    }
+}
+
+fn read_ahead(shared: &Shared, receiver: &Mutex<Receiver<FrameKey>>) {
+    loop {
+        let wish = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(key) = wish else { return };
+        if shared.frames.peek(&key).is_some() {
+            continue;
+        }
+        let end = shared.bdf(key.0).map_or(0, |bdf| bdf.file.len());
+        // After the last frame comes the footer, which is no frame; that and damage are the reader's to report.
+        if key.1 < end
+            && let Err(error) = shared.frame(key, 0)
+        {
+            log::trace!("nothing to read ahead: {error}");
+        }
+    }
+}
+
+fn chunk_of(
+    frame: Arc<Frame>,
+    pointer: &ChunkPointer,
+    path: &dyn Fn() -> String,
+) -> Result<Chunk, ReadError> {
+    let len = frame.find(pointer, path)?.len();
+    Ok(Chunk { frame, start: pointer.location.start as usize, len })
+}
+
+impl Shared {
+    fn path(&self, file: FileId) -> String {
+        self.bdf(file).map_or_else(|_| format!("{file}.bdf"), |bdf| bdf.file.path().to_owned())
+    }
+
+    fn bdf(&self, id: FileId) -> Result<Arc<BdfFile>, ReadError> {
+        if let Some(file) = self.files.get(&id) {
+            return Ok(file);
+        }
+        let file = Arc::new(self.open_bdf(id)?);
+        self.files.insert(id, Arc::clone(&file));
+        Ok(file)
+    }
+
+    // The pointer does not say whose BDF it is: data is shared by clients.
+    fn open_bdf(&self, id: FileId) -> Result<BdfFile, ReadError> {
+        for client in catalog::clients(&*self.storage)? {
+            for area in Area::ALL {
+                match BdfFile::open(&*self.storage, self.repository, &bdf_name(area, client.as_str(), id), id)
+                {
+                    Err(ReadError::Storage(error)) if error.is_not_found() => {}
+                    opened => return opened,
+                }
+            }
+        }
+        Err(ReadError::NoBdf { file: id })
+    }
+
+    // Returns the frame and whether it was loaded now.
+    fn frame(&self, key: FrameKey, depth: usize) -> Result<(Arc<Frame>, bool), ReadError> {
+        if depth > 0 {
+            // The thread has a guard already. To wait for another one could be to wait for itself, if a
+            // damaged frame names itself as its base.
+            if let Some(frame) = self.frames.get(&key) {
+                return Ok((frame, false));
+            }
+            let frame = Arc::new(self.load(key, depth)?);
+            self.frames.insert(key, Arc::clone(&frame));
+            return Ok((frame, true));
+        }
+        match self.frames.get_value_or_guard(&key, None) {
+            GuardResult::Value(frame) => Ok((frame, false)),
+            GuardResult::Guard(guard) => {
+                let frame = Arc::new(self.load(key, 0)?);
+                // A refusal means that the key was removed meanwhile; the frame is good all the same.
+                let _removed = guard.insert(Arc::clone(&frame));
+                Ok((frame, true))
+            }
+            GuardResult::Timeout => Ok((Arc::new(self.load(key, 0)?), true)),
+        }
+    }
+
+    fn load(&self, (file, offset): FrameKey, depth: usize) -> Result<Frame, ReadError> {
+        let bdf = self.bdf(file)?;
+        let (header, stored) = bdf.read_stored(offset)?;
+        let next = offset + HEADER_LEN as u64 + header.tables_len() + u64::from(header.stored_len);
+        let path = || bdf.file.path().to_owned();
+        if depth > 0 && !header.bases.is_empty() {
+            return Err(ReadError::DeepDelta { path: path(), offset });
+        }
+        let mut prefix = Vec::new();
+        for base in &header.bases {
+            let location = base.location;
+            let (frame, _) = self.frame((location.file, location.frame), depth + 1)?;
+            prefix.extend_from_slice(chunk_of(frame, base, &|| self.path(location.file))?.bytes());
+        }
+        let payload = match header.codec {
+            Codec::Raw => stored,
+            Codec::Zstd => Decompressor::new()
+                .decompress(&stored, header.plain_len as usize, &prefix)
+                .map_err(|source| ReadError::Compress { path: path(), offset, source })?,
+        };
+        self.loaded_count.fetch_add(1, Ordering::Relaxed);
+        Ok(Frame::new(header, payload, offset, next))
+    }
+}

@@ -1,0 +1,401 @@
+//! Writes a generation: data into BDFs, the tree into a DTF, and at last the name that makes it exist.
+//!
+//! The order of a commit, and why (DESIGN 2.2):
+//!
+//! 1. BDFs: bytes synced, renamed, directory synced. A crash leaves data that nothing points to.
+//! 2. DTF: pages, footer and seal synced under a partial name. A crash leaves a partial file.
+//! 3. DTF renamed, directory synced. From here on the generation exists.
+//! 4. Only then is the index told, by the caller.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::bdf_writer::{BdfWriter, FramePlace, PreparedFrame, area_directory};
+use super::catalog::{self, GenerationId};
+use super::error::RepoError;
+use super::generation::Generation;
+use super::repository::Repository;
+use super::tree_writer::{Change, PageSink, TailBuilder, Tally, TreeUpdate};
+use crate::checksum::crc32;
+use crate::format::bdf::{Area, BdfHeader};
+use crate::format::dtf::{DtfFooter, DtfHeader, Totals};
+use crate::format::page::TreeKind;
+use crate::format::record::{
+    Content, Extent, FIRST_DIRECTORY_OBJECT, FIRST_LINKED_OBJECT, INLINE_EXTENT_COUNT_MAX, Record, entry_key,
+    split_key,
+};
+use crate::format::seal::Seal;
+use crate::id::{ClientName, FileId, GenerationTime};
+
+/// What the writer is given from outside: the library has no clock and no randomness.
+pub struct WriterInputs {
+    /// The present time.
+    pub now: GenerationTime,
+    /// Makes random file ids.
+    pub new_id: Box<dyn FnMut() -> FileId + Send>,
+}
+
+impl fmt::Debug for WriterInputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriterInputs").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// A generation under construction, invisible until [`GenerationWriter::commit`].
+#[derive(Debug)]
+pub struct GenerationWriter<'r> {
+    repository: &'r Repository,
+    client: ClientName,
+    id: GenerationId,
+    dtf_id: FileId,
+    previous: Option<Arc<Generation>>,
+    inputs: WriterInputs,
+    sink: PageSink,
+    bdf: Option<BdfWriter>,
+    bdfs: Vec<FileId>,
+    area: Area,
+    added_bytes: u64,
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    tail: TailBuilder,
+    tail_totals: Totals,
+    first_new_directory: u64,
+    next_linked: u64,
+    next_directory: u64,
+}
+
+/// What a commit made.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The generation.
+    pub id: GenerationId,
+    /// The BDFs that it added.
+    pub bdfs: Vec<FileId>,
+    /// Bytes that it added to BDFs.
+    pub added_bytes: u64,
+    /// Length of its DTF in bytes.
+    pub dtf_bytes: u64,
+    /// What it holds.
+    pub totals: Totals,
+}
+
+impl<'r> GenerationWriter<'r> {
+    /// Begins the client's next generation; the caller holds the writer lock.
+    ///
+    /// Leftovers of a writer that was killed are removed. With `full` it shares no page with the
+    /// generation before.
+    ///
+    /// # Errors
+    /// [`RepoError`] if the repository cannot be read or written.
+    pub fn begin(
+        repository: &'r Repository,
+        client: &ClientName,
+        mut inputs: WriterInputs,
+        full: bool,
+    ) -> Result<Self, RepoError> {
+        let storage = repository.storage();
+        storage.create_directory(&catalog::client_directory(client))?;
+        remove_leftovers(repository, client)?;
+        let previous = match repository.generations(client)?.last() {
+            Some(last) if !full => Some(repository.generation(last.ordinal)?),
+            _ => None,
+        };
+        let id = GenerationId {
+            time: repository.next_time(client, inputs.now)?,
+            ordinal: repository.next_ordinal()?,
+        };
+        let dtf_id = (inputs.new_id)();
+        let header = DtfHeader {
+            file: dtf_id,
+            repository: repository.id(),
+            ordinal: id.ordinal,
+            previous: previous.as_ref().map(|previous| previous.ordinal()),
+            client: client.clone(),
+            time: id.time,
+        };
+        let mut file = storage.create(&catalog::partial_name(client, id))?;
+        file.append(&header.encode())?;
+        let (next_linked, next_directory) =
+            previous.as_ref().map_or((FIRST_LINKED_OBJECT, FIRST_DIRECTORY_OBJECT), |previous| {
+                (previous.footer.next_linked, previous.footer.next_directory)
+            });
+        let level = repository.config().compression.level;
+        Ok(Self {
+            repository,
+            client: client.clone(),
+            id,
+            dtf_id,
+            area: if previous.is_some() { Area::Delta } else { Area::Full },
+            previous,
+            inputs,
+            sink: PageSink::new(file, dtf_id, id.ordinal, level),
+            bdf: None,
+            bdfs: Vec::new(),
+            added_bytes: 0,
+            changes: BTreeMap::new(),
+            tail: TailBuilder::new(TreeKind::Directory),
+            tail_totals: Totals::default(),
+            first_new_directory: next_directory,
+            next_linked,
+            next_directory,
+        })
+    }
+
+    /// The client's generation before, on which this one builds.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Arc<Generation>> {
+        self.previous.as_ref()
+    }
+
+    /// Name and number that the generation will have.
+    #[must_use]
+    pub fn id(&self) -> GenerationId {
+        self.id
+    }
+
+    /// A new object id for a directory; its records must be put after those of all ids before.
+    pub fn new_directory(&mut self) -> u64 {
+        let id = self.next_directory;
+        self.next_directory += 1;
+        id
+    }
+
+    /// A new object id for a file with several names.
+    pub fn new_linked(&mut self) -> u64 {
+        let id = self.next_linked;
+        self.next_linked += 1;
+        id
+    }
+
+    /// Tells whether the directory is one of this generation's new ones.
+    #[must_use]
+    pub fn is_new_directory(&self, object: u64) -> bool {
+        object >= self.first_new_directory
+    }
+
+    /// Writes a frame into the present BDF.
+    ///
+    /// # Errors
+    /// [`RepoError`] if the storage refuses.
+    pub fn append_frame(&mut self, frame: &PreparedFrame) -> Result<FramePlace, RepoError> {
+        let limit = self.repository.config().chunking.bdf_bytes;
+        if self.bdf.as_ref().is_some_and(|bdf| bdf.len() >= limit) {
+            self.finish_bdf()?;
+        }
+        let bdf = match self.bdf.take() {
+            Some(bdf) => bdf,
+            None => self.create_bdf()?,
+        };
+        let bdf = self.bdf.insert(bdf);
+        let before = bdf.len();
+        let place = bdf.append(frame)?;
+        self.added_bytes += bdf.len() - before;
+        Ok(place)
+    }
+
+    fn create_bdf(&mut self) -> Result<BdfWriter, RepoError> {
+        let header = BdfHeader {
+            file: (self.inputs.new_id)(),
+            repository: self.repository.id(),
+            area: self.area,
+            client: self.client.clone(),
+            ordinal: self.id.ordinal,
+            written_seconds: self.inputs.now.seconds(),
+        };
+        BdfWriter::create(self.repository.storage(), header)
+    }
+
+    fn finish_bdf(&mut self) -> Result<(), RepoError> {
+        if let Some(bdf) = self.bdf.take() {
+            self.bdfs.push(bdf.finish()?);
+        }
+        Ok(())
+    }
+
+    /// Sets the record of an entry, or of an object if the name is empty.
+    ///
+    /// Records of new directories are put in ascending order; all others in any order.
+    ///
+    /// # Errors
+    /// [`RepoError`] if a page cannot be written.
+    pub fn put(&mut self, object: u64, name: &[u8], record: &Record) -> Result<(), RepoError> {
+        let key = entry_key(object, name);
+        if self.is_new_directory(object) {
+            self.tail_totals = self.tail_totals.plus(record.totals(name));
+            return self.tail.push(&mut self.sink, key, record.encode());
+        }
+        self.changes.insert(key, Some(record.encode()));
+        Ok(())
+    }
+
+    /// Removes a record of the generation before.
+    pub fn remove(&mut self, object: u64, name: &[u8]) {
+        self.changes.insert(entry_key(object, name), None);
+    }
+
+    /// Stores a file's extents: in the record if they are few, else as a tree of which the pages that
+    /// `before` has too are pointed to.
+    ///
+    /// # Errors
+    /// [`RepoError`] if a page cannot be read or written.
+    ///
+    /// # Panics
+    /// Never: a list of more than four extents makes a tree.
+    pub fn content(&mut self, extents: Vec<Extent>, before: Option<&Content>) -> Result<Content, RepoError> {
+        if extents.len() <= INLINE_EXTENT_COUNT_MAX {
+            return Ok(Content::Inline(extents));
+        }
+        let allocated = extents.iter().map(|extent| extent.len).sum();
+        let value = |extent: &Extent| {
+            let mut value = Vec::with_capacity(80);
+            extent.put_value(&mut value);
+            value
+        };
+        let pages = self.repository.pages();
+        let (root, changes): (_, Vec<Change>) = match before {
+            Some(Content::Tree { root, .. }) => (Some(*root), extent_changes(pages, *root, &extents, value)?),
+            _ => {
+                let all =
+                    extents.iter().map(|extent| (Extent::key(extent.offset).to_vec(), Some(value(extent))));
+                (None, all.collect())
+            }
+        };
+        let mut ignore = |_: Tally<'_>| {};
+        let update = TreeUpdate::new(&mut self.sink, Some(pages), TreeKind::Extents, &mut ignore);
+        let root = update.apply(root, &mut changes.into_iter(), Vec::new())?;
+        let root = root.expect("a tree of more than four extents has a root");
+        Ok(Content::Tree { root, allocated })
+    }
+
+    /// Tells whether anything differs from the generation before.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty() || self.next_directory != self.first_new_directory || self.previous.is_none()
+    }
+
+    /// Makes the generation exist.
+    ///
+    /// # Errors
+    /// [`RepoError`] if the storage refuses; the generation then does not exist.
+    ///
+    /// # Panics
+    /// If the root directory was never put.
+    pub fn commit(mut self, message: &[u8], source: &[u8]) -> Result<Committed, RepoError> {
+        self.finish_bdf()?;
+        if !self.bdfs.is_empty() {
+            self.sync_areas()?;
+        }
+        let mut added = self.tail_totals;
+        let mut removed = Totals::default();
+        let mut tally = |change: Tally<'_>| match change {
+            Tally::In(key, value) => added = added.plus(totals_of(key, value)),
+            Tally::Out(key, value) => removed = removed.plus(totals_of(key, value)),
+        };
+        let tail = self.tail.finish(&mut self.sink)?;
+        let root = self.previous.as_ref().map(|previous| previous.footer.root);
+        let pages = self.repository.pages();
+        let update = TreeUpdate::new(&mut self.sink, Some(pages), TreeKind::Directory, &mut tally);
+        let changes = std::mem::take(&mut self.changes);
+        let root = update.apply(root, &mut changes.into_iter(), tail)?;
+        let root = root.expect("a generation has the record of its root directory");
+        let before = self.previous.as_ref().map(|previous| previous.footer.totals).unwrap_or_default();
+        let totals = before.plus(added).minus(removed);
+        let footer = DtfFooter {
+            root,
+            next_linked: self.next_linked,
+            next_directory: self.next_directory,
+            totals,
+            added_bytes: self.added_bytes,
+            message: message.to_vec(),
+            source: source.to_vec(),
+        };
+        let mut file = self.sink.into_file();
+        let footer = footer.encode();
+        let seal = Seal {
+            footer_offset: file.len(),
+            footer_len: footer.len() as u64,
+            file: self.dtf_id,
+            footer_crc: crc32(&[&footer]),
+        };
+        file.append(&footer)?;
+        file.append(&seal.encode())?;
+        file.sync()?;
+        let storage = self.repository.storage();
+        storage.rename(
+            &catalog::partial_name(&self.client, self.id),
+            &catalog::dtf_name(&self.client, self.id),
+        )?;
+        storage.sync_directory(&catalog::client_directory(&self.client))?;
+        let (id, bdfs, added_bytes, dtf_bytes) = (self.id, self.bdfs, self.added_bytes, file.len());
+        Ok(Committed { id, bdfs, added_bytes, dtf_bytes, totals })
+    }
+
+    fn sync_areas(&self) -> Result<(), RepoError> {
+        let storage = self.repository.storage();
+        storage.sync_directory(&area_directory(self.area, self.client.as_str()))?;
+        Ok(())
+    }
+
+    /// Removes what was written.
+    ///
+    /// # Errors
+    /// [`RepoError`] if the storage refuses; what is left is removed by the next writer.
+    pub fn abandon(self) -> Result<(), RepoError> {
+        drop((self.bdf, self.sink));
+        let storage = self.repository.storage();
+        for file in self.bdfs {
+            storage.remove(&super::frames::bdf_name(self.area, self.client.as_str(), file))?;
+        }
+        remove_leftovers(self.repository, &self.client)
+    }
+}
+
+fn totals_of(key: &[u8], value: &[u8]) -> Totals {
+    match (split_key(key), Record::decode(value)) {
+        (Ok((_, name)), Ok(record)) => record.totals(name),
+        _ => Totals::default(),
+    }
+}
+
+// The difference of two extent lists, both in order.
+fn extent_changes(
+    pages: &super::pages::PageReader,
+    root: crate::format::page::PageRef,
+    extents: &[Extent],
+    value: impl Fn(&Extent) -> Vec<u8>,
+) -> Result<Vec<Change>, RepoError> {
+    let mut changes = Vec::new();
+    let mut after = extents.iter().peekable();
+    let tree = super::tree::Tree::new(pages, root, TreeKind::Extents);
+    for old in tree.range(&[]) {
+        let old = old?;
+        while let Some(new) = after.next_if(|new| Extent::key(new.offset)[..] < *old.key()) {
+            changes.push((Extent::key(new.offset).to_vec(), Some(value(new))));
+        }
+        match after.next_if(|new| Extent::key(new.offset)[..] == *old.key()) {
+            None => changes.push((old.key().to_vec(), None)),
+            Some(new) => {
+                let new_value = value(new);
+                if new_value != old.value() {
+                    changes.push((old.key().to_vec(), Some(new_value)));
+                }
+            }
+        }
+    }
+    changes.extend(after.map(|new| (Extent::key(new.offset).to_vec(), Some(value(new)))));
+    Ok(changes)
+}
+
+fn remove_leftovers(repository: &Repository, client: &ClientName) -> Result<(), RepoError> {
+    let storage = repository.storage();
+    let mut directories = vec![catalog::client_directory(client)];
+    directories.extend(Area::ALL.map(|area| area_directory(area, client.as_str())));
+    for directory in directories {
+        for entry in storage.list(&directory)? {
+            if !entry.is_directory && entry.name.ends_with(".partial") {
+                storage.remove(&format!("{directory}/{}", entry.name))?;
+            }
+        }
+    }
+    Ok(())
+}

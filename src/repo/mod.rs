@@ -1,0 +1,20 @@
+//! The repository: generations of clients, read from DTFs and BDFs and written into them.
+
+pub mod bdf_writer;
+pub mod catalog;
+pub mod content;
+pub mod error;
+pub mod frames;
+pub mod generation;
+pub mod generation_writer;
+pub mod node;
+pub mod pages;
+pub mod repository;
+pub mod tree;
+pub mod tree_writer;
+
+pub use catalog::GenerationId;
+pub use error::{ReadError, RepoError};
+pub use generation::{Entry, Generation};
+pub use node::Node;
+pub use repository::{CacheBytes, Repository};

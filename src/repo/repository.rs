@@ -1,0 +1,343 @@
+//! A repository: creating one, opening one, and what is in it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::{Flock, FlockArg};
+use quick_cache::sync::Cache;
+
+use super::catalog::{self, GenerationId};
+use super::content::ContentReader;
+use super::error::{ReadError, RepoError};
+use super::frames::FrameReader;
+use super::generation::{self, Generation};
+use super::node::Node;
+use super::pages::PageReader;
+use crate::format::bdf::Area;
+use crate::format::config::{self, Config};
+use crate::format::record::{Content, Detail, Inode, XattrList, Xattrs};
+use crate::id::{ClientName, FileId, GenerationTime, Ordinal};
+use crate::path;
+use crate::storage::{LocalStorage, Storage, StorageError};
+
+// Open generations hold a header and a footer each.
+const OPEN_GENERATION_COUNT_MAX: usize = 256;
+const LOCK: &str = "lock";
+/// Directory of the index.
+pub const INDEX: &str = "index";
+
+/// Bounds of the caches of one open repository, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheBytes {
+    /// Decompressed pages.
+    pub pages: u64,
+    /// Decompressed frames.
+    pub frames: u64,
+}
+
+impl Default for CacheBytes {
+    fn default() -> Self {
+        Self { pages: 16 << 20, frames: 32 << 20 }
+    }
+}
+
+/// An open repository; shared by threads.
+#[derive(Debug)]
+pub struct Repository {
+    storage: Arc<dyn Storage>,
+    root: Option<PathBuf>,
+    config: Config,
+    pages: PageReader,
+    frames: FrameReader,
+    generations: Cache<Ordinal, Arc<Generation>>,
+}
+
+impl Repository {
+    /// Makes a repository in a new or empty directory.
+    ///
+    /// # Errors
+    /// [`RepoError`] if the directory is in use or cannot be written.
+    pub fn create(root: &Path, id: FileId) -> Result<Self, RepoError> {
+        let shown = path::display(root.as_os_str().as_encoded_bytes());
+        let refused = |source: io::Error| StorageError { operation: "create", path: shown.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(refused)?;
+        if fs::read_dir(root).map_err(refused)?.next().is_some() {
+            return Err(RepoError::NotEmpty { path: shown });
+        }
+        let storage: Arc<dyn Storage> = Arc::new(LocalStorage::new(root));
+        Self::initialise(&storage, id)?;
+        Self::open(root, CacheBytes::default())
+    }
+
+    /// Writes the directories and the configuration of a new repository.
+    ///
+    /// # Errors
+    /// [`RepoError`] if the storage refuses.
+    pub fn initialise(storage: &Arc<dyn Storage>, id: FileId) -> Result<(), RepoError> {
+        storage.create_directory(catalog::CLIENTS)?;
+        for area in Area::ALL {
+            storage.create_directory(area.directory())?;
+        }
+        let partial = format!("{}.partial", config::FILE_NAME);
+        let mut file = storage.create(&partial)?;
+        file.append(Config::new(id).to_text().as_bytes())?;
+        file.sync()?;
+        storage.rename(&partial, config::FILE_NAME)?;
+        storage.sync_directory("")?;
+        Ok(())
+    }
+
+    /// Opens a repository in a directory.
+    ///
+    /// # Errors
+    /// [`RepoError`] if there is none, others can write to it, or its configuration is not valid.
+    pub fn open(root: &Path, cache: CacheBytes) -> Result<Self, RepoError> {
+        check_owner(root)?;
+        let mut repository = Self::open_storage(Arc::new(LocalStorage::new(root)), cache)?;
+        repository.root = Some(root.canonicalize().map_err(|source| StorageError {
+            operation: "open",
+            path: path::display(root.as_os_str().as_encoded_bytes()),
+            source,
+        })?);
+        Ok(repository)
+    }
+
+    /// Opens a repository in any storage.
+    ///
+    /// # Errors
+    /// [`RepoError`] if there is none or its configuration is not valid.
+    pub fn open_storage(storage: Arc<dyn Storage>, cache: CacheBytes) -> Result<Self, RepoError> {
+        let file = storage.open(config::FILE_NAME).map_err(|error| {
+            if error.is_not_found() {
+                let path = error.path.strip_suffix(&format!("/{}", config::FILE_NAME)).unwrap_or(&error.path);
+                return RepoError::NoRepository { path: path.to_owned() };
+            }
+            error.into()
+        })?;
+        let len = usize::try_from(file.len().min(1 << 20)).unwrap_or_default();
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, 0)?;
+        let config = Config::parse(&String::from_utf8_lossy(&bytes))
+            .map_err(|source| RepoError::Config { path: file.path().to_owned(), source })?;
+        let id = config.repository_id();
+        Ok(Self {
+            pages: PageReader::new(Arc::clone(&storage), id, cache.pages),
+            frames: FrameReader::new(Arc::clone(&storage), id, cache.frames),
+            generations: Cache::new(OPEN_GENERATION_COUNT_MAX),
+            storage,
+            root: None,
+            config,
+        })
+    }
+
+    /// Where the repository is on the local file system, if it is there.
+    #[must_use]
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Identity of the repository.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        self.config.repository_id()
+    }
+
+    /// The storage.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// The reader of DTF pages.
+    #[must_use]
+    pub fn pages(&self) -> &PageReader {
+        &self.pages
+    }
+
+    /// The reader of BDF frames.
+    #[must_use]
+    pub fn frames(&self) -> &FrameReader {
+        &self.frames
+    }
+
+    /// Becomes the one writer of the repository until the lock is dropped.
+    ///
+    /// # Errors
+    /// [`RepoError::Locked`] if another process is.
+    pub fn lock(&self) -> Result<Option<WriterLock>, RepoError> {
+        let Some(root) = &self.root else { return Ok(None) };
+        let path = root.join(LOCK);
+        let shown = path::display(root.as_os_str().as_encoded_bytes());
+        let open = || {
+            use std::os::unix::fs::OpenOptionsExt;
+            fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
+        };
+        let file =
+            open().map_err(|source| StorageError { operation: "lock", path: shown.clone(), source })?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(WriterLock { _lock: lock })),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(RepoError::Locked { path: shown }),
+            Err((_, errno)) => {
+                Err(StorageError { operation: "lock", path: shown, source: io::Error::from(errno) }.into())
+            }
+        }
+    }
+
+    /// All clients that have a directory, in order of names.
+    ///
+    /// # Errors
+    /// [`RepoError`] if they cannot be listed.
+    pub fn clients(&self) -> Result<Vec<ClientName>, RepoError> {
+        Ok(catalog::clients(&*self.storage)?)
+    }
+
+    /// All generations of a client, oldest first.
+    ///
+    /// # Errors
+    /// [`RepoError`] if they cannot be listed.
+    pub fn generations(&self, client: &ClientName) -> Result<Vec<GenerationId>, RepoError> {
+        Ok(catalog::generations(&*self.storage, client)?)
+    }
+
+    /// Finds one generation: by name, by a prefix of it, `latest`, or `-2` for the one before the last.
+    ///
+    /// # Errors
+    /// [`RepoError`] if there is none or more than one.
+    pub fn resolve(&self, client: &ClientName, wanted: &str) -> Result<GenerationId, RepoError> {
+        let all = self.generations(client)?;
+        if all.is_empty() && !self.clients()?.contains(client) {
+            return Err(RepoError::NoClient { client: client.clone() });
+        }
+        let none = || RepoError::NoGeneration { client: client.clone(), generation: wanted.to_owned() };
+        if wanted == "latest" {
+            return all.last().copied().ok_or_else(none);
+        }
+        if let Some(back) = wanted.strip_prefix('-').and_then(|number| number.parse::<usize>().ok()) {
+            let index = all.len().checked_sub(back).filter(|_| back > 0).ok_or_else(none)?;
+            return all.get(index).copied().ok_or_else(none);
+        }
+        let mut matching = all.iter().filter(|id| id.time.to_string().starts_with(wanted));
+        let first = *matching.next().filter(|_| !wanted.is_empty()).ok_or_else(none)?;
+        match matching.next() {
+            None => Ok(first),
+            Some(second) => Err(RepoError::Ambiguous {
+                client: client.clone(),
+                prefix: wanted.to_owned(),
+                first: first.time,
+                second: second.time,
+            }),
+        }
+    }
+
+    /// Opens a generation by number, or takes the open one.
+    ///
+    /// # Errors
+    /// [`ReadError`] if its DTF is missing or damaged.
+    pub fn generation(&self, ordinal: Ordinal) -> Result<Arc<Generation>, ReadError> {
+        if let Some(found) = self.generations.get(&ordinal) {
+            return Ok(found);
+        }
+        let opened = Arc::new(Generation::open(&self.pages, ordinal)?);
+        self.generations.insert(ordinal, Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// Reads the object that an inode number stands for.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is missing or damaged.
+    pub fn inode(&self, node: Node) -> Result<Inode, ReadError> {
+        match node {
+            Node::Synthetic(object) => Err(ReadError::NoObject { object }),
+            Node::Object { ordinal, object } => self.generation(ordinal)?.object(&self.pages, object),
+            Node::Entry(address) => generation::inode_at(&self.pages, address),
+        }
+    }
+
+    /// The content of a regular file; `None` for another kind.
+    #[must_use]
+    pub fn content<'a>(&'a self, inode: &'a Inode) -> Option<ContentReader<'a>> {
+        match &inode.detail {
+            Detail::Regular { size, content, .. } => {
+                Some(ContentReader::new(&self.pages, &self.frames, content, *size))
+            }
+            _ => None,
+        }
+    }
+
+    /// The extended attributes of an object in ascending order of names.
+    ///
+    /// # Errors
+    /// [`ReadError`] if they are kept in a BDF and cannot be read.
+    pub fn xattrs(&self, inode: &Inode) -> Result<XattrList, ReadError> {
+        match &inode.xattrs {
+            Xattrs::Inline(list) => Ok(list.clone()),
+            Xattrs::Stored { len, extents } => {
+                let content = Content::Inline(extents.clone());
+                let reader = ContentReader::new(&self.pages, &self.frames, &content, *len);
+                let bytes = reader.read(0, usize::try_from(*len).unwrap_or_default())?;
+                Xattrs::decode_list(&bytes).map_err(|source| ReadError::Format {
+                    path: "extended attributes".to_owned(),
+                    offset: 0,
+                    source,
+                })
+            }
+        }
+    }
+
+    /// The next free generation number: one more than any in use, finished or not.
+    ///
+    /// # Errors
+    /// [`RepoError`] if the directories cannot be listed or all numbers are used up.
+    pub fn next_ordinal(&self) -> Result<Ordinal, RepoError> {
+        let mut highest = 0;
+        for client in self.clients()? {
+            for entry in self.storage.list(&catalog::client_directory(&client))? {
+                let id = [".dtf", ".partial", ".damaged"]
+                    .iter()
+                    .find_map(|suffix| catalog::parse_dtf_name(&entry.name, suffix));
+                highest = highest.max(id.map_or(0, |id| id.ordinal.get()));
+            }
+        }
+        Ordinal::new(highest + 1).ok_or(RepoError::OrdinalsExhausted)
+    }
+
+    /// Time for a client's next generation: `now`, or a second after the last one.
+    ///
+    /// # Errors
+    /// [`RepoError`] if the generations cannot be listed.
+    pub fn next_time(&self, client: &ClientName, now: GenerationTime) -> Result<GenerationTime, RepoError> {
+        let last = self.generations(client)?.last().map(|last| last.time);
+        // A clock that went back must not put a new generation before an old one.
+        Ok(last.map_or(now, |last| now.max(last.next())))
+    }
+}
+
+/// The right to write to a repository, given back when dropped or when the process ends.
+#[derive(Debug)]
+pub struct WriterLock {
+    _lock: Flock<fs::File>,
+}
+
+fn check_owner(root: &Path) -> Result<(), RepoError> {
+    let shown = || path::display(root.as_os_str().as_encoded_bytes());
+    match fs::metadata(root) {
+        Ok(metadata) if metadata.mode() & 0o002 != 0 => {
+            Err(RepoError::Insecure { path: shown(), mode: metadata.mode() & 0o7777 })
+        }
+        Ok(_) => Ok(()),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            Err(RepoError::NoRepository { path: shown() })
+        }
+        Err(source) => Err(StorageError { operation: "open", path: shown(), source }.into()),
+    }
+}
