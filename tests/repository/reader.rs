@@ -1,4 +1,5 @@
-//! `tools/reader/reelfs_reader.py`, which was written from the manual pages, on the golden repository.
+//! `tools/reader/reelfs_reader.py`, the second implementation of the formats, on the golden repository and
+//! on what reelfs writes.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
