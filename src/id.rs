@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::path;
-
 /// BLAKE3-256 of some data: the identity of a chunk, and of a file's whole content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
@@ -71,7 +69,7 @@ impl FromStr for FileId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let error = || NameError::FileId { text: path::display(text.as_bytes()) };
+        let error = || NameError::FileId { text: text.escape_debug().to_string() };
         if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(error());
         }
@@ -160,7 +158,7 @@ impl FromStr for ClientName {
             && bytes.len() <= Self::LEN_MAX
             && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
         if !valid {
-            return Err(NameError::Client { text: path::display(bytes) });
+            return Err(NameError::Client { text: text.escape_debug().to_string() });
         }
         Ok(Self(text.to_owned()))
     }
@@ -216,7 +214,7 @@ impl FromStr for GenerationTime {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let error = || NameError::Generation { text: path::display(text.as_bytes()) };
+        let error = || NameError::Generation { text: text.escape_debug().to_string() };
         let time = jiff::civil::DateTime::strptime(Self::FORMAT, text).map_err(|_| error())?;
         let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| error())?;
         let parsed = Self::from_seconds(zoned.timestamp().as_second()).ok_or_else(error)?;

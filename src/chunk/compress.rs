@@ -38,6 +38,7 @@ pub struct Compressor {
     check: Decompressor,
     level: i32,
     scratch: Vec<u8>,
+    output: Vec<u8>,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -56,6 +57,7 @@ impl Compressor {
             check: Decompressor::new(),
             level,
             scratch: Vec::new(),
+            output: Vec::new(),
         }
     }
 
@@ -67,22 +69,30 @@ impl Compressor {
         if self.level == 0 || (prefix.is_empty() && self.is_incompressible(plain)) {
             return Ok(None);
         }
-        let mut stored = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()));
-        if prefix.is_empty() {
-            self.context.compress(&mut stored, plain, self.level).map_err(zstd_error)?;
+        let mut stored = std::mem::take(&mut self.output);
+        stored.clear();
+        stored.reserve_exact(zstd::zstd_safe::compress_bound(plain.len()));
+        let compressed = if prefix.is_empty() {
+            self.context.compress(&mut stored, plain, self.level).map(drop).map_err(zstd_error)
         } else {
-            self.compress_with_prefix(&mut stored, plain, prefix)?;
-        }
+            self.compress_with_prefix(&mut stored, plain, prefix)
+        };
+        let proven = compressed.and_then(|()| self.prove(&stored, plain, prefix));
+        self.output = stored;
+        Ok(proven?.then(|| self.output.clone()))
+    }
+
+    // Tells whether it is worth it, and then that it decompresses to the same bytes.
+    fn prove(&mut self, stored: &[u8], plain: &[u8], prefix: &[u8]) -> Result<bool, CompressError> {
         if stored.len() + plain.len() / 64 >= plain.len() {
-            return Ok(None);
+            return Ok(false);
         }
         // A compressor with a fault, or memory with one, has corrupted backups of others before.
-        self.check.decompress_into(&stored, plain.len(), prefix, &mut self.scratch)?;
+        self.check.decompress_into(stored, plain.len(), prefix, &mut self.scratch)?;
         if self.scratch != plain {
             return Err(CompressError::Mismatch);
         }
-        stored.shrink_to_fit();
-        Ok(Some(stored))
+        Ok(true)
     }
 
     fn compress_with_prefix(

@@ -25,13 +25,17 @@ use crate::checksum::crc32;
 use crate::codec::{DecodeError, Reader, len_u32};
 use crate::id::{ClientName, FileId, Ordinal};
 
-const MAGIC: &[u8; 8] = b"REELBDF\0";
-const FOOTER_MAGIC: &[u8; 8] = b"RFOOTBDF";
+/// First bytes of a BDF.
+pub const MAGIC: &[u8; 8] = b"REELBDF\0";
+/// First bytes of the footer.
+pub const FOOTER_MAGIC: &[u8; 8] = b"RFOOTBDF";
 const STRUCTURE: &str = "BDF header";
 const FOOTER: &str = "BDF footer";
 
 /// Length of the header in bytes.
 pub const HEADER_LEN: usize = 128;
+/// Length of the footer before its rows, in bytes.
+pub const FOOTER_HEAD_LEN: usize = 12;
 
 /// Where a BDF stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,7 +169,7 @@ pub struct FrameSpan {
 /// Encodes the footer.
 #[must_use]
 pub fn encode_footer(frames: &[FrameSpan]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(12 + frames.len() * 16);
+    let mut bytes = Vec::with_capacity(FOOTER_HEAD_LEN + frames.len() * 16);
     bytes.extend_from_slice(FOOTER_MAGIC);
     bytes.extend_from_slice(&len_u32(frames.len()).to_le_bytes());
     for frame in frames {

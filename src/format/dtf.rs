@@ -31,8 +31,10 @@ use crate::checksum::crc32;
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::id::{ClientName, FileId, GenerationTime, Ordinal};
 
-const MAGIC: &[u8; 8] = b"REELDTF\0";
-const FOOTER_MAGIC: &[u8; 8] = b"RFOOTDTF";
+/// First bytes of a DTF.
+pub const MAGIC: &[u8; 8] = b"REELDTF\0";
+/// First bytes of the footer.
+pub const FOOTER_MAGIC: &[u8; 8] = b"RFOOTDTF";
 const STRUCTURE: &str = "DTF header";
 const FOOTER: &str = "DTF footer";
 

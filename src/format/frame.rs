@@ -20,7 +20,7 @@
 //!     68   4  CRC-32 of the file id, bytes 0..68 and both tables
 //! ```
 //!
-//! Chunk table, 36 bytes each, in payload order: length 4, BLAKE3-256 fingerprint 32.
+//! Chunk table, 36 bytes each, in payload order: length 4, at least 1, BLAKE3-256 fingerprint 32.
 //! Base table, 64 bytes each: fingerprint 32, file id 16, frame offset 8, start in that frame's
 //! payload 4, length 4. The prefix is all base chunks one after the other. A base chunk is always in
 //! a plain frame, so that reading never needs more than one step.
@@ -36,11 +36,15 @@ const STRUCTURE: &str = "frame";
 
 /// Length of the fixed part of the header in bytes.
 pub const HEADER_LEN: usize = 72;
-const CHUNK_LEN: usize = 4 + 32;
-const BASE_LEN: usize = 32 + 16 + 8 + 4 + 4;
+/// Length of a row of the chunk table in bytes.
+pub const CHUNK_LEN: usize = 4 + 32;
+/// Length of a row of the base table in bytes.
+pub const BASE_LEN: usize = 32 + 16 + 8 + 4 + 4;
 
 /// Longest payload when decompressed, in bytes.
 pub const PLAIN_LEN_MAX: u32 = 32 << 20;
+/// Longest payload as stored, in bytes: some room for what does not shrink.
+pub const STORED_LEN_MAX: u32 = PLAIN_LEN_MAX + (PLAIN_LEN_MAX >> 7);
 /// Most chunks in one frame.
 pub const CHUNK_COUNT_MAX: u32 = 65_535;
 /// Most base chunks of one delta frame.
@@ -146,7 +150,7 @@ impl FrameLengths {
             Err(FormatError::Unknown { structure: STRUCTURE, field, value: value.into() })
         };
         limit("plain length", plain, PLAIN_LEN_MAX)?;
-        let stored_len = limit("stored length", stored, PLAIN_LEN_MAX + (PLAIN_LEN_MAX >> 7))?;
+        let stored_len = limit("stored length", stored, STORED_LEN_MAX)?;
         let tables_len = limit("chunk count", chunks, CHUNK_COUNT_MAX)? * CHUNK_LEN
             + limit("base count", bases, BASE_COUNT_MAX)? * BASE_LEN;
         Ok(Self { tables_len, stored_len })
@@ -215,6 +219,10 @@ impl FrameHeader {
         let unknown = |field, value: u64| FormatError::Unknown { structure: STRUCTURE, field, value };
         let sum: u64 = header.chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
         let raw_mismatch = header.codec == Codec::Raw && header.stored_len != header.plain_len;
+        // An empty chunk would hide the one that begins at the same byte.
+        if header.chunks.iter().any(|chunk| chunk.len == 0) {
+            return Err(unknown("chunk length", 0));
+        }
         if sum != header.plain_len.into() || header.chunks.is_empty() || raw_mismatch {
             return Err(unknown("plain length", header.plain_len.into()));
         }

@@ -6,10 +6,13 @@
 pub mod bdf;
 pub mod config;
 pub mod dtf;
+mod extent;
 pub mod frame;
+mod kind;
 pub mod page;
 pub mod record;
 pub mod seal;
+mod xattr;
 
 use thiserror::Error;
 

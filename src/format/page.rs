@@ -10,7 +10,7 @@
 //!      5   1  codec of the payload: 0 as it is, 1 zstd
 //!      6   1  tree: 1 directory tree, 2 extents of one file
 //!      7   1  reserved
-//!      8   4  length of the payload as stored
+//!      8   4  length of the payload as stored, at most 65 535
 //!     12   4  length of the payload decompressed, at most 65 535
 //!     16   4  record count, 1 to 1023
 //!     20   8  offset of this header in the file: protects against misdirected writes
@@ -33,7 +33,8 @@ use crate::codec::{DecodeError, Reader, len_u32, put_prefixed, put_varint};
 use crate::format::frame::Codec;
 use crate::id::{FileId, Ordinal};
 
-const MAGIC: &[u8; 4] = b"RPGE";
+/// First bytes of a page.
+pub const MAGIC: &[u8; 4] = b"RPGE";
 const STRUCTURE: &str = "page";
 
 /// Length of the header in bytes.
@@ -214,6 +215,9 @@ impl PageHeader {
         }
         if plain_len as usize > PLAIN_LEN_MAX || (codec == Codec::Raw && plain_len != stored_len) {
             return Err(unknown("plain length", plain_len.into()));
+        }
+        if stored_len as usize > PLAIN_LEN_MAX {
+            return Err(unknown("stored length", stored_len.into()));
         }
         if record_count == 0 || record_count as usize > RECORD_COUNT_MAX {
             return Err(unknown("record count", record_count.into()));

@@ -21,7 +21,7 @@
 //!         flag 4: extended attributes: count, then name and value of each, prefixed with lengths
 //!         flag 8: extended attributes kept in a BDF: length, extent count and the extents; the bytes
 //!                 there are as for flag 4
-//! flags:  16 the file changed while it was read; all others are zero
+//! flags:  16 the file changed while it was read; all others are zero; 1 and 2 only with kind 2
 //! extent: length, bytes skipped at the start of the chunk, chunk length (varints), fingerprint (32),
 //!         file id of the BDF (16), frame offset, start in the frame's payload (varints)
 //! ```
@@ -32,10 +32,15 @@
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint, put_varint_i64};
 use crate::format::FormatError;
 use crate::format::dtf::Totals;
-use crate::format::frame::{ChunkPointer, Location};
+use crate::format::extent::{put_extents, read_extents};
 use crate::format::page::PageRef;
-use crate::id::{FileId, Fingerprint};
+use crate::format::xattr::read_xattr_list;
+use crate::id::Fingerprint;
 use crate::path;
+
+pub use crate::format::extent::Extent;
+pub use crate::format::kind::FileKind;
+pub use crate::format::xattr::{INLINE_XATTR_LEN_MAX, XATTR_LEN_MAX, XattrList, Xattrs};
 
 const STRUCTURE: &str = "directory record";
 
@@ -50,74 +55,12 @@ pub const FIRST_DIRECTORY_OBJECT: u64 = 1 << 39;
 pub const OBJECT_MAX: u64 = 1 << 40;
 /// Most extents in a directory record; longer lists are extent trees.
 pub const INLINE_EXTENT_COUNT_MAX: usize = 4;
-/// Most bytes of extended attributes in a directory record; more are kept in a BDF.
-pub const INLINE_XATTR_LEN_MAX: usize = 1024;
-/// Most bytes of extended attributes of one object (64 attributes of 64 KiB and their names).
-pub const XATTR_LEN_MAX: u64 = 8 << 20;
-
 const FLAG_SIGNATURE: u8 = 1;
 const FLAG_EXTENT_TREE: u8 = 2;
 const FLAG_XATTRS: u8 = 4;
 const FLAG_STORED_XATTRS: u8 = 8;
 const FLAG_INCONSISTENT: u8 = 16;
 const FLAGS_KNOWN: u8 = 31;
-
-/// Kind of a file-system object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FileKind {
-    /// Directory.
-    Directory,
-    /// Regular file.
-    Regular,
-    /// Symbolic link.
-    Symlink,
-    /// Character device.
-    CharacterDevice,
-    /// Block device.
-    BlockDevice,
-    /// FIFO.
-    Fifo,
-    /// Socket.
-    Socket,
-}
-
-impl FileKind {
-    const ALL: [Self; 7] = [
-        Self::Directory,
-        Self::Regular,
-        Self::Symlink,
-        Self::CharacterDevice,
-        Self::BlockDevice,
-        Self::Fifo,
-        Self::Socket,
-    ];
-
-    fn code(self) -> u8 {
-        match self {
-            Self::Directory => 1,
-            Self::Regular => 2,
-            Self::Symlink => 3,
-            Self::CharacterDevice => 4,
-            Self::BlockDevice => 5,
-            Self::Fifo => 6,
-            Self::Socket => 7,
-        }
-    }
-
-    /// The letter that `ls -l` shows.
-    #[must_use]
-    pub fn letter(self) -> char {
-        match self {
-            Self::Directory => 'd',
-            Self::Regular => '-',
-            Self::Symlink => 'l',
-            Self::CharacterDevice => 'c',
-            Self::BlockDevice => 'b',
-            Self::Fifo => 'p',
-            Self::Socket => 's',
-        }
-    }
-}
 
 /// A point in time, also before 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -126,71 +69,6 @@ pub struct Time {
     pub seconds: i64,
     /// Nanoseconds after that, below 1 000 000 000.
     pub nanoseconds: u32,
-}
-
-/// A run of a file's bytes that lies in one chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// Offset in the file.
-    pub offset: u64,
-    /// Length in bytes, at least 1.
-    pub len: u64,
-    /// Bytes of the chunk before the run.
-    pub skip: u32,
-    /// The chunk.
-    pub chunk: ChunkPointer,
-}
-
-impl Extent {
-    /// Key in an extent tree.
-    #[must_use]
-    pub fn key(offset: u64) -> [u8; 8] {
-        offset.to_be_bytes()
-    }
-
-    /// Value in an extent tree: all but the offset.
-    pub fn put_value(&self, target: &mut Vec<u8>) {
-        put_varint(target, self.len);
-        put_varint(target, self.skip.into());
-        put_varint(target, self.chunk.len.into());
-        target.extend_from_slice(&self.chunk.fingerprint.0);
-        target.extend_from_slice(&self.chunk.location.file.0);
-        put_varint(target, self.chunk.location.frame);
-        put_varint(target, self.chunk.location.start.into());
-    }
-
-    /// Decodes a record of an extent tree.
-    ///
-    /// # Errors
-    /// [`FormatError`] if it is malformed.
-    pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, FormatError> {
-        let decode = || -> Result<Self, DecodeError> {
-            let offset = u64::from_be_bytes(Reader::new(key).array("extent key")?);
-            let mut reader = Reader::new(value);
-            let extent = Self::read_value(&mut reader, offset)?;
-            reader.finish("extent")?;
-            Ok(extent)
-        };
-        decode().map_err(FormatError::malformed("extent record"))
-    }
-
-    fn read_value(reader: &mut Reader<'_>, offset: u64) -> Result<Self, DecodeError> {
-        let at = reader.offset();
-        let len = reader.varint("extent length")?;
-        let skip = reader.varint_u32("skipped bytes")?;
-        let chunk_len = reader.varint_u32("chunk length")?;
-        let covered = u64::from(skip).checked_add(len);
-        let end = offset.checked_add(len).filter(|end| *end <= i64::MAX.cast_unsigned());
-        if len == 0 || end.is_none() || covered.is_none_or(|covered| covered > chunk_len.into()) {
-            return Err(DecodeError::Range { what: "extent length", offset: at, value: len });
-        }
-        let fingerprint = Fingerprint(reader.array("fingerprint")?);
-        let file = FileId(reader.array("BDF id")?);
-        let frame = reader.varint("frame offset")?;
-        let start = reader.varint_u32("start in frame")?;
-        let chunk = ChunkPointer { fingerprint, len: chunk_len, location: Location { file, frame, start } };
-        Ok(Self { offset, len, skip, chunk })
-    }
 }
 
 /// Where a file's bytes are.
@@ -216,70 +94,6 @@ impl Content {
             Self::Tree { allocated, .. } => *allocated,
         }
     }
-}
-
-/// Names and values of extended attributes in ascending order of names.
-pub type XattrList = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// Extended attributes of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Xattrs {
-    /// In the record itself; most often there are none.
-    Inline(XattrList),
-    /// Kept in a BDF.
-    Stored {
-        /// Length of the encoded list in bytes.
-        len: u64,
-        /// Where it is.
-        extents: Vec<Extent>,
-    },
-}
-
-impl Xattrs {
-    /// No attributes.
-    pub const NONE: Self = Self::Inline(Vec::new());
-
-    /// Tells whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        matches!(self, Self::Inline(list) if list.is_empty())
-    }
-
-    /// Encodes a list, for the record or for a BDF.
-    #[must_use]
-    pub fn encode_list(list: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        put_varint(&mut bytes, list.len() as u64);
-        for (name, value) in list {
-            put_prefixed(&mut bytes, name);
-            put_prefixed(&mut bytes, value);
-        }
-        bytes
-    }
-
-    /// Decodes a list kept in a BDF.
-    ///
-    /// # Errors
-    /// [`FormatError`] if it is malformed.
-    pub fn decode_list(bytes: &[u8]) -> Result<XattrList, FormatError> {
-        let mut reader = Reader::new(bytes);
-        read_xattr_list(&mut reader).map_err(FormatError::malformed("extended attributes"))
-    }
-}
-
-fn read_xattr_list(reader: &mut Reader<'_>) -> Result<XattrList, DecodeError> {
-    let count = reader.varint("attribute count")?;
-    let mut list = Vec::new();
-    for _ in 0..count {
-        let offset = reader.offset();
-        let name = reader.prefixed("attribute name", path::NAME_LEN_MAX)?;
-        if name.is_empty() || name.contains(&0) {
-            return Err(DecodeError::Range { what: "attribute name", offset, value: name.len() as u64 });
-        }
-        let value = reader.prefixed("attribute value", 1 << 16)?;
-        list.push((name.to_vec(), value.to_vec()));
-    }
-    Ok(list)
 }
 
 /// What only one kind of object has.
@@ -418,7 +232,8 @@ impl Inode {
         let at = reader.offset();
         let [kind, flags] = reader.array("kind, flags")?;
         let range = |what, value: u64| DecodeError::Range { what, offset: at, value };
-        if flags & !FLAGS_KNOWN != 0 {
+        let regular_only = FLAG_SIGNATURE | FLAG_EXTENT_TREE;
+        if flags & !FLAGS_KNOWN != 0 || (kind != FileKind::Regular.code() && flags & regular_only != 0) {
             return Err(range("flags", flags.into()));
         }
         let mode = reader.varint("permissions")?;
@@ -534,32 +349,6 @@ fn read_detail(reader: &mut Reader<'_>, kind: FileKind, flags: u8) -> Result<Det
         FileKind::Fifo => Detail::Fifo,
         FileKind::Socket => Detail::Socket,
     })
-}
-
-fn put_extents(bytes: &mut Vec<u8>, extents: &[Extent]) {
-    put_varint(bytes, extents.len() as u64);
-    for extent in extents {
-        put_varint(bytes, extent.offset);
-        extent.put_value(bytes);
-    }
-}
-
-fn read_extents(reader: &mut Reader<'_>, count_max: usize) -> Result<Vec<Extent>, DecodeError> {
-    let at = reader.offset();
-    let count = reader.varint("extent count")?;
-    if count > count_max as u64 {
-        return Err(DecodeError::Range { what: "extent count", offset: at, value: count });
-    }
-    let mut extents: Vec<Extent> = Vec::new();
-    for _ in 0..count {
-        let at = reader.offset();
-        let offset = reader.varint("extent offset")?;
-        if extents.last().is_some_and(|before| before.offset + before.len > offset) {
-            return Err(DecodeError::Range { what: "extent offset", offset: at, value: offset });
-        }
-        extents.push(Extent::read_value(reader, offset)?);
-    }
-    Ok(extents)
 }
 
 fn read_object(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {

@@ -18,7 +18,8 @@ use crate::checksum::crc32;
 use crate::codec::Reader;
 use crate::id::FileId;
 
-const MAGIC: &[u8; 8] = b"REELSEAL";
+/// First bytes of the seal.
+pub const MAGIC: &[u8; 8] = b"REELSEAL";
 const STRUCTURE: &str = "seal";
 
 /// Length of the seal in bytes.

@@ -168,11 +168,14 @@ impl Iterator for Cursor<'_> {
                 return Some(Ok(Found { page: Arc::clone(&step.page), at: step.at, slot }));
             }
             let (page, at) = (Arc::clone(&step.page), step.at);
-            let key = seek.take();
             let down = self
                 .tree
                 .child(&page, slot, at)
-                .and_then(|child| self.descend(child, Some(page.level()), key.as_deref()));
+                .and_then(|child| self.descend(child, Some(page.level()), seek.as_deref()));
+            // Only the way down to the first leaf is sought; from there on all comes in order.
+            if down.is_err() || self.stack.last().is_some_and(|step| step.page.level() == 0) {
+                seek = None;
+            }
             if let Err(error) = down {
                 return Some(Err(error));
             }

@@ -133,6 +133,9 @@ impl RangeReader<'_> {
                 break;
             }
             let len = self.splitter.cut(rest);
+            if self.piece.bytes.is_empty() {
+                self.piece.bytes.reserve_exact(self.frame_len + self.splitter.lookahead());
+            }
             self.piece.bytes.extend_from_slice(rest.get(..len).unwrap_or_default());
             self.piece.cuts.push(len);
             self.window_start += len;

@@ -110,7 +110,7 @@ impl<'a> Worker<'a> {
                 }
                 Prepared::Small(outcomes)
             }
-            Task::Piece(piece) => Prepared::Piece(self.piece(&piece)?),
+            Task::Piece(piece) => Prepared::Piece(self.piece(piece)?),
         };
         self.close_frame()?;
         Ok(Outcome { frames: std::mem::take(&mut self.frames), prepared })
@@ -159,51 +159,58 @@ impl<'a> Worker<'a> {
         Ok(Ok(outcome))
     }
 
-    fn piece(&mut self, piece: &Piece) -> Result<Vec<PendingExtent>, BackupError> {
+    fn piece(&mut self, piece: Piece) -> Result<Vec<PendingExtent>, BackupError> {
         let mut extents = Vec::with_capacity(piece.cuts.len());
-        let mut rest = &piece.bytes[..];
-        let mut offset = piece.offset;
-        // New chunks next to each other, which go into one delta frame.
-        let mut run = Run::default();
+        // Runs of new chunks next to each other, as ranges of the piece.
+        let mut runs: Vec<Run> = Vec::new();
+        let mut start = 0;
         for len in &piece.cuts {
-            let (chunk, after) = rest.split_at_checked(*len).unwrap_or((rest, &[]));
-            rest = after;
+            let chunk = piece.bytes.get(start..start + len).unwrap_or_default();
+            let offset = piece.offset + start as u64;
             let fingerprint = Fingerprint::of(chunk);
-            let extent = match self.claims.claim(&fingerprint, || self.dedup.chunk(&fingerprint))? {
-                Claim::Stored(pointer) => {
-                    self.close_run(&mut run, piece)?;
-                    whole(offset, pointer)
-                }
-                Claim::Pending => {
-                    self.close_run(&mut run, piece)?;
-                    PendingExtent::Waiting(offset, len_u32(chunk.len()), fingerprint)
-                }
+            extents.push(match self.claims.claim(&fingerprint, || self.dedup.chunk(&fingerprint))? {
+                Claim::Stored(pointer) => whole(offset, pointer),
+                Claim::Pending => PendingExtent::Waiting(offset, len_u32(*len), fingerprint),
                 Claim::Granted => {
-                    run.add(offset, chunk, fingerprint);
-                    PendingExtent::Waiting(offset, len_u32(chunk.len()), fingerprint)
+                    match runs.last_mut().filter(|run| run.end == start) {
+                        Some(run) => run.add(*len, info(chunk, fingerprint)),
+                        None => {
+                            runs.push(Run { start, end: start + len, chunks: vec![info(chunk, fingerprint)] })
+                        }
+                    }
+                    PendingExtent::Waiting(offset, len_u32(*len), fingerprint)
                 }
-            };
-            extents.push(extent);
-            offset += chunk.len() as u64;
+            });
+            start += len;
         }
-        self.close_run(&mut run, piece)?;
+        if piece.before.is_none()
+            && let [run] = &mut runs[..]
+            && run.end - run.start == piece.bytes.len()
+        {
+            // All of it is new, which is most often so: the piece is the frame.
+            self.close_frame()?;
+            self.chunks = std::mem::take(&mut run.chunks);
+            self.payload = piece.bytes;
+            self.close_frame()?;
+            return Ok(extents);
+        }
+        for run in runs {
+            self.store_run(&piece, &run)?;
+        }
         Ok(extents)
     }
 
-    fn close_run(&mut self, run: &mut Run, piece: &Piece) -> Result<(), BackupError> {
-        let Run { offset, bytes, chunks } = std::mem::take(run);
-        if chunks.is_empty() {
-            return Ok(());
-        }
+    fn store_run(&mut self, piece: &Piece, run: &Run) -> Result<(), BackupError> {
+        let bytes = piece.bytes.get(run.start..run.end).unwrap_or_default();
         let bases = match &piece.before {
-            Some(before) => self.dedup.bases(before, offset, bytes.len() as u64)?,
+            Some(before) => self.dedup.bases(before, piece.offset + run.start as u64, bytes.len() as u64)?,
             None => Vec::new(),
         };
-        if !bases.is_empty() && self.delta(&bytes, &chunks, bases)? {
+        if !bases.is_empty() && self.delta(bytes, &run.chunks, bases)? {
             return Ok(());
         }
-        let mut rest = &bytes[..];
-        for chunk in chunks {
+        let mut rest = bytes;
+        for chunk in &run.chunks {
             let (data, after) = rest.split_at_checked(chunk.len as usize).unwrap_or((rest, &[]));
             rest = after;
             self.add(data, chunk.fingerprint)?;
@@ -228,10 +235,10 @@ impl<'a> Worker<'a> {
         if self.chunks.is_empty() {
             return Ok(());
         }
-        let payload = std::mem::take(&mut self.payload);
         let chunks = std::mem::take(&mut self.chunks);
-        let compressed = self.compressor.compress(&payload, &[])?;
-        self.frames.push(frame(payload, compressed, chunks, Vec::new()));
+        let compressed = self.compressor.compress(&self.payload, &[])?;
+        self.frames.push(frame(&self.payload, compressed, chunks, Vec::new()));
+        self.payload.clear();
         Ok(())
     }
 
@@ -251,7 +258,7 @@ impl<'a> Worker<'a> {
                 return Ok(false);
             }
         }
-        self.frames.push(frame(bytes.to_vec(), Some(delta), chunks.to_vec(), bases));
+        self.frames.push(frame(bytes, Some(delta), chunks.to_vec(), bases));
         Ok(true)
     }
 }
@@ -259,20 +266,18 @@ impl<'a> Worker<'a> {
 // Header and tables of a frame of its own.
 const DELTA_GAIN_MIN: usize = 200;
 
-#[derive(Debug, Default)]
+/// New chunks next to each other in a piece, from `start` to `end`.
+#[derive(Debug)]
 struct Run {
-    offset: u64,
-    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
     chunks: Vec<ChunkInfo>,
 }
 
 impl Run {
-    fn add(&mut self, offset: u64, bytes: &[u8], fingerprint: Fingerprint) {
-        if self.chunks.is_empty() {
-            self.offset = offset;
-        }
-        self.bytes.extend_from_slice(bytes);
-        self.chunks.push(info(bytes, fingerprint));
+    fn add(&mut self, len: usize, chunk: ChunkInfo) {
+        self.end += len;
+        self.chunks.push(chunk);
     }
 }
 
@@ -285,7 +290,7 @@ fn whole(offset: u64, chunk: ChunkPointer) -> PendingExtent {
 }
 
 fn frame(
-    payload: Vec<u8>,
+    payload: &[u8],
     compressed: Option<Vec<u8>>,
     chunks: Vec<ChunkInfo>,
     bases: Vec<ChunkPointer>,
@@ -293,7 +298,7 @@ fn frame(
     let plain_len = len_u32(payload.len());
     match compressed {
         Some(stored) => PreparedFrame { codec: Codec::Zstd, stored, plain_len, chunks, bases },
-        None => PreparedFrame { codec: Codec::Raw, stored: payload, plain_len, chunks, bases },
+        None => PreparedFrame { codec: Codec::Raw, stored: payload.to_vec(), plain_len, chunks, bases },
     }
 }
 

@@ -1,0 +1,84 @@
+# reelfs. `make help` lists what can be made. Only the release profile is built: RocksDB compiles once.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 3600
+
+CARGO ?= cargo
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
+RELEASE := $(TARGET_DIR)/release
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
+# Fuzzing needs compiler flags that the stable toolchain hides; cargo-fuzz stays beside the builds.
+FUZZ_TOOLS := $(TARGET_DIR)/tools
+FUZZ := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz PATH="$(FUZZ_TOOLS)/bin:$$PATH" $(CARGO) fuzz
+
+.DEFAULT_GOAL := build
+.PHONY: help build test demo bench fuzz lint format install soak clean deps
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+deps: ## install what the build and the tests need, as far as it is missing
+	@./.ci/deps
+
+build: deps ## build the release binaries
+	$(CARGO) build --release --workspace --locked
+
+test: deps ## run all tests
+	$(CARGO) test --release --workspace --locked
+
+demo: build ## back up a real tree, mount it, copy out of it, compare
+	RELEASE="$(RELEASE)" tools/demo/run
+
+bench: build ## measure against ext4 and peers: table and plot
+	RELEASE="$(RELEASE)" bench/run
+
+lint: deps ## check style, lints and manual pages
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets --locked -- --deny warnings
+	$(CARGO) test --release --locked -p reelfs --test tidy
+	@for page in man/*.[1-8]; do \
+	    warnings=$$(man --warnings -l "$$page" 2>&1 >/dev/null) && test -z "$$warnings" || \
+	        { echo "$$page: $$warnings" >&2; exit 1; }; \
+	done
+
+format: ## format the sources
+	$(CARGO) fmt --all
+	cd fuzz && $(CARGO) fmt
+
+fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
+	@test -x "$(FUZZ_TOOLS)/bin/cargo-fuzz" || CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz-install \
+	    $(CARGO) install cargo-fuzz --version 0.13.2 --locked --root "$(FUZZ_TOOLS)"
+	cd fuzz && $(FUZZ) build
+	@for target in $(FUZZ_TARGETS); do \
+	    mkdir -p "fuzz/corpus/$$target" && \
+	    for seed in fixtures/format/v1/$$(echo $$target | tr _ -)*; do \
+	        test ! -f "$$seed" || cp "$$seed" "fuzz/corpus/$$target/"; \
+	    done && \
+	    (cd fuzz && $(FUZZ) run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	        -rss_limit_mb=1024 -verbosity=0) || exit 1; \
+	done
+
+soak: build ## run the tests again and again for SOAK_SECONDS
+	@end=$$(($$(date +%s) + $(SOAK_SECONDS))); rounds=0; \
+	while [ "$$(date +%s)" -lt "$$end" ]; do \
+	    $(CARGO) test --release --workspace --locked --quiet || exit 1; \
+	    rounds=$$((rounds + 1)); echo "soak: $$rounds rounds without a failure"; \
+	done
+
+# Pages of section 1 and completions are written by the command itself.
+install: ## install binaries, manual pages and completions below DESTDIR/PREFIX
+	@test -x "$(RELEASE)/reelfs" || { echo "make install: run 'make build' first" >&2; exit 1; }
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man5"
+	install -m 755 "$(RELEASE)/reelfs" "$(DESTDIR)$(PREFIX)/bin/"
+	if test -x "$(RELEASE)/mountd"; then \
+	    install -m 755 "$(RELEASE)/mountd" "$(DESTDIR)$(PREFIX)/bin/reelfs-mountd"; \
+	fi
+	install -m 755 tools/reader/reelfs_reader.py "$(DESTDIR)$(PREFIX)/bin/reelfs-reader"
+	install -m 644 man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
+	RELEASE="$(RELEASE)" DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" tools/install/generated
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf fuzz/corpus fuzz/artifacts fuzz/coverage

@@ -1,0 +1,1 @@
+"""Benchmarks of reelfs against native ext4 and other backup programs; see ../README.md."""

@@ -1,0 +1,14 @@
+"""The measurements by name, in the order of a full run; each is a function of a `Context`."""
+
+from . import first_backup, in_place, memory, reads_large, reads_small, releases
+
+ALL = {
+    "reads-small": reads_small.measure,
+    "reads-large": reads_large.measure,
+    "first-backup": first_backup.measure,
+    "releases": releases.measure,
+    "in-place": in_place.measure,
+    "memory": memory.measure,
+}
+
+QUICK = ("reads-small", "reads-large", "first-backup", "memory")

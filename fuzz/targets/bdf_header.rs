@@ -1,0 +1,9 @@
+//! Fuzzes `checks::bdf_header`.
+
+#![no_main]
+
+#[path = "../checks.rs"]
+#[expect(dead_code, reason = "a target uses one of the checks")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::bdf_header(data));

@@ -1,0 +1,143 @@
+//! `tools/reader/reelfs_reader.py`, which was written from the manual pages, on the golden repository.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::sample;
+
+/// The Pythons to try: one from elsewhere may come first and not see the system's modules.
+const PYTHONS: [&str; 2] = ["python3", "/usr/bin/python3"];
+
+fn python() -> Option<&'static str> {
+    PYTHONS.into_iter().find(|python| {
+        let found = Command::new(python).args(["-c", "import zstandard"]).output();
+        found.is_ok_and(|output| output.status.success())
+    })
+}
+
+fn reader(arguments: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/reader/reelfs_reader.py");
+    Command::new(python().expect("asked before"))
+        .arg("-B")
+        .arg(script)
+        .args(["--verify"])
+        .args(arguments)
+        .output()
+        .expect("python runs")
+}
+
+// `make deps` installs the module; on a machine that cannot have it the reader has nothing to show.
+fn is_usable() -> bool {
+    let usable = python().is_some();
+    if !usable {
+        eprintln!("skipped: python3 has no module zstandard");
+    }
+    usable
+}
+
+fn golden_repository() -> (TempDir, String) {
+    let directory = TempDir::new().expect("a temporary directory");
+    sample::write_golden(directory.path());
+    let path = directory.path().to_str().expect("UTF-8").to_owned();
+    (directory, path)
+}
+
+#[test]
+fn it_lists_all_kinds_of_objects_with_their_attributes() {
+    if !is_usable() {
+        return;
+    }
+    let (_directory, repo) = golden_repository();
+    let output = reader(&["list", &repo, "sample@2026-11-21T04"]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let owner = "1000 4294967294";
+    let time = "1969-12-31T00:00:00Z";
+    let expected = [
+        format!("-rw-r----- {owner} 5 {time} caf\\xe9"),
+        format!("drwxr-s--- {owner} 0 {time} directory"),
+        format!("brw-rw---- {owner} 7,300 {time} directory/block"),
+        format!("crw-rw-rw- {owner} 1,3 {time} directory/character"),
+        format!("prw------- {owner} 0 {time} directory/fifo"),
+        format!("-rws--x--x {owner} 12 {time} directory/hard-b"),
+        format!("srw------- {owner} 0 {time} directory/socket"),
+        format!("-rw-r----- {owner} 0 {time} empty"),
+        format!("-rws--x--x {owner} 12 {time} hard-a"),
+        format!("-rw------- {owner} 1048576 {time} holes"),
+        format!("lrwxrwxrwx {owner} 11 {time} link -> ../outside\\xff"),
+        format!("-rw-r----- {owner} 0 {time} many-attributes"),
+        format!("-rw-r----- {owner} {} {time} text", sample::text(false).len()),
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn it_extracts_what_went_in() {
+    if !is_usable() {
+        return;
+    }
+    let (directory, repo) = golden_repository();
+    for (address, changed) in [("sample", true), ("sample@-2", false)] {
+        let target = directory.path().join(format!("out{changed}"));
+        let output = reader(&["extract", &repo, address, target.to_str().expect("UTF-8")]);
+        let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Owners, devices and attributes need rights or a file system that this machine may not give.
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{complaints}");
+        assert!(fs::read(target.join("text")).expect("extracted") == sample::text(changed));
+        assert_eq!(fs::read(target.join("hard-a")).expect("extracted"), b"hard linked\n");
+        let metadata = |name: &str| fs::symlink_metadata(target.join(name)).expect("extracted");
+        assert_eq!(metadata("hard-a").ino(), metadata("directory/hard-b").ino());
+        assert_eq!((metadata("hard-a").nlink(), metadata("hard-a").permissions().mode()), (2, 0o104_711));
+        assert_eq!((metadata("text").mtime(), metadata("text").mtime_nsec()), (-86_400, 123_456_789));
+        assert_eq!(metadata("directory").mtime(), -86_400);
+        assert!(metadata("link").is_symlink() && metadata("directory/fifo").file_type().is_fifo());
+        let holes = fs::read(target.join("holes")).expect("extracted");
+        assert_eq!((holes.len(), &holes[65_536..65_546]), (1 << 20, &b"not empty\n"[..]));
+        assert_eq!(holes.iter().filter(|byte| **byte != 0).count(), 20);
+        assert!(metadata("holes").blocks() < 1024, "holes take no room");
+    }
+}
+
+#[test]
+fn it_finds_every_damaged_byte_of_a_bdf() {
+    if !is_usable() {
+        return;
+    }
+    let (_directory, repo) = golden_repository();
+    let clean = reader(&["check", &repo]);
+    assert_eq!(String::from_utf8_lossy(&clean.stdout), "2 generations, 3 frames, 5 chunks\n");
+    assert_eq!(clean.status.code(), Some(0), "{}", String::from_utf8_lossy(&clean.stderr));
+    let delta = fs::read_dir(Path::new(&repo).join("delta/sample")).expect("exists").next();
+    let path = delta.expect("one BDF").expect("readable").path();
+    let bytes = fs::read(&path).expect("readable");
+    for at in (0..bytes.len()).step_by(bytes.len() / 12) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        fs::write(&path, damaged).expect("writable");
+        let status = reader(&["check", &repo]).status.code();
+        assert_eq!(status, Some(12), "byte {at}");
+    }
+}
+
+#[test]
+fn a_damaged_chunk_leaves_no_file_that_looks_right_and_spares_the_others() {
+    if !is_usable() {
+        return;
+    }
+    let (directory, repo) = golden_repository();
+    let delta = fs::read_dir(Path::new(&repo).join("delta/sample")).expect("exists").next();
+    let path = delta.expect("one BDF").expect("readable").path();
+    let mut bytes = fs::read(&path).expect("readable");
+    bytes[128 + 72 + 36 + 64 + 3] ^= 1;
+    fs::write(&path, bytes).expect("writable");
+    let target = directory.path().join("out");
+    let output = reader(&["extract", &repo, "sample", target.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("text: chunk "));
+    assert!(!target.join("text").exists());
+    assert_eq!(fs::read(target.join("directory/hard-b")).expect("extracted"), b"hard linked\n");
+}
