@@ -54,6 +54,31 @@ pub enum IndexError {
     },
 }
 
+impl IndexError {
+    /// Tells whether another process has the index open.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        // RocksDB has no kind of its own for this.
+        matches!(self, Self::Rocks { operation: "open", source, .. }
+            if source.kind() == rocksdb::ErrorKind::IOError && source.as_ref().contains("While lock file"))
+    }
+
+    /// Tells whether the index itself is at fault, so that it must be made again.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Malformed { .. } => true,
+            Self::Rocks { source, .. } => {
+                use rocksdb::ErrorKind;
+                let kind = source.kind();
+                // A file that RocksDB's own manifest names and that is gone is an IOError, too.
+                matches!(kind, ErrorKind::Corruption | ErrorKind::NotFound | ErrorKind::InvalidArgument)
+                    || kind == ErrorKind::IOError && source.as_ref().contains("No such file or directory")
+            }
+        }
+    }
+}
+
 /// CRC-32 over name, size and mtime: candidates for being the same file (row H4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RfeKey(pub u32);

@@ -140,8 +140,8 @@ fn footers() -> Vec<Case> {
     };
     let dtf = DtfFooter {
         root: page_ref(),
-        next_linked: 2,
-        next_directory: 1 << 39,
+        next_linked: 300,
+        next_directory: (1 << 39) + 5,
         totals,
         added_bytes: 123_456_789,
         message: b"before the upgrade".to_vec(),

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Lists, extracts and checks generations from DTFs and BDFs alone.
 
-Written from bdf(5) and dtf(5), without any code of reelfs: it proves that the pages are enough, and it
-is what is left to read a repository with when there is no reelfs. Needs Python 3.9 and `zstandard`.
+A second implementation of the formats of bdf(5) and dtf(5), which shares no code with reelfs: it is what
+is left to read a repository with when there is no reelfs. Needs Python 3.9 and `zstandard`.
 
     reelfs_reader.py list REPO CLIENT[@GENERATION] [PATH]
     reelfs_reader.py extract REPO CLIENT[@GENERATION] TARGET [PATH]

@@ -1,2 +1,7 @@
-//! The command.
-fn main() {}
+//! The command `reelfs`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tools::run()
+}

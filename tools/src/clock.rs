@@ -1,0 +1,36 @@
+//! The clock and random ids: the library has neither and is given both.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use reelfs::id::{FileId, GenerationTime};
+use reelfs::repo::generation_writer::WriterInputs;
+
+use crate::failure::Failure;
+
+/// Seconds since 1970; negative before.
+#[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+pub(crate) fn now_seconds() -> i64 {
+    let now = SystemTime::now();
+    let seconds = |duration: std::time::Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    match now.duration_since(UNIX_EPOCH) {
+        Ok(since) => seconds(since),
+        Err(before) => -seconds(before.duration()),
+    }
+}
+
+/// 128 random bits from the kernel.
+///
+/// # Panics
+/// If the kernel has no random bytes to give, which it has since it started.
+pub(crate) fn new_id() -> FileId {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).expect("the kernel gives random bytes");
+    FileId(id)
+}
+
+/// What a writer of a generation is given.
+pub(crate) fn writer_inputs() -> Result<WriterInputs, Failure> {
+    let now = GenerationTime::from_seconds(now_seconds())
+        .ok_or_else(|| Failure::failed("the clock is beyond the year 9999"))?;
+    Ok(WriterInputs { now, new_id: Box::new(new_id) })
+}

@@ -1,0 +1,40 @@
+//! The command line of reelfs: reads arguments, asks the library, and shows what it answers.
+//!
+//! Results go to standard output, everything else to standard error. This crate alone reads the clock,
+//! the environment and random bytes, and hands them to the library.
+
+#![deny(clippy::indexing_slicing, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod address;
+mod clock;
+mod command;
+mod context;
+mod failure;
+mod human;
+mod output;
+mod progress;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+/// Runs the command that the process was started as.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match command::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Standard output or error may be closed; nobody is left to tell.
+            error.print().unwrap_or_default();
+            return ExitCode::from(if error.use_stderr() { failure::Kind::Usage.code() } else { 0 });
+        }
+    };
+    command::run(cli)
+}
+
+/// The command with all its subcommands, for completions and man pages.
+#[must_use]
+pub fn cli() -> clap::Command {
+    command::Cli::command()
+}

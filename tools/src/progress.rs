@@ -1,0 +1,71 @@
+//! Progress on a terminal: what is done, how fast, and how long it will take.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use reelfs::progress::Progress;
+
+const INTERVAL: Duration = Duration::from_millis(100);
+const OPEN: &str = "{msg} {elapsed}  {prefix}, {binary_bytes} at {binary_bytes_per_sec}";
+const BOUNDED: &str =
+    "{msg} [{bar:24}] {percent:>3}%  {prefix}, {binary_bytes} at {binary_bytes_per_sec}, {eta} left";
+
+/// A line on standard error that a thread keeps current; it goes away when dropped.
+#[derive(Debug)]
+pub(crate) struct Display {
+    stop: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Display {
+    /// Starts the line, or nothing if it is not wanted.
+    pub(crate) fn start(what: &'static str, progress: Arc<Progress>, wanted: bool) -> Self {
+        if !wanted {
+            return Self { stop: None };
+        }
+        let (stop, stopped) = channel();
+        let show = move || {
+            let bar = ProgressBar::new(0);
+            bar.set_message(what);
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                update(&bar, &progress);
+            }
+            bar.finish_and_clear();
+        };
+        // Without a thread there is no progress, and the work goes on.
+        let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(show).ok();
+        Self { stop: thread.map(|thread| (stop, thread)) }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.stop.take() {
+            drop(stop);
+            // A panic in it was told by the panic itself.
+            thread.join().unwrap_or_default();
+        }
+    }
+}
+
+fn update(bar: &ProgressBar, progress: &Progress) {
+    let [items, bytes, total_items, total_bytes] =
+        [&progress.done_items, &progress.done_bytes, &progress.total_items, &progress.total_bytes]
+            .map(|counter| counter.load(Ordering::Relaxed));
+    let template = if total_bytes > 0 { BOUNDED } else { OPEN };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    let files = crate::human::grouped(items);
+    bar.set_prefix(match total_items {
+        0 => format!("{files} files"),
+        total => format!("{files} of {} files", crate::human::grouped(total)),
+    });
+    if total_bytes > 0 {
+        bar.set_length(total_bytes.max(bytes));
+    }
+    bar.set_position(bytes);
+}

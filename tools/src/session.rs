@@ -1,0 +1,97 @@
+//! Opens the repository, becomes its writer, and finds or makes its index.
+
+use std::path::{Path, PathBuf};
+
+use reelfs::index::Index;
+use reelfs::job;
+use reelfs::repo::repository::{INDEX, WriterLock};
+use reelfs::repo::{CacheBytes, Repository};
+
+use crate::clock;
+use crate::context::Context;
+use crate::failure::{Failure, Kind};
+
+/// Where the repository is.
+pub(crate) fn directory(context: &Context) -> Result<PathBuf, Failure> {
+    context.global.repo.clone().filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| {
+        Failure::usage("no repository was named")
+            .hint("give --repo DIR, or set REELFS_REPO in the environment: export REELFS_REPO=/srv/backup")
+    })
+}
+
+/// Opens the repository.
+pub(crate) fn open(context: &Context) -> Result<Repository, Failure> {
+    Ok(Repository::open(&directory(context)?, CacheBytes::default())?)
+}
+
+/// Opens the repository and becomes its writer.
+pub(crate) fn open_for_writing(context: &Context) -> Result<(Repository, Option<WriterLock>), Failure> {
+    let repository = open(context)?;
+    let lock = repository.lock()?;
+    Ok((repository, lock))
+}
+
+/// Opens the index; one that is missing or damaged is made again. The caller is the writer.
+pub(crate) fn open_index(context: &Context, repository: &Repository) -> Result<Option<Index>, Failure> {
+    let Some(root) = repository.root() else { return Ok(None) };
+    let path = root.join(INDEX);
+    if !path.join("CURRENT").exists() {
+        let has_generations = has_generations(repository)?;
+        let index = Index::open(&path)?;
+        if has_generations {
+            context.note("the index is missing and is made again");
+            fill(context, repository, &index)?;
+        }
+        return Ok(Some(index));
+    }
+    let error = match Index::open(&path) {
+        Ok(index) => return Ok(Some(index)),
+        Err(error) => error,
+    };
+    if error.is_locked() {
+        return Err(
+            Failure::new(Kind::Locked, error).hint("another process uses the index; wait for its end")
+        );
+    }
+    if !error.is_damage() {
+        return Err(error.into());
+    }
+    let aside = set_aside(&path)?;
+    let (error, aside) = (job::chain(&error), reelfs::path::display(aside.as_os_str().as_encoded_bytes()));
+    context.warn(&format!("{error}; it is kept as {aside} and made again"));
+    let index = Index::open(&path)?;
+    fill(context, repository, &index)?;
+    Ok(Some(index))
+}
+
+/// Fills an empty index.
+pub(crate) fn fill(
+    context: &Context,
+    repository: &Repository,
+    index: &Index,
+) -> Result<job::index::RebuildSummary, Failure> {
+    let display = context.show_progress("rebuild");
+    let summary = job::index::rebuild(repository, index, &context.progress)?;
+    drop(display);
+    for failed in &summary.failed {
+        context.warn(&format!("not in the index: {failed}"));
+    }
+    Ok(summary)
+}
+
+fn set_aside(path: &Path) -> Result<PathBuf, Failure> {
+    let aside = path.with_file_name(format!("{INDEX}.damaged-{}", clock::now_seconds()));
+    std::fs::rename(path, &aside).map_err(|error| {
+        Failure::failed(std::io::Error::other(format!("the damaged index cannot be set aside: {error}")))
+    })?;
+    Ok(aside)
+}
+
+fn has_generations(repository: &Repository) -> Result<bool, Failure> {
+    for client in repository.clients()? {
+        if !repository.generations(&client)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
