@@ -71,9 +71,9 @@ impl Snapshot {
     fn number(&self, text: &str) -> u64 {
         let fingerprint = Fingerprint::of(text.as_bytes());
         let bytes = fingerprint.0.first_chunk().copied().unwrap_or_default();
-        let mut number = u64::from_le_bytes(bytes) % CLIENT_BIT | CLIENT_BIT;
+        let mut number = (u64::from_le_bytes(bytes) % CLIENT_BIT) | CLIENT_BIT;
         while self.by_number.contains_key(&number) {
-            number = (number + 1) % CLIENT_BIT | CLIENT_BIT;
+            number = ((number + 1) % CLIENT_BIT) | CLIENT_BIT;
         }
         number
     }

@@ -18,7 +18,7 @@ const UNIQUE: u32 = 1;
 const PROTOCOL: [u32; 2] = [7, 45];
 const READ_AHEAD_LEN: u32 = 128 << 10;
 // All but the reserved flag: what the kernel grants was settled with the first server.
-const FLAGS: u32 = u32::MAX & !(1 << 31);
+const FLAGS: u32 = !(1 << 31);
 const FLAGS_2: u32 = u32::MAX;
 const HEADER_LEN: u32 = 16;
 const NOTIFY_RESEND: u32 = 7;
@@ -32,8 +32,7 @@ pub(crate) fn resume<F: Filesystem>(
     live: BorrowedFd<'_>,
     config: &Config,
 ) -> io::Result<Session<F>> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     // struct fuse_in_header: length, opcode, unique, node, user, group, process, padding.
     let header = [INIT_LEN, INIT_OPCODE, UNIQUE, 0, 0, 0, 0, 0, 0, 0];
     // struct fuse_init_in: version, read-ahead, flags, more flags, zeros.
