@@ -115,4 +115,29 @@ impl Clients {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
         Ok(read)
     }
+
+    /// Lists the clients, and reads all directories again only if there are others than before.
+    ///
+    /// # Errors
+    /// As [`Clients::refresh`].
+    pub fn refresh_names(&self, repository: &Repository) -> Result<Arc<Snapshot>, RepoError> {
+        let known = self.snapshot();
+        let is_known = known.by_name.keys().eq(&repository.clients()?);
+        if is_known { Ok(known) } else { self.refresh(repository) }
+    }
+
+    /// Lists a client's generations, and reads all directories again only if there are others than before.
+    ///
+    /// # Errors
+    /// As [`Clients::refresh`].
+    pub fn refresh_client(
+        &self,
+        repository: &Repository,
+        name: &ClientName,
+    ) -> Result<Arc<Snapshot>, RepoError> {
+        let known = self.snapshot();
+        let generations = repository.generations(name)?;
+        let is_known = known.get(name).is_some_and(|client| client.generations == generations);
+        if is_known { Ok(known) } else { self.refresh(repository) }
+    }
 }

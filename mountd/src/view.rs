@@ -315,7 +315,7 @@ impl View {
         if let Some(client) = self.clients.snapshot().get(&name) {
             return Ok(Arc::clone(client));
         }
-        self.clients.refresh(&self.repository)?.get(&name).cloned().ok_or(ViewError::NoName)
+        self.clients.refresh_names(&self.repository)?.get(&name).cloned().ok_or(ViewError::NoName)
     }
 
     fn lookup_generation(&self, client: &Client, name: &[u8]) -> Result<(Attributes, Lifetime), ViewError> {
@@ -326,23 +326,22 @@ impl View {
             // It may be newer than what is known.
             None => self
                 .clients
-                .refresh(&self.repository)?
+                .refresh_client(&self.repository, &client.name)?
                 .get(&client.name)
                 .and_then(|client| client.find(time))
                 .ok_or(ViewError::NoName)?,
         };
-        Ok((self.generation_attributes(found), Lifetime::Unlimited))
+        Ok(self.generation_attributes(found))
     }
 
     // A generation that cannot be read is shown all the same; opening it then says why.
-    pub(crate) fn generation_attributes(&self, generation: GenerationId) -> Attributes {
+    pub(crate) fn generation_attributes(&self, generation: GenerationId) -> (Attributes, Lifetime) {
         let node = Node::Object { ordinal: generation.ordinal, object: ROOT_OBJECT };
-        match self.inode(node) {
-            Ok(inode) => self.shown(&inode, node),
-            Err(_) => {
-                self.owners.apply(Attributes::directory(node.to_number(), 0o700, time_of(generation.time)))
-            }
+        if let Ok(inode) = self.inode(node) {
+            return (self.shown(&inode, node), Lifetime::Unlimited);
         }
+        let bare = Attributes::directory(node.to_number(), 0o700, time_of(generation.time));
+        (self.owners.apply(bare), Lifetime::None)
     }
 
     fn lookup_entry(&self, node: Node, name: &[u8]) -> Result<(Attributes, Lifetime), ViewError> {
