@@ -1,5 +1,10 @@
 //! Storage in memory that can lose power and refuse operations, for tests.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indices come from this file's own tables, and a test may panic"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

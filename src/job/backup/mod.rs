@@ -11,6 +11,7 @@ mod driver;
 mod emission;
 mod error;
 mod large;
+mod objects;
 mod pipeline;
 mod prepare;
 mod record;
@@ -115,6 +116,13 @@ impl BackupSummary {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed_count == 0 && self.inconsistent_count == 0
+    }
+
+    // Adds a problem to a list that has a bound.
+    fn note(list: &mut Vec<Problem>, path: String, reason: String) {
+        if list.len() < PROBLEM_COUNT_MAX {
+            list.push(Problem { path, reason });
+        }
     }
 }
 
