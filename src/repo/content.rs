@@ -92,6 +92,15 @@ impl<'a> ContentReader<'a> {
         Ok(())
     }
 
+    /// Tells whether a range can be read from the cache, without a disk and without decompressing.
+    #[must_use]
+    pub fn is_ready(&self, offset: u64, len: usize) -> bool {
+        let end = offset.saturating_add(len as u64).min(self.size);
+        self.extents_from(offset)
+            .take_while(|extent| extent.as_ref().is_ok_and(|extent| extent.offset < end))
+            .all(|extent| extent.is_ok_and(|extent| self.frames.is_cached(&extent.chunk)))
+    }
+
     /// The next offset from `offset` on that holds data, or `None` if only a hole follows.
     ///
     /// # Errors
