@@ -1,0 +1,7 @@
+//! The repository as a whole: commits that are cut off, trees of pages against a model, damage found
+//! and lived with, and trees that come back as they were.
+
+#![cfg(test)]
+
+mod round_trip;
+mod support;
