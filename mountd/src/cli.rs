@@ -109,9 +109,10 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
         }
     }
     let required = |command: &mut Command, name: &str| {
-        matches.get_one::<PathBuf>(name).cloned().ok_or_else(|| {
-            command.error(ErrorKind::MissingRequiredArgument, format!("{name} was not given"))
-        })
+        matches
+            .get_one::<PathBuf>(name)
+            .cloned()
+            .ok_or_else(|| command.error(ErrorKind::MissingRequiredArgument, format!("{name} was not given")))
     };
     let repository = required(&mut command, "repo")?;
     let mountpoint = required(&mut command, "mountpoint")?;
@@ -130,8 +131,7 @@ fn parse_address(command: &mut Command, text: &str) -> Result<Address, clap::Err
 }
 
 fn parse_options(command: &mut Command, matches: &ArgMatches) -> Result<MountOptions, clap::Error> {
-    let mut lists: Vec<String> =
-        matches.get_many::<String>("options").unwrap_or_default().cloned().collect();
+    let mut lists: Vec<String> = matches.get_many::<String>("options").unwrap_or_default().cloned().collect();
     for (argument, option) in [
         ("uid", "uid"),
         ("gid", "gid"),

@@ -74,7 +74,9 @@ fn system_time(time: Time) -> SystemTime {
     let seconds = Duration::from_secs(time.seconds.unsigned_abs());
     let whole =
         if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
-    whole.and_then(|whole| whole.checked_add(Duration::from_nanos(time.nanoseconds.into()))).unwrap_or(UNIX_EPOCH)
+    whole
+        .and_then(|whole| whole.checked_add(Duration::from_nanos(time.nanoseconds.into())))
+        .unwrap_or(UNIX_EPOCH)
 }
 
 fn file_type(kind: FileKind) -> FileType {
@@ -230,20 +232,17 @@ impl Filesystem for ReelFilesystem {
         }
     }
 
-    fn readdir(
-        &self,
-        _: &Request,
-        number: INodeNo,
-        _: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
+    fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         self.hit();
         let mut count = 0;
         let listed = self.view.list(number.0, offset, false, |entry| {
             let kind = file_type(entry.attributes.kind);
-            let is_full =
-                reply.add(INodeNo(entry.attributes.number), entry.cookie, kind, OsStr::from_bytes(entry.name));
+            let is_full = reply.add(
+                INodeNo(entry.attributes.number),
+                entry.cookie,
+                kind,
+                OsStr::from_bytes(entry.name),
+            );
             count += usize::from(!is_full);
             !is_full
         });
@@ -332,7 +331,15 @@ impl Filesystem for ReelFilesystem {
         }
     }
 
-    fn lseek(&self, _: &Request, number: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+    fn lseek(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
         self.hit();
         let seek = match whence {
             libc::SEEK_DATA => Seek::Data,

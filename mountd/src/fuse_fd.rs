@@ -32,8 +32,7 @@ pub(crate) fn resume<F: Filesystem>(
     live: BorrowedFd<'_>,
     config: &Config,
 ) -> io::Result<Session<F>> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     // struct fuse_in_header: length, opcode, unique, node, user, group, process, padding.
     let header = [INIT_LEN, INIT_OPCODE, UNIQUE, 0, 0, 0, 0, 0, 0, 0];
     // struct fuse_init_in: version, read-ahead, flags, more flags, zeros.

@@ -61,11 +61,7 @@ impl View {
         attributes
     }
 
-    fn list_fixed(
-        &self,
-        after: u64,
-        mut take: impl FnMut(ListEntry<'_>) -> bool,
-    ) -> Result<(), ViewError> {
+    fn list_fixed(&self, after: u64, mut take: impl FnMut(ListEntry<'_>) -> bool) -> Result<(), ViewError> {
         let places = [(Place::Control, CONTROL_NAME), (Place::Clients, CLIENTS_NAME)];
         for (cookie, (place, name)) in (AFTER_DOT_DOT + 1..).zip(places) {
             if cookie <= after {
@@ -79,11 +75,7 @@ impl View {
         Ok(())
     }
 
-    fn list_clients(
-        &self,
-        after: u64,
-        mut take: impl FnMut(ListEntry<'_>) -> bool,
-    ) -> Result<(), ViewError> {
+    fn list_clients(&self, after: u64, mut take: impl FnMut(ListEntry<'_>) -> bool) -> Result<(), ViewError> {
         let snapshot = self.clients.refresh(&self.repository)?;
         let last = (after > AFTER_DOT_DOT).then(|| snapshot.by_number(after).map(|client| &client.name));
         if last == Some(None) {

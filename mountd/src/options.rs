@@ -108,10 +108,34 @@ impl MountOptions {
             "nospin" => self.spin = Some(false),
             "remount" => return Err(OptionError::Remount),
             // What mount(8) says of the fstab line, what holds anyway, and `rw`, which it says by default.
-            "ro" | "rw" | "default_permissions" | "defaults" | "auto" | "noauto" | "nofail" | "_netdev"
-            | "user" | "users" | "nouser" | "owner" | "group" | "async" | "sync" | "atime" | "noatime"
-            | "diratime" | "nodiratime" | "relatime" | "norelatime" | "strictatime" | "lazytime"
-            | "nolazytime" | "silent" | "loud" | "symfollow" | "" => {}
+            "ro"
+            | "rw"
+            | "default_permissions"
+            | "defaults"
+            | "auto"
+            | "noauto"
+            | "nofail"
+            | "_netdev"
+            | "user"
+            | "users"
+            | "nouser"
+            | "owner"
+            | "group"
+            | "async"
+            | "sync"
+            | "atime"
+            | "noatime"
+            | "diratime"
+            | "nodiratime"
+            | "relatime"
+            | "norelatime"
+            | "strictatime"
+            | "lazytime"
+            | "nolazytime"
+            | "silent"
+            | "loud"
+            | "symfollow"
+            | "" => {}
             other if other.starts_with("x-") || other.starts_with("X-") => {}
             other => return Err(OptionError::Unknown { option: other.to_owned() }),
         }
@@ -120,7 +144,8 @@ impl MountOptions {
 
     fn set_value(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
         let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-        let invalid = |expected| OptionError::Value { name: name.to_owned(), value: value.to_owned(), expected };
+        let invalid =
+            |expected| OptionError::Value { name: name.to_owned(), value: value.to_owned(), expected };
         match name {
             "uid" => self.owners.uid = Some(parse_user(value).ok_or_else(|| invalid("a user"))?),
             "gid" => self.owners.gid = Some(parse_group(value).ok_or_else(|| invalid("a group"))?),
@@ -187,7 +212,10 @@ mod test {
     fn options_of_mount_8_are_taken_and_those_of_fstab_alone_are_ignored() {
         let mut options = MountOptions::default();
         options
-            .parse("rw,noexec,nosuid,nodev,_netdev,nofail,users,uid=0,gid=root,umask=022,comment=\"a,b\"", false)
+            .parse(
+                "rw,noexec,nosuid,nodev,_netdev,nofail,users,uid=0,gid=root,umask=022,comment=\"a,b\"",
+                false,
+            )
             .expect("valid");
         assert_eq!(options.owners, OwnerMap { uid: Some(0), gid: Some(0), umask: 0o022 });
         assert!(options.flags().contains(MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC));

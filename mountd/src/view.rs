@@ -338,11 +338,9 @@ impl View {
         let node = Node::Object { ordinal: generation.ordinal, object: ROOT_OBJECT };
         match self.inode(node) {
             Ok(inode) => self.shown(&inode, node),
-            Err(_) => self.owners.apply(Attributes::directory(
-                node.to_number(),
-                0o700,
-                time_of(generation.time),
-            )),
+            Err(_) => {
+                self.owners.apply(Attributes::directory(node.to_number(), 0o700, time_of(generation.time)))
+            }
         }
     }
 

@@ -24,13 +24,8 @@ type Times = BTreeMap<String, Option<SystemTime>>;
 
 /// Starts the thread that watches.
 pub(crate) fn start(view: Arc<View>, notifier: Notifier) -> io::Result<()> {
-    let mut watch = Watch {
-        told: view.clients.snapshot(),
-        times: BTreeMap::new(),
-        is_fresh: false,
-        view,
-        notifier,
-    };
+    let mut watch =
+        Watch { told: view.clients.snapshot(), times: BTreeMap::new(), is_fresh: false, view, notifier };
     thread::Builder::new().name("watch".to_owned()).spawn(move || {
         loop {
             thread::sleep(PERIOD);

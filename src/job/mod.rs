@@ -2,6 +2,8 @@
 
 pub mod backup;
 pub mod index;
+pub mod problem;
+pub mod restore;
 
 /// An error with its causes, in one line.
 #[must_use]

@@ -78,7 +78,8 @@ fn a_damaged_chunk_costs_its_own_bytes_only() {
     assert_eq!(fs::read_to_string(mount.path("clients/web1/latest/other")).unwrap(), "fine");
 
     let listed = mount.control("damaged");
-    let place = format!("web1@{}:big\tbytes {} to {}\t", generation.time, bad.offset, bad.offset + bad.len - 1);
+    let place =
+        format!("web1@{}:big\tbytes {} to {}\t", generation.time, bad.offset, bad.offset + bad.len - 1);
     assert!(listed.starts_with(&place), "{listed}");
     assert_eq!(listed.lines().count(), 1, "once: {listed}");
     assert!(mount.control("status").contains("\"damage_count\": 1"), "{}", mount.control("status"));
@@ -121,7 +122,11 @@ fn a_damaged_page_costs_its_own_entries_only_and_the_listing_says_so() {
     assert!(!names.contains(&"file-1500".to_owned()));
     assert_eq!(errno(mount.path("file-1500").metadata().map(|_| ())), Some(libc::EIO));
     // Not listed, but there for who knows the name.
-    assert!(mount.control("damaged").contains(&format!("byte {}", bad.offset)), "{}", mount.control("damaged"));
+    assert!(
+        mount.control("damaged").contains(&format!("byte {}", bad.offset)),
+        "{}",
+        mount.control("damaged")
+    );
 }
 
 #[test]

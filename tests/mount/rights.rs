@@ -30,7 +30,8 @@ fn the_kernel_checks_the_rights_of_the_source() {
     place(&site, "shared", 0o640);
     fs::set_permissions(site.source.join("closed"), fs::Permissions::from_mode(0o700)).unwrap();
     // The list gives the owning group nothing; the group bits are its mask.
-    let has_acl = shell("setfacl -m u:daemon:r,g::-,m::r $1", &[&site.source.join("shared")]).status.success();
+    let has_acl =
+        shell("setfacl -m u:daemon:r,g::-,m::r $1", &[&site.source.join("shared")]).status.success();
     site.backup("web1");
     let mount = site.mount(&[]);
     let shown = mount.path("clients/web1/latest");

@@ -79,8 +79,10 @@ fn new_generations_and_clients_appear_within_a_second_and_latest_moves() {
     let mount = site.mount(&[]);
     let client = mount.path("clients/web1");
     let names = |path: &std::path::Path| {
-        let mut names: Vec<_> =
-            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     };
@@ -197,10 +199,8 @@ fn the_disk_is_that_of_the_repository() {
     let mut site = Site::new();
     site.backup("web1");
     let mount = site.mount(&[]);
-    let (ours, disk) = (
-        rustix::fs::statvfs(&mount.mountpoint).unwrap(),
-        rustix::fs::statvfs(&site.repository).unwrap(),
-    );
+    let (ours, disk) =
+        (rustix::fs::statvfs(&mount.mountpoint).unwrap(), rustix::fs::statvfs(&site.repository).unwrap());
     assert_eq!(
         (ours.f_blocks, ours.f_frsize, ours.f_files, ours.f_namemax),
         (disk.f_blocks, disk.f_frsize, disk.f_files, 255)

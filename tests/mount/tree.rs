@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use reelfs::id::Fingerprint;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr, lsetxattr, mknodat,
-    utimensat,
+    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr, lsetxattr,
+    mknodat, utimensat,
 };
 
 use crate::support::Random;
