@@ -17,7 +17,7 @@ use crate::live::LiveError;
 use crate::live::{Attributes, Identity, Scanned, SourceDirectory};
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
-use crate::repo::{Entry, Generation, Node, Repository};
+use crate::repo::{Entry, Generation, Node, ReadError, Repository};
 
 // Directories near each other in the walk share most of their path.
 const OPEN_DIRECTORY_COUNT_MAX: usize = 64;
@@ -123,33 +123,59 @@ impl<'a> Driver<'a> {
     }
 
     fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
-        let directory = self.open_directory(&visit.path);
-        let (directory, scanned) = match directory.and_then(|open| Ok((Arc::clone(&open), open.scan()?))) {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.put_directory(visit, None)?;
-                self.emitter.failed(&error);
-                return self.remove_rest(visit, Vec::new());
-            }
+        let directory = match self.open_directory(&visit.path) {
+            Ok(directory) => directory,
+            Err(error) => return self.unreadable(visit, None, &error),
+        };
+        let scan = match directory.scan() {
+            Ok(scan) => scan,
+            Err(error) => return self.unreadable(visit, Some(&directory), &error),
         };
         self.put_directory(visit, Some(&directory))?;
         let only_tag = self.context.options.exclude_caches && directory.is_cache_directory();
-        let mut before = self.entries_before(visit)?.into_iter().peekable();
-        let mut gone = Vec::new();
-        for entry in scanned {
-            while let Some(old) = before.next_if(|old| old.name < entry.name) {
-                gone.push(old);
+        // Both sides come in order of names, so that a directory of any size is compared as it streams by.
+        let previous = self.previous.clone().filter(|_| visit.is_known);
+        let pages = self.context.repository.pages();
+        let listing =
+            previous.as_ref().map(|previous| previous.list(pages, visit.object, None)).transpose()?;
+        let mut before = listing.into_iter().flatten().peekable();
+        for entry in scan {
+            while let Some(old) = before.next_if(|old| old.as_ref().is_ok_and(|old| old.name < entry.name)) {
+                self.remove(visit.object, &old?)?;
             }
-            let old = before.next_if(|old| old.name == entry.name);
+            let found =
+                |old: &Result<Entry, ReadError>| old.as_ref().map_or(true, |old| old.name == entry.name);
+            let old = before.next_if(found).transpose()?;
             if self.is_left_out(visit, &entry, only_tag) {
                 self.emitter.summary.excluded_count += 1;
-                gone.extend(old);
+                if let Some(old) = old {
+                    self.remove(visit.object, &old)?;
+                }
                 continue;
             }
             self.entry(visit, &directory, entry, old)?;
         }
-        gone.extend(before);
-        self.remove_rest(visit, gone)
+        for old in before {
+            self.remove(visit.object, &old?)?;
+        }
+        Ok(())
+    }
+
+    // The directory itself is kept, without what is in it.
+    fn unreadable(
+        &mut self,
+        visit: &Visit,
+        directory: Option<&Arc<SourceDirectory>>,
+        error: &LiveError,
+    ) -> Result<(), BackupError> {
+        self.put_directory(visit, directory)?;
+        self.emitter.failed(error);
+        if visit.is_known {
+            for old in self.listed_before(visit.object)? {
+                self.remove(visit.object, &old)?;
+            }
+        }
+        Ok(())
     }
 
     fn entry(
@@ -164,7 +190,7 @@ impl<'a> Driver<'a> {
             Ok(attributes) => attributes,
             Err(error) => {
                 self.emitter.failed(&error);
-                return self.remove_rest(visit, old.into_iter().collect());
+                return old.map_or(Ok(()), |old| self.remove(visit.object, &old));
             }
         };
         // An object of another kind took the name: what was below or behind it goes.
@@ -248,21 +274,16 @@ impl<'a> Driver<'a> {
         self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))
     }
 
-    fn entries_before(&self, visit: &Visit) -> Result<Vec<Entry>, BackupError> {
-        if visit.is_known { self.listed_before(visit.object) } else { Ok(Vec::new()) }
-    }
-
     fn listed_before(&self, directory: u64) -> Result<Vec<Entry>, BackupError> {
         let Some(previous) = &self.previous else { return Ok(Vec::new()) };
         let listing = previous.list(self.context.repository.pages(), directory, None)?;
         Ok(listing.collect::<Result<_, _>>()?)
     }
 
-    fn remove_rest(&mut self, visit: &Visit, gone: Vec<Entry>) -> Result<(), BackupError> {
-        for entry in gone {
-            self.forget(&entry)?;
-            self.emitter.remove(visit.object, &entry.name);
-        }
+    // Removes an entry and all that only it leads to.
+    fn remove(&mut self, directory: u64, entry: &Entry) -> Result<(), BackupError> {
+        self.forget(entry)?;
+        self.emitter.remove(directory, &entry.name);
         Ok(())
     }
 
