@@ -1,7 +1,9 @@
 //! Operations on a repository, with progress and cancellation.
 
 pub mod backup;
+pub mod diff;
 pub mod index;
+pub mod walk;
 
 /// An error with its causes, in one line.
 #[must_use]
