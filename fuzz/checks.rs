@@ -96,8 +96,10 @@ pub(crate) fn page(data: &[u8]) {
     if bytes.len() < page::HEADER_LEN {
         return;
     }
-    let stored_len = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")) as usize;
-    let Some(stored) = bytes[page::HEADER_LEN..].get(..stored_len) else {
+    let Ok(stored_len) = PageHeader::peek_stored_len(bytes.first_chunk().expect("long enough")) else {
+        return;
+    };
+    let Some(stored) = bytes[page::HEADER_LEN..].get(..stored_len as usize) else {
         return;
     };
     let crc = crc32(&[&FILE.0, &bytes[..page::HEADER_LEN - 4], stored]);

@@ -1,2 +1,32 @@
-//! The mount daemon.
-fn main() {}
+//! The mount daemon: shows a repository as a file system. Also the helper of mount(8).
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use mountd::cli::{self, Task};
+use mountd::errno::chain;
+use mountd::launch;
+
+fn main() -> ExitCode {
+    let task = match cli::parse(std::env::args_os().collect()) {
+        Ok(task) => task,
+        Err(error) => {
+            // If standard error is closed, there is nobody to tell.
+            let _printed = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    ExitCode::from(match task {
+        Task::Nothing => 0,
+        Task::Supervise(plan) => launch::run_supervisor(&plan),
+        Task::Serve(plan) => launch::run_server(&plan, false),
+        Task::Resume(plan) => launch::run_server(&plan, true),
+        Task::Mount(request) => match launch::launch(&request) {
+            Ok(()) => 0,
+            Err(error) => {
+                let _written = writeln!(std::io::stderr(), "mountd: {}", chain(&error));
+                error.exit_code()
+            }
+        },
+    })
+}

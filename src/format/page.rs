@@ -9,7 +9,7 @@
 //!      4   1  level: 0 leaf, else one more than its children, at most 15
 //!      5   1  codec of the payload: 0 as it is, 1 zstd
 //!      6   1  tree: 1 directory tree, 2 extents of one file
-//!      7   1  reserved
+//!      7   1  1 if the page has a base, else 0
 //!      8   4  length of the payload as stored, at most 65 535
 //!     12   4  length of the payload decompressed, at most 65 535
 //!     16   4  record count, 1 to 1023
@@ -19,6 +19,10 @@
 //!     44  16  tag       }
 //!     60   4  CRC-32 of the DTF's file id, bytes 0..60 and the stored payload
 //! ```
+//!
+//! A page with a base has codec 1, and its stored payload begins with the [`PageRef`] of the base, a page
+//! of the same tree that has no base itself. The rest is compressed with the decompressed payload of the
+//! base as prefix. So a page of which little changed takes little, and reading is one step deeper at most.
 //!
 //! Payload: for each record the start of the record in the payload (2 bytes), then the records in
 //! strictly ascending order of keys: key length (varint), key, value length (varint), value.
@@ -114,10 +118,13 @@ pub struct PageHeader {
     pub plain_len: u32,
     /// Count of records.
     pub record_count: u32,
+    /// The page whose payload is the prefix of this one's.
+    pub base: Option<PageRef>,
 }
 
 impl PageHeader {
-    /// Encodes the header of a page at `offset` of the DTF `file` with this stored payload.
+    /// Encodes the header of a page at `offset` of the DTF `file` with this stored payload, which begins
+    /// with the reference of the base if there is one.
     ///
     /// # Panics
     /// If level or offset are out of range; the tree writer sees to that.
@@ -134,7 +141,7 @@ impl PageHeader {
             TreeKind::Directory => 1,
             TreeKind::Extents => 2,
         };
-        bytes.extend_from_slice(&[self.level, codec, tree, 0]);
+        bytes.extend_from_slice(&[self.level, codec, tree, u8::from(self.base.is_some())]);
         for value in [self.stored_len, self.plain_len, self.record_count] {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
@@ -163,7 +170,8 @@ impl PageHeader {
         Ok(stored_len)
     }
 
-    /// Splits and verifies the bytes of a page read at `offset` of the DTF `file`.
+    /// Splits and verifies the bytes of a page read at `offset` of the DTF `file`: header, and stored
+    /// payload without the reference of the base.
     ///
     /// # Errors
     /// [`FormatError`] if anything is not as it was written there.
@@ -182,7 +190,7 @@ impl PageHeader {
             Ok((codes, lengths, stored_offset, room, crc, payload))
         };
         let (
-            [level, codec, tree, _],
+            [level, codec, tree, has_base],
             [stored_len, plain_len, record_count],
             stored_offset,
             room,
@@ -222,7 +230,16 @@ impl PageHeader {
         if record_count == 0 || record_count as usize > RECORD_COUNT_MAX {
             return Err(unknown("record count", record_count.into()));
         }
-        Ok((Self { level, codec, tree, stored_len, plain_len, record_count }, payload))
+        let (base, payload) = match has_base {
+            0 => (None, payload),
+            1 if codec == Codec::Zstd => {
+                let mut reader = Reader::new(payload);
+                let base = PageRef::read(&mut reader).map_err(malformed(STRUCTURE))?;
+                (Some(base), payload.get(reader.offset()..).unwrap_or_default())
+            }
+            other => return Err(unknown("base", other.into())),
+        };
+        Ok((Self { level, codec, tree, stored_len, plain_len, record_count, base }, payload))
     }
 }
 
@@ -254,6 +271,7 @@ pub fn encode_payload<'a>(records: impl ExactSizeIterator<Item = (&'a [u8], &'a 
 pub struct Page {
     level: u8,
     tree: TreeKind,
+    base: Option<PageRef>,
     payload: Vec<u8>,
     // Start and length of key and value in the payload, checked when the page was decoded.
     records: Vec<RecordSpan>,
@@ -292,7 +310,7 @@ impl Page {
             }
             records.push(span);
         }
-        Ok(Self { level: header.level, tree: header.tree, payload, records })
+        Ok(Self { level: header.level, tree: header.tree, base: header.base, payload, records })
     }
 
     /// Level: 0 is a leaf.
@@ -305,6 +323,18 @@ impl Page {
     #[must_use]
     pub fn tree(&self) -> TreeKind {
         self.tree
+    }
+
+    /// The page that this one was compressed against, if any.
+    #[must_use]
+    pub fn base(&self) -> Option<PageRef> {
+        self.base
+    }
+
+    /// The decompressed payload, for a page that has this one as its base.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
     }
 
     /// Count of records.

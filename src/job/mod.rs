@@ -3,6 +3,8 @@
 pub mod backup;
 pub mod diff;
 pub mod index;
+pub mod problem;
+pub mod restore;
 pub mod walk;
 
 /// An error with its causes, in one line.

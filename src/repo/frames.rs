@@ -1,8 +1,9 @@
 //! Reads frames of BDFs and the chunks in them, verified, through a cache bounded in bytes.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use quick_cache::sync::{Cache, GuardResult};
@@ -10,6 +11,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 
 use super::catalog;
 use super::error::ReadError;
+use super::locator::ChunkLocator;
 use crate::checksum::crc32;
 use crate::chunk::compress::Decompressor;
 use crate::format::FormatError;
@@ -24,6 +26,11 @@ const OPEN_BDF_COUNT_MAX: usize = 128;
 const FIRST_READ_LEN: usize = 96 << 10;
 // More than this many wishes to read ahead are dropped, not queued: they would come too late.
 const READ_AHEAD_QUEUE_LEN: usize = 16;
+
+// So many files or directories may be read in order at the same time.
+const STREAM_COUNT_MAX: usize = 32;
+// So many frames are decompressed ahead of a reader.
+const READ_AHEAD_FRAME_COUNT: usize = 2;
 
 type FrameKey = (FileId, u64);
 
@@ -118,6 +125,13 @@ impl BdfFile {
     /// # Errors
     /// [`ReadError`] if there is no whole frame at this offset.
     pub fn read_stored(&self, offset: u64) -> Result<(FrameHeader, Vec<u8>), ReadError> {
+        let (header, stored, damage) = self.read_damaged(offset)?;
+        damage.map_or(Ok((header, stored)), Err)
+    }
+
+    // Returns the stored payload also if its checksum is wrong, with the error: fingerprints tell which of
+    // its chunks are good all the same.
+    fn read_damaged(&self, offset: u64) -> Result<(FrameHeader, Vec<u8>, Option<ReadError>), ReadError> {
         let path = || self.file.path().to_owned();
         let format = |source| ReadError::Format { path: path(), offset, source };
         let left = usize::try_from(self.file.len().saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -136,11 +150,11 @@ impl BdfFile {
         let header = FrameHeader::decode(&bytes, self.header.file, offset).map_err(format)?;
         let stored = bytes.split_off(HEADER_LEN + lengths.tables_len);
         let computed = crc32(&[&stored]);
-        if computed != header.payload_crc {
+        let damage = (computed != header.payload_crc).then(|| {
             let stored = header.payload_crc;
-            return Err(format(FormatError::Checksum { structure: "frame payload", stored, computed }));
-        }
-        Ok((header, stored))
+            format(FormatError::Checksum { structure: "frame payload", stored, computed })
+        });
+        Ok((header, stored, damage))
     }
 }
 
@@ -152,6 +166,8 @@ pub struct Frame {
     starts: Vec<u32>,
     payload: Vec<u8>,
     verified: Vec<AtomicBool>,
+    // A reader has asked for a chunk of it; it was not only read ahead.
+    is_used: AtomicBool,
     offset: u64,
     next: u64,
 }
@@ -166,7 +182,7 @@ impl Frame {
             start = start.saturating_add(chunk.len);
         }
         let verified = header.chunks.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { header, starts, payload, verified, offset, next }
+        Self { header, starts, payload, verified, is_used: AtomicBool::new(false), offset, next }
     }
 
     /// The header.
@@ -263,14 +279,22 @@ struct Shared {
     repository: FileId,
     files: Cache<FileId, Arc<BdfFile>>,
     frames: Cache<FrameKey, Arc<Frame>, FrameWeight>,
+    locator: OnceLock<Arc<dyn ChunkLocator>>,
     loaded_count: AtomicU64,
+}
+
+#[derive(Debug)]
+struct ReadAhead {
+    wishes: SyncSender<FrameKey>,
+    // The frames that come next in what is being read in order, the last used at the back.
+    streams: VecDeque<FrameKey>,
 }
 
 /// Reads chunks of all BDFs of a repository.
 #[derive(Debug)]
 pub struct FrameReader {
     shared: Arc<Shared>,
-    read_ahead: Mutex<Option<SyncSender<FrameKey>>>,
+    read_ahead: Mutex<Option<ReadAhead>>,
 }
 
 impl FrameReader {
@@ -293,11 +317,18 @@ impl FrameReader {
             quick_cache::sync::DefaultLifecycle::default(),
         );
         let files = Cache::new(OPEN_BDF_COUNT_MAX);
-        let shared = Shared { storage, repository, files, frames, loaded_count: AtomicU64::new(0) };
+        let (locator, loaded_count) = (OnceLock::new(), AtomicU64::new(0));
+        let shared = Shared { storage, repository, files, frames, locator, loaded_count };
         Self { shared: Arc::new(shared), read_ahead: Mutex::new(None) }
     }
 
-    /// Starts threads that decompress the frame after the one that was asked for.
+    /// Says who knows other places of a chunk; only the first call counts.
+    pub fn set_locator(&self, locator: Arc<dyn ChunkLocator>) {
+        // A second one would be as good as the first.
+        let _kept = self.shared.locator.set(locator);
+    }
+
+    /// Starts threads that decompress frames ahead of those who read in order.
     ///
     /// They end when the reader is dropped.
     pub fn start_read_ahead(&self, thread_count: usize) {
@@ -313,21 +344,62 @@ impl FrameReader {
                 log::warn!("no thread to read ahead: {error}");
             }
         }
-        *self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(ReadAhead { wishes: sender, streams: VecDeque::new() });
     }
 
-    /// Finds and verifies a chunk where the pointer says.
+    /// Finds and verifies a chunk where the pointer says, or, if it is damaged there, elsewhere.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is not there or damaged, and nowhere else either.
+    pub fn chunk(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
+        self.shared.chunk_or_other(pointer, |pointer| self.chunk_there(pointer))
+    }
+
+    /// Finds and verifies a chunk where the pointer says and nowhere else.
     ///
     /// # Errors
     /// [`ReadError`] if it is not there or damaged.
-    pub fn chunk(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
+    pub fn chunk_there(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
         let key = (pointer.location.file, pointer.location.frame);
-        let (frame, was_loaded) = self.shared.frame(key, 0)?;
-        if was_loaded && let Some(sender) = &*self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) {
-            // A full queue means that the threads are behind; then the reader is as quick itself.
-            let _full = sender.try_send((key.0, frame.next));
+        let (frame, _) = self.shared.frame(key, 0)?;
+        if !frame.is_used.swap(true, Ordering::Relaxed) {
+            self.follow(key, frame.next);
         }
         chunk_of(frame, pointer, &|| self.path(pointer.location.file))
+    }
+
+    // Wishes for the next frame if the one before this was used not long ago: who reads here and there
+    // needs no more than he asked for.
+    fn follow(&self, (file, offset): FrameKey, next: u64) {
+        let mut ahead = self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(ahead) = &mut *ahead else { return };
+        let stream = ahead.streams.iter().position(|expected| *expected == (file, offset));
+        let is_stream = stream.is_some();
+        if let Some(index) = stream {
+            ahead.streams.remove(index);
+        } else if ahead.streams.len() >= STREAM_COUNT_MAX {
+            ahead.streams.pop_front();
+        }
+        ahead.streams.push_back((file, next));
+        if is_stream {
+            // A full queue means that the threads are behind; then the reader is as quick itself.
+            let _full = ahead.wishes.try_send((file, next));
+        }
+    }
+
+    /// Tells whether the frame of a chunk is in the cache.
+    #[must_use]
+    pub fn is_cached(&self, pointer: &ChunkPointer) -> bool {
+        self.shared.frames.contains_key(&(pointer.location.file, pointer.location.frame))
+    }
+
+    /// Reads and decompresses a frame from the storage, whatever the cache holds.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is missing or damaged.
+    pub fn read_uncached(&self, file: FileId, offset: u64) -> Result<Frame, ReadError> {
+        self.shared.load((file, offset), 0)
     }
 
     /// Path of a BDF as people know it, or its name if it cannot be opened.
@@ -362,16 +434,21 @@ impl FrameReader {
 fn read_ahead(shared: &Shared, receiver: &Mutex<Receiver<FrameKey>>) {
     loop {
         let wish = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(key) = wish else { return };
-        if shared.frames.peek(&key).is_some() {
-            continue;
-        }
-        let end = shared.bdf(key.0).map_or(0, |bdf| bdf.file.len());
-        // After the last frame comes the footer, which is no frame; that and damage are the reader's to report.
-        if key.1 < end
-            && let Err(error) = shared.frame(key, 0)
-        {
-            log::trace!("nothing to read ahead: {error}");
+        let Ok((file, mut offset)) = wish else { return };
+        let end = shared.bdf(file).map_or(0, |bdf| bdf.file.len());
+        for _ in 0..READ_AHEAD_FRAME_COUNT {
+            if offset >= end {
+                break;
+            }
+            // After the last frame comes the footer, which is no frame; that and damage are the reader's to
+            // report.
+            match shared.frame((file, offset), 0) {
+                Ok((frame, _)) => offset = frame.next,
+                Err(error) => {
+                    log::trace!("nothing to read ahead: {error}");
+                    break;
+                }
+            }
         }
     }
 }
@@ -437,9 +514,28 @@ impl Shared {
         }
     }
 
+    // A pointer is a hint: the chunk may be whole in another place (DESIGN 2.3).
+    fn chunk_or_other(
+        &self,
+        pointer: &ChunkPointer,
+        read: impl Fn(&ChunkPointer) -> Result<Chunk, ReadError>,
+    ) -> Result<Chunk, ReadError> {
+        let error = match read(pointer) {
+            Err(error) if error.is_damage() => error,
+            answer => return answer,
+        };
+        let other = self.locator.get().and_then(|locator| locator.locate(&pointer.fingerprint));
+        match other {
+            Some(other) if other.location != pointer.location && other.len == pointer.len => {
+                read(&other).map_err(|_| error)
+            }
+            _ => Err(error),
+        }
+    }
+
     fn load(&self, (file, offset): FrameKey, depth: usize) -> Result<Frame, ReadError> {
         let bdf = self.bdf(file)?;
-        let (header, stored) = bdf.read_stored(offset)?;
+        let (header, stored, damage) = bdf.read_damaged(offset)?;
         let next = offset + HEADER_LEN as u64 + header.tables_len() + u64::from(header.stored_len);
         let path = || bdf.file.path().to_owned();
         if depth > 0 && !header.bases.is_empty() {
@@ -447,15 +543,18 @@ impl Shared {
         }
         let mut prefix = Vec::new();
         for base in &header.bases {
-            let location = base.location;
-            let (frame, _) = self.frame((location.file, location.frame), depth + 1)?;
-            prefix.extend_from_slice(chunk_of(frame, base, &|| self.path(location.file))?.bytes());
+            let chunk = self.chunk_or_other(base, |base| {
+                let location = base.location;
+                let (frame, _) = self.frame((location.file, location.frame), depth + 1)?;
+                chunk_of(frame, base, &|| self.path(location.file))
+            })?;
+            prefix.extend_from_slice(chunk.bytes());
         }
         let payload = match header.codec {
             Codec::Raw => stored,
             Codec::Zstd => Decompressor::new()
                 .decompress(&stored, header.plain_len as usize, &prefix)
-                .map_err(|source| ReadError::Compress { path: path(), offset, source })?,
+                .map_err(|source| damage.unwrap_or(ReadError::Compress { path: path(), offset, source }))?,
         };
         self.loaded_count.fetch_add(1, Ordering::Relaxed);
         Ok(Frame::new(header, payload, offset, next))

@@ -172,6 +172,20 @@ pub fn inode_at(pages: &PageReader, address: RecordAddress) -> Result<Inode, Rea
     }
 }
 
+/// Reads which directory and name the entry at this place has.
+///
+/// # Errors
+/// [`ReadError`] if there is no such record.
+pub fn name_at(pages: &PageReader, address: RecordAddress) -> Result<(u64, Vec<u8>), ReadError> {
+    let (key, _) = record_at(pages, address)?;
+    let (directory, name) = split_key(&key).map_err(|source| ReadError::Format {
+        path: format!("DTF {}", address.ordinal),
+        offset: address.offset,
+        source,
+    })?;
+    Ok((directory, name.to_vec()))
+}
+
 fn record_at(pages: &PageReader, address: RecordAddress) -> Result<(Vec<u8>, Vec<u8>), ReadError> {
     let page = pages.page_at(address.ordinal, address.offset)?;
     let mismatch = |what| ReadError::PageMismatch { ordinal: address.ordinal, offset: address.offset, what };

@@ -7,6 +7,7 @@ pub mod error;
 pub mod frames;
 pub mod generation;
 pub mod generation_writer;
+pub mod locator;
 pub mod node;
 pub mod pages;
 pub mod repository;

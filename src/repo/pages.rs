@@ -119,15 +119,23 @@ impl DtfFile {
         })
     }
 
-    fn read_page(&self, page: PageRef) -> Result<Page, ReadError> {
+    // `base` is asked for the page that this one was compressed against.
+    fn read_page(
+        &self,
+        page: PageRef,
+        base: impl FnOnce(PageRef) -> Result<Arc<Page>, ReadError>,
+    ) -> Result<Page, ReadError> {
         let mut bytes = vec![0; HEADER_LEN + page.stored_len as usize];
         self.file.read_exact_at(&mut bytes, page.offset)?;
         let format = |source| ReadError::Format { path: self.path().to_owned(), offset: page.offset, source };
         let (header, stored) = PageHeader::decode(&bytes, self.header.file, page.offset).map_err(format)?;
+        let base = header.base.map(base).transpose()?;
+        let prefix = base.as_ref().map_or(&[][..], |base| base.payload());
         let payload = match header.codec {
             Codec::Raw => stored.to_vec(),
             Codec::Zstd => {
-                Decompressor::new().decompress(stored, header.plain_len as usize, &[]).map_err(|source| {
+                let plain_len = header.plain_len as usize;
+                Decompressor::new().decompress(stored, plain_len, prefix).map_err(|source| {
                     ReadError::Compress { path: self.path().to_owned(), offset: page.offset, source }
                 })?
             }
@@ -235,7 +243,23 @@ impl PageReader {
         if let Some(found) = self.pages.get(&key) {
             return Ok(found);
         }
-        let read = Arc::new(self.dtf(page.ordinal)?.read_page(page)?);
+        let base = |base| self.base(page, base);
+        let read = Arc::new(self.dtf(page.ordinal)?.read_page(page, base)?);
+        self.pages.insert(key, Arc::clone(&read));
+        Ok(read)
+    }
+
+    // A base has no base: a damaged page that names itself cannot lead round in a circle.
+    fn base(&self, page: PageRef, base: PageRef) -> Result<Arc<Page>, ReadError> {
+        let deep = |_| {
+            let (ordinal, offset) = (page.ordinal, page.offset);
+            Err(ReadError::PageMismatch { ordinal, offset, what: "its base has a base itself" })
+        };
+        let key = (base.ordinal, base.offset);
+        if let Some(found) = self.pages.get(&key) {
+            return if found.base().is_none() { Ok(found) } else { deep(base) };
+        }
+        let read = Arc::new(self.dtf(base.ordinal)?.read_page(base, deep)?);
         self.pages.insert(key, Arc::clone(&read));
         Ok(read)
     }

@@ -14,6 +14,7 @@ use super::content::ContentReader;
 use super::error::{ReadError, RepoError};
 use super::frames::FrameReader;
 use super::generation::{self, Generation};
+use super::locator::ChunkLocator;
 use super::node::Node;
 use super::pages::PageReader;
 use crate::format::bdf::Area;
@@ -167,6 +168,11 @@ impl Repository {
     #[must_use]
     pub fn frames(&self) -> &FrameReader {
         &self.frames
+    }
+
+    /// Says who knows other places of a chunk that is damaged where it was written, such as the index.
+    pub fn set_chunk_locator(&self, locator: Arc<dyn ChunkLocator>) {
+        self.frames.set_locator(locator);
     }
 
     /// Becomes the one writer of the repository until the lock is dropped.

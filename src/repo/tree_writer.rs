@@ -5,6 +5,7 @@
 //! proportional to the pages written, not to the records.
 
 use std::iter::Peekable;
+use std::sync::Arc;
 
 use super::error::{ReadError, RepoError};
 use super::pages::PageReader;
@@ -74,13 +75,10 @@ impl PageSink {
         tree: TreeKind,
         level: u8,
         records: &[(Vec<u8>, Vec<u8>)],
+        base: Option<&Base>,
     ) -> Result<PageRef, RepoError> {
         let payload = page::encode_payload(records.iter().map(|(key, value)| (&key[..], &value[..])));
-        let compressed = self.compressor.compress(&payload, &[])?;
-        let (codec, stored) = match &compressed {
-            Some(stored) => (Codec::Zstd, stored),
-            None => (Codec::Raw, &payload),
-        };
+        let (codec, base, stored) = self.compress(&payload, base)?;
         let offset = self.file.len().next_multiple_of(ALIGNMENT);
         let header = PageHeader {
             level,
@@ -89,14 +87,45 @@ impl PageSink {
             stored_len: len_u32(stored.len()),
             plain_len: len_u32(payload.len()),
             record_count: len_u32(records.len()),
+            base,
         };
         let padding = usize::try_from(offset - self.file.len()).unwrap_or_default();
         let mut bytes = vec![0; padding];
-        bytes.extend_from_slice(&header.encode(self.id, offset, stored));
-        bytes.extend_from_slice(stored);
+        bytes.extend_from_slice(&header.encode(self.id, offset, &stored));
+        bytes.extend_from_slice(&stored);
         self.file.append(&bytes)?;
         Ok(PageRef { ordinal: self.ordinal, offset, stored_len: header.stored_len })
     }
+
+    // Against the base if that saves enough to be worth the second page that a reader needs.
+    fn compress(
+        &mut self,
+        payload: &[u8],
+        base: Option<&Base>,
+    ) -> Result<(Codec, Option<PageRef>, Vec<u8>), RepoError> {
+        let alone = self.compressor.compress(payload, &[])?;
+        let alone_len = alone.as_ref().map_or(payload.len(), Vec::len);
+        if let Some(base) = base
+            && let Some(delta) = self.compressor.compress(payload, base.page.payload())?
+            && delta.len() * 3 < alone_len * 2
+        {
+            let mut stored = Vec::with_capacity(delta.len() + 16);
+            base.at.put(&mut stored);
+            stored.extend_from_slice(&delta);
+            return Ok((Codec::Zstd, Some(base.at), stored));
+        }
+        Ok(match alone {
+            Some(stored) => (Codec::Zstd, None, stored),
+            None => (Codec::Raw, None, payload.to_vec()),
+        })
+    }
+}
+
+/// A page of the tree before, against which the pages that take its place are compressed.
+#[derive(Debug)]
+struct Base {
+    at: PageRef,
+    page: Arc<Page>,
 }
 
 /// A child page with a key that is at most its first.
@@ -110,6 +139,9 @@ struct LevelBuilder {
     records: Vec<(Vec<u8>, Vec<u8>)>,
     len: usize,
     children: Vec<Child>,
+    // The page that the first of the records came from, and the one that later ones did.
+    base: Option<Base>,
+    next_base: Option<Base>,
 }
 
 fn record_len(key: &[u8], value: &[u8]) -> usize {
@@ -119,7 +151,17 @@ fn record_len(key: &[u8], value: &[u8]) -> usize {
 
 impl LevelBuilder {
     fn new(tree: TreeKind, level: u8) -> Self {
-        Self { tree, level, records: Vec::new(), len: 0, children: Vec::new() }
+        Self { tree, level, records: Vec::new(), len: 0, children: Vec::new(), base: None, next_base: None }
+    }
+
+    // The records that follow come from this page of the tree before.
+    fn set_base(&mut self, base: Option<Base>) {
+        if self.records.is_empty() {
+            self.base = base;
+            self.next_base = None;
+        } else {
+            self.next_base = base;
+        }
     }
 
     fn push(&mut self, sink: &mut PageSink, key: Vec<u8>, value: Vec<u8>) -> Result<(), RepoError> {
@@ -151,7 +193,10 @@ impl LevelBuilder {
     }
 
     fn write(&mut self, sink: &mut PageSink, records: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), RepoError> {
-        let page = sink.write(self.tree, self.level, &records)?;
+        let page = sink.write(self.tree, self.level, &records, self.base.as_ref())?;
+        if let Some(next) = self.next_base.take() {
+            self.base = Some(next);
+        }
         let key = records.into_iter().next().map(|(key, _)| key).unwrap_or_default();
         self.children.push((key, page));
         Ok(())
@@ -244,19 +289,25 @@ impl<'a> TreeUpdate<'a> {
         if !tail.is_empty() {
             let mut tail = tail;
             for above in 1..=level {
-                tail = self.build_level(tail, above)?;
+                tail = self.build_level(tail, above, None)?;
             }
             children.extend(tail);
         }
         while children.len() > 1 {
             level += 1;
-            children = self.build_level(children, level)?;
+            children = self.build_level(children, level, None)?;
         }
         Ok(children.pop().map(|(_, page)| page))
     }
 
-    fn build_level(&mut self, children: Vec<Child>, level: u8) -> Result<Vec<Child>, RepoError> {
+    fn build_level(
+        &mut self,
+        children: Vec<Child>,
+        level: u8,
+        base: Option<Base>,
+    ) -> Result<Vec<Child>, RepoError> {
         let mut builder = LevelBuilder::new(self.tree, level);
+        builder.set_base(base);
         for (key, page) in children {
             let mut value = Vec::new();
             page.put(&mut value);
@@ -266,7 +317,7 @@ impl<'a> TreeUpdate<'a> {
         Ok(builder.children)
     }
 
-    fn read(&self, at: PageRef) -> Result<std::sync::Arc<Page>, RepoError> {
+    fn read(&self, at: PageRef) -> Result<Arc<Page>, RepoError> {
         let pages = self.pages.expect("a tree that has a root was read from somewhere");
         let page = pages.page(at)?;
         if page.tree() == self.tree {
@@ -276,17 +327,26 @@ impl<'a> TreeUpdate<'a> {
         Err(RepoError::Read(ReadError::PageMismatch { ordinal, offset, what: "kind of tree" }))
     }
 
+    // A page that has a base itself gives that one: reading stays one step deep.
+    fn base(&self, at: PageRef, page: &Arc<Page>) -> Result<Option<Base>, RepoError> {
+        Ok(Some(match page.base() {
+            None => Base { at, page: Arc::clone(page) },
+            Some(base) => Base { at: base, page: self.read(base)? },
+        }))
+    }
+
     // Returns the pages that take the place of this one, at its level.
     fn update(
         &mut self,
         at: PageRef,
-        page: &Page,
+        page: &Arc<Page>,
         changes: &mut Changes<'_>,
     ) -> Result<Vec<Child>, RepoError> {
         if page.level() > 0 {
             return self.update_interior(at, page, None, changes);
         }
         let mut builder = LevelBuilder::new(self.tree, 0);
+        builder.set_base(self.base(at, page)?);
         self.merge_leaf(&mut builder, page, None, changes)?;
         builder.flush(self.sink)?;
         Ok(builder.children)
@@ -295,7 +355,7 @@ impl<'a> TreeUpdate<'a> {
     fn update_interior(
         &mut self,
         at: PageRef,
-        page: &Page,
+        page: &Arc<Page>,
         upper: Option<&[u8]>,
         changes: &mut Changes<'_>,
     ) -> Result<Vec<Child>, RepoError> {
@@ -323,6 +383,11 @@ impl<'a> TreeUpdate<'a> {
                 return Err(ReadError::PageMismatch { ordinal, offset, what: "level" }.into());
             }
             if below.level() == 0 {
+                if lower.len >= PAGE_LEN_SMALL {
+                    // Pages keep their bounds, so that each resembles the one whose place it takes.
+                    lower.flush(self.sink)?;
+                }
+                lower.set_base(self.base(child, &below)?);
                 self.merge_leaf(&mut lower, &below, bound, changes)?;
             } else {
                 kept.extend(self.update_interior(child, &below, bound, changes)?);
@@ -330,7 +395,8 @@ impl<'a> TreeUpdate<'a> {
         }
         lower.flush(self.sink)?;
         kept.append(&mut lower.children);
-        self.build_level(kept, page.level())
+        let base = self.base(at, page)?;
+        self.build_level(kept, page.level(), base)
     }
 
     // Merges the records of a leaf with the changes below `upper`.

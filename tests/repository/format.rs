@@ -140,7 +140,8 @@ fn footers() -> Vec<Case> {
     };
     let dtf = DtfFooter {
         root: page_ref(),
-        next_object: 1 << 39,
+        next_linked: 300,
+        next_directory: (1 << 39) + 5,
         totals,
         added_bytes: 123_456_789,
         message: b"before the upgrade".to_vec(),
@@ -188,7 +189,15 @@ fn page_bytes(level: u8, tree: TreeKind, records: &[(Vec<u8>, Vec<u8>)]) -> Vec<
     let payload = page::encode_payload(records.iter().map(|(key, value)| (&key[..], &value[..])));
     let len = u32::try_from(payload.len()).expect("short");
     let record_count = u32::try_from(records.len()).expect("few");
-    let header = PageHeader { level, codec: Codec::Raw, tree, stored_len: len, plain_len: len, record_count };
+    let header = PageHeader {
+        level,
+        codec: Codec::Raw,
+        tree,
+        stored_len: len,
+        plain_len: len,
+        record_count,
+        base: None,
+    };
     let mut bytes = header.encode(FILE, PAGE_OFFSET, &payload);
     bytes.extend_from_slice(&payload);
     bytes

@@ -1,10 +1,16 @@
-//! `tools/reader/reelfs_reader.py`, which was written from the manual pages, on the golden repository.
+//! `tools/reader/reelfs_reader.py`, the second implementation of the formats, on the golden repository and
+//! on what reelfs writes.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use reelfs::id::{FileId, GenerationTime};
+use reelfs::job::backup::{self, BackupOptions};
+use reelfs::progress::Progress;
+use reelfs::repo::Repository;
+use reelfs::repo::generation_writer::WriterInputs;
 use tempfile::TempDir;
 
 use crate::sample;
@@ -140,4 +146,54 @@ fn a_damaged_chunk_leaves_no_file_that_looks_right_and_spares_the_others() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("text: chunk "));
     assert!(!target.join("text").exists());
     assert_eq!(fs::read(target.join("directory/hard-b")).expect("extracted"), b"hard linked\n");
+}
+
+#[test]
+fn it_extracts_what_reelfs_has_backed_up() {
+    if !is_usable() {
+        return;
+    }
+    let directory = TempDir::new().expect("a temporary directory");
+    let (source, repo) = (directory.path().join("source"), directory.path().join("repo"));
+    fs::create_dir_all(source.join("many")).expect("writable");
+    for number in 0..2000_u32 {
+        let text = format!("file {number}\n").repeat(number as usize % 50);
+        fs::write(source.join(format!("many/{number:04}")), text).expect("writable");
+    }
+    let large: Vec<u8> = (0..600_000_u32).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+    fs::write(source.join("large"), &large).expect("writable");
+    let repository = Repository::create(&repo, FileId([1; 16])).expect("a new repository");
+    back_up(&repository, &source, 1);
+    fs::write(source.join("many/0042"), "changed").expect("writable");
+    fs::remove_file(source.join("many/0043")).expect("writable");
+    back_up(&repository, &source, 2);
+    let repo = repo.to_str().expect("UTF-8");
+    assert_eq!(reader(&["check", repo]).status.code(), Some(0));
+    for (address, changed) in [("sample@-2", false), ("sample", true)] {
+        let target = directory.path().join(address);
+        let output = reader(&["extract", repo, address, target.to_str().expect("UTF-8")]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(fs::read(target.join("large")).expect("extracted") == large);
+        assert_eq!(target.join("many/0043").exists(), !changed);
+        for number in (0..2000_u32).filter(|number| !matches!(number, 42 | 43)) {
+            let name = format!("many/{number:04}");
+            assert!(fs::read(source.join(&name)).ok() == fs::read(target.join(&name)).ok(), "{name}");
+        }
+        assert_eq!(fs::read(target.join("many/0042")).expect("extracted") == b"changed", changed);
+    }
+}
+
+fn back_up(repository: &Repository, source: &Path, number: u8) {
+    let mut count = 0;
+    let new_id = move || {
+        count += 1;
+        FileId([number, count, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7])
+    };
+    let now = GenerationTime::from_seconds(1_795_233_600 + i64::from(number)).expect("in range");
+    let inputs = WriterInputs { now, new_id: Box::new(new_id) };
+    let client = "sample".parse().expect("valid");
+    let options = BackupOptions::default();
+    let summary = backup::run(repository, None, &client, source, &options, inputs, &Progress::new())
+        .expect("backed up");
+    assert!(summary.is_complete() && summary.committed.is_some());
 }

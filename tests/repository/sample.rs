@@ -16,7 +16,8 @@ use reelfs::format::dtf::{self, DtfFooter, DtfHeader, Totals};
 use reelfs::format::frame::{ChunkInfo, ChunkPointer, Codec, FrameHeader, Location};
 use reelfs::format::page::{self, ALIGNMENT, Page, PageHeader, PageRef, TreeKind};
 use reelfs::format::record::{
-    Content, Detail, Extent, FileKind, Inode, ROOT_OBJECT, Record, Time, Xattrs, entry_key,
+    Content, Detail, Extent, FIRST_DIRECTORY_OBJECT, FIRST_LINKED_OBJECT, FileKind, Inode, ROOT_OBJECT,
+    Record, Time, Xattrs, entry_key,
 };
 use reelfs::format::seal::{SEAL_LEN, Seal};
 use reelfs::id::{FileId, Fingerprint, GenerationTime, Ordinal};
@@ -135,7 +136,7 @@ impl DtfMaker {
         let codec = if stored.is_some() { Codec::Zstd } else { Codec::Raw };
         let stored = stored.unwrap_or_else(|| plain.clone());
         let (stored_len, plain_len, record_count) = (len_u32(&stored), len_u32(&plain), len_u32(records));
-        let header = PageHeader { level, codec, tree, stored_len, plain_len, record_count };
+        let header = PageHeader { level, codec, tree, stored_len, plain_len, record_count, base: None };
         self.bytes.extend(header.encode(self.file, offset, &stored));
         self.bytes.extend(stored);
         PageRef { ordinal: self.ordinal, offset, stored_len }
@@ -144,7 +145,8 @@ impl DtfMaker {
     fn finish(self, root: PageRef, totals: Totals) -> Vec<u8> {
         let footer = DtfFooter {
             root,
-            next_object: 4,
+            next_linked: FIRST_LINKED_OBJECT + 1,
+            next_directory: FIRST_DIRECTORY_OBJECT + 1,
             totals,
             added_bytes: 0,
             message: b"a sample".to_vec(),
@@ -196,9 +198,9 @@ fn root_records(text: ChunkPointer, small: &[ChunkPointer], holes: PageRef) -> R
     let mut records: Vec<(&[u8], Record)> = vec![
         (b"", inode(0o755, Detail::Directory { parent: ROOT_OBJECT }, Xattrs::NONE)),
         (b"caf\xe9", file(5, vec![part], Xattrs::Inline(attributes))),
-        (b"directory", link(2, FileKind::Directory)),
+        (b"directory", link(FIRST_DIRECTORY_OBJECT, FileKind::Directory)),
         (b"empty", file(0, Vec::new(), Xattrs::NONE)),
-        (b"hard-a", link(3, FileKind::Regular)),
+        (b"hard-a", link(FIRST_LINKED_OBJECT, FileKind::Regular)),
         (b"holes", inode(0o600, holes, Xattrs::NONE)),
         (b"link", inode(0o777, Detail::Symlink { target: b"../outside\xff".to_vec() }, Xattrs::NONE)),
         (b"many-attributes", file(0, Vec::new(), stored)),
@@ -210,15 +212,17 @@ fn root_records(text: ChunkPointer, small: &[ChunkPointer], holes: PageRef) -> R
 
 /// Entries of the other objects.
 fn other_records(small: ChunkPointer) -> Records {
+    const LINKED: u64 = FIRST_LINKED_OBJECT;
+    const DIRECTORY: u64 = FIRST_DIRECTORY_OBJECT;
     let linked = regular(small.len.into(), 2, Content::Inline(vec![whole(small, 0)]));
     let entries: [(u64, &[u8], Record); 7] = [
-        (2, b"", inode(0o2750, Detail::Directory { parent: ROOT_OBJECT }, Xattrs::NONE)),
-        (2, b"block", inode(0o660, Detail::BlockDevice { major: 7, minor: 300 }, Xattrs::NONE)),
-        (2, b"character", inode(0o666, Detail::CharacterDevice { major: 1, minor: 3 }, Xattrs::NONE)),
-        (2, b"fifo", inode(0o600, Detail::Fifo, Xattrs::NONE)),
-        (2, b"hard-b", Record::Link { kind: FileKind::Regular, object: 3 }),
-        (2, b"socket", inode(0o600, Detail::Socket, Xattrs::NONE)),
-        (3, b"", inode(0o4711, linked, Xattrs::NONE)),
+        (LINKED, b"", inode(0o4711, linked, Xattrs::NONE)),
+        (DIRECTORY, b"", inode(0o2750, Detail::Directory { parent: ROOT_OBJECT }, Xattrs::NONE)),
+        (DIRECTORY, b"block", inode(0o660, Detail::BlockDevice { major: 7, minor: 300 }, Xattrs::NONE)),
+        (DIRECTORY, b"character", inode(0o666, Detail::CharacterDevice { major: 1, minor: 3 }, Xattrs::NONE)),
+        (DIRECTORY, b"fifo", inode(0o600, Detail::Fifo, Xattrs::NONE)),
+        (DIRECTORY, b"hard-b", Record::Link { kind: FileKind::Regular, object: LINKED }),
+        (DIRECTORY, b"socket", inode(0o600, Detail::Socket, Xattrs::NONE)),
     ];
     entries.into_iter().map(|(object, name, record)| (entry_key(object, name), record.encode())).collect()
 }
@@ -254,7 +258,7 @@ pub(crate) fn repository() -> BTreeMap<String, Vec<u8>> {
     let records = root_records(text_pointer, &small, holes);
     let left = first.page(0, TreeKind::Directory, &records);
     let right = first.page(0, TreeKind::Directory, &other_records(small[0]));
-    let keys = [entry_key(1, b""), entry_key(2, b"")];
+    let keys = [entry_key(1, b""), entry_key(FIRST_LINKED_OBJECT, b"")];
     let children = interior([(keys[0].clone(), left), (keys[1].clone(), right)]);
     let root = first.page(1, TreeKind::Directory, &children);
     let totals = records.iter().chain(&other_records(small[0])).fold(Totals::default(), |sum, record| {

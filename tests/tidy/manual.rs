@@ -49,6 +49,8 @@ fn statements() -> Vec<(&'static str, &'static str, String)> {
         ("man/dtf.5", "Footer", format!(".Qq {}", shown(dtf::FOOTER_MAGIC))),
         ("man/dtf.5", "Footer", format!("at most {} bytes", dtf::TEXT_LEN_MAX)),
         ("man/dtf.5", "Directory tree", format!("root directory is object {}", record::ROOT_OBJECT)),
+        ("man/dtf.5", "Directory tree", format!("objects {} to", record::FIRST_LINKED_OBJECT)),
+        ("man/dtf.5", "Directory tree", format!("2^{} to", record::FIRST_DIRECTORY_OBJECT.ilog2())),
         ("man/dtf.5", "Directory tree", format!("1 to 2^{} \\- 1", record::OBJECT_MAX.ilog2())),
         ("man/dtf.5", "Inode", format!("at most {} extents", record::INLINE_EXTENT_COUNT_MAX)),
         ("man/dtf.5", "Inode", format!("at most {},", record::XATTR_LEN_MAX)),

@@ -18,7 +18,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jiff", &["src/id.rs", "tools/"]),
     ("libc", EVERYWHERE),
     ("log", EVERYWHERE),
-    ("nix", &["src/live/", "src/storage/", "mountd/", "tools/"]),
+    ("nix", &["src/live/", "src/repo/repository.rs", "mountd/", "tools/"]),
     ("quick_cache", &["src/repo/"]),
     ("rayon", &["src/job/"]),
     ("reelfs", &["mountd/", "tools/"]),

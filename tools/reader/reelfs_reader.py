@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Lists, extracts and checks generations from DTFs and BDFs alone.
 
-Written from bdf(5) and dtf(5), without any code of reelfs: it proves that the pages are enough, and it
-is what is left to read a repository with when there is no reelfs. Needs Python 3.9 and `zstandard`.
+A second implementation of the formats of bdf(5) and dtf(5), which shares no code with reelfs: it is what
+is left to read a repository with when there is no reelfs. Needs Python 3.9 and `zstandard`.
 
     reelfs_reader.py list REPO CLIENT[@GENERATION] [PATH]
     reelfs_reader.py extract REPO CLIENT[@GENERATION] TARGET [PATH]
@@ -442,30 +442,39 @@ class Dtf(SealedFile):
         self.client = client_of(self.header[60:124])
         footer = self.footer
         self.root = read_page_ref(footer)
-        self.next_object = footer.varint()
+        self.next_linked, self.next_directory = footer.varint(), footer.varint()
         names = ("files", "directories", "symlinks", "others", "linked", "bytes", "xattrs", "inconsistent")
         self.totals = {name: footer.varint() for name in names}
         self.added_bytes = footer.varint()
         self.message, self.source = footer.prefixed(4096), footer.prefixed(4096)
 
-    def page(self, offset, stored_len):
-        """Level, tree and records of a page."""
+    def page(self, offset, stored_len, base_payload):
+        """Level, tree, records and payload of a page; base_payload(reference) is that of a base."""
         data = self.read(offset, PAGE_HEADER + stored_len)
-        magic, level, codec, tree, stored, plain, count, own, key, crc = struct.unpack_from(
-            "<4sBBBxIIIQI28xI", data)
+        magic, level, codec, tree, has_base, stored, plain, count, own, key, crc = struct.unpack_from(
+            "<4sBBBBIIIQI28xI", data)
         where = f"page at byte {offset} of {os.path.basename(self.path)}"
         check(magic == b"RPGE" and stored == stored_len, f"no {where}")
         payload = data[PAGE_HEADER:]
         check(crc == crc32(self.id, data[:PAGE_HEADER - 4], payload), f"{where}: CRC-32")
         check(own == offset and key == 0, f"{where}: written for byte {own} with key {key}")
         check(level <= 15 and plain <= 65535 and 1 <= count <= 1023, f"{where}: header")
-        payload = decompress(codec, payload, plain)
+        prefix = b""
+        if has_base:
+            cursor = Cursor(payload)
+            prefix = base_payload(read_page_ref(cursor))
+            payload = payload[cursor.at:]
+        payload = decompress(codec, payload, plain, prefix)
         records = []
         for index in range(count):
             cursor = Cursor(payload, struct.unpack("<H", Cursor(payload, index * 2).take(2))[0])
             records.append((cursor.prefixed(65535), cursor.prefixed(65535)))
             check(index == 0 or records[-2][0] < records[-1][0], f"{where}: order of records")
-        return level, tree, records
+        return level, tree, records, payload
+
+
+def refuse_base(reference):
+    raise Damage(f"the base at byte {reference.offset} of DTF {reference.ordinal} has a base itself")
 
 
 def listing(path):
@@ -496,7 +505,10 @@ class Generation:
             dtf.close()
 
     def read_page(self, reference):
-        return self.open(reference.ordinal).page(reference.offset, reference.stored_len)
+        return self.load_page(reference, lambda base: self.load_page(base, refuse_base)[3])[:3]
+
+    def load_page(self, reference, base_payload):
+        return self.open(reference.ordinal).page(reference.offset, reference.stored_len, base_payload)
 
     def scan(self, root, tree, first, end, level=None, damaged=None):
         """Records with first <= key < end, in order. With a list `damaged`, pages that cannot be read

@@ -1,0 +1,196 @@
+//! Arguments of the command, and of mount(8) when it calls the program as its helper.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::address::Address;
+use crate::launch::{Request, split_spec};
+use crate::options::MountOptions;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Mount.
+    Mount(Box<Request>),
+    /// Only check the arguments.
+    Nothing,
+    /// Be the supervisor.
+    Supervise(String),
+    /// Be the first server.
+    Serve(String),
+    /// Be a server after the first.
+    Resume(String),
+}
+
+const INTERNAL: [&str; 3] = ["supervise", "serve", "resume"];
+
+/// The command as clap knows it.
+#[must_use]
+pub fn command() -> Command {
+    let path = || value_parser!(PathBuf);
+    let mut command = Command::new("mountd")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Show a repository as a file system")
+        .after_help(
+            "Examples:\n  mountd --repo /srv/backup /mnt\n  mountd --repo /srv/backup /mnt web1@latest\n  \
+             mountd --repo /srv/backup /mnt web1@2026-11:/etc -o uid=alice,umask=077",
+        )
+        .arg(
+            Arg::new("repo")
+                .long("repo")
+                .value_name("DIR")
+                .env("REELFS_REPO")
+                .value_parser(path())
+                .help("The repository"),
+        )
+        .arg(Arg::new("mountpoint").value_name("MOUNTPOINT").value_parser(path()).help("Where to mount it"))
+        .arg(
+            Arg::new("address")
+                .value_name("ADDRESS")
+                .help("CLIENT[@GENERATION][:PATH]: what to show; everything if left out"),
+        )
+        .arg(
+            Arg::new("foreground")
+                .long("foreground")
+                .short('f')
+                .action(ArgAction::SetTrue)
+                .help("Stay in the foreground until the mount is gone"),
+        )
+        .arg(
+            Arg::new("options")
+                .short('o')
+                .value_name("OPTIONS")
+                .action(ArgAction::Append)
+                .help("private, suid, dev, noexec, nosymfollow, uid=, gid=, umask=, read_ahead=KIB, ..."),
+        );
+    for (name, what) in [
+        ("uid", "Show everything as owned by this user"),
+        ("gid", "Show everything as owned by this group"),
+        ("umask", "Take these permission bits away from everything"),
+        ("page-cache", "MiB of decompressed tree pages to keep"),
+        ("frame-cache", "MiB of decompressed data to keep"),
+    ] {
+        command = command.arg(Arg::new(name).long(name).value_name("VALUE").help(what));
+    }
+    for (name, what) in [
+        ("private", "Only the user who mounts may use the mount"),
+        ("suid", "Let set-id bits have effect"),
+        ("dev", "Let devices be opened"),
+        ("spin", "Answer without sleeping while requests come"),
+        ("no-spin", "Sleep between requests"),
+    ] {
+        command = command.arg(Arg::new(name).long(name).action(ArgAction::SetTrue).help(what));
+    }
+    for name in INTERNAL {
+        command = command.arg(Arg::new(name).long(name).value_name("PLAN").hide(true));
+    }
+    command
+}
+
+/// Reads the arguments, the program's name first.
+///
+/// # Errors
+/// What clap says, with usage.
+pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
+    let name = arguments.first().map(PathBuf::from).unwrap_or_default();
+    if name.file_name().is_some_and(|name| name == "mount.reelfs" || name == "mount.fuse.reelfs") {
+        return parse_helper(arguments);
+    }
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let internal: [fn(String) -> Task; 3] = [Task::Supervise, Task::Serve, Task::Resume];
+    for (name, make) in INTERNAL.into_iter().zip(internal) {
+        if let Some(plan) = text(name) {
+            return Ok(make(plan));
+        }
+    }
+    let required = |command: &mut Command, name: &str| {
+        matches
+            .get_one::<PathBuf>(name)
+            .cloned()
+            .ok_or_else(|| command.error(ErrorKind::MissingRequiredArgument, format!("{name} was not given")))
+    };
+    let repository = required(&mut command, "repo")?;
+    let mountpoint = required(&mut command, "mountpoint")?;
+    let address = match text("address") {
+        Some(text) => Some(parse_address(&mut command, &text)?),
+        None => None,
+    };
+    let options = parse_options(&mut command, &matches)?;
+    let is_foreground = matches.get_flag("foreground");
+    let request = Request { repository, mountpoint, address, source: None, options, is_foreground };
+    Ok(Task::Mount(Box::new(request)))
+}
+
+fn parse_address(command: &mut Command, text: &str) -> Result<Address, clap::Error> {
+    text.parse().map_err(|error| command.error(ErrorKind::ValueValidation, error))
+}
+
+fn parse_options(command: &mut Command, matches: &ArgMatches) -> Result<MountOptions, clap::Error> {
+    let mut lists: Vec<String> = matches.get_many::<String>("options").unwrap_or_default().cloned().collect();
+    for (argument, option) in [
+        ("uid", "uid"),
+        ("gid", "gid"),
+        ("umask", "umask"),
+        ("page-cache", "page_cache"),
+        ("frame-cache", "frame_cache"),
+    ] {
+        if let Some(value) = matches.get_one::<String>(argument) {
+            lists.push(format!("{option}={value}"));
+        }
+    }
+    for (argument, option) in
+        [("private", "private"), ("suid", "suid"), ("dev", "dev"), ("spin", "spin"), ("no-spin", "nospin")]
+    {
+        if matches.get_flag(argument) {
+            lists.push(option.to_owned());
+        }
+    }
+    let mut options = MountOptions::default();
+    for list in lists {
+        options.parse(&list, false).map_err(|error| command.error(ErrorKind::ValueValidation, error))?;
+    }
+    Ok(options)
+}
+
+// mount(8) calls: SPEC DIR [-s] [-f] [-n] [-v] -o OPTIONS
+fn parse_helper(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
+    let flag = |name: &'static str, what: &'static str| {
+        Arg::new(name).short(name.chars().next()).action(ArgAction::SetTrue).help(what)
+    };
+    let mut command = Command::new("mount.reelfs")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Mount a repository, for mount(8)")
+        .arg(Arg::new("spec").value_name("REPOSITORY[:ADDRESS]").required(true))
+        .arg(Arg::new("dir").value_name("DIR").required(true).value_parser(value_parser!(PathBuf)))
+        .arg(flag("sloppy", "Ignore options that are not known"))
+        .arg(flag("fake", "Do everything but mount"))
+        .arg(flag("n", "Ignored"))
+        .arg(flag("v", "Ignored"))
+        .arg(Arg::new("options").short('o').value_name("OPTIONS").action(ArgAction::Append))
+        .arg(Arg::new("type").short('t').value_name("TYPE").hide(true));
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let mut options = MountOptions::default();
+    for list in matches.get_many::<String>("options").unwrap_or_default() {
+        options
+            .parse(list, matches.get_flag("sloppy"))
+            .map_err(|error| command.error(ErrorKind::ValueValidation, error))?;
+    }
+    if matches.get_flag("fake") {
+        return Ok(Task::Nothing);
+    }
+    let spec = matches.get_one::<String>("spec").cloned().unwrap_or_default();
+    let mountpoint = matches.get_one::<PathBuf>("dir").cloned().unwrap_or_default();
+    let (repository, address) = split_spec(&spec);
+    let address = match address {
+        Some(text) => Some(parse_address(&mut command, text)?),
+        None => None,
+    };
+    let request =
+        Request { repository, mountpoint, address, source: Some(spec), options, is_foreground: false };
+    Ok(Task::Mount(Box::new(request)))
+}

@@ -1,0 +1,66 @@
+//! Why a request cannot be answered, and the error number for it.
+
+use reelfs::repo::{ReadError, RepoError};
+use thiserror::Error;
+
+/// Why a request cannot be answered.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ViewError {
+    /// There is no such name.
+    #[error("no such name")]
+    NoName,
+    /// The inode number stands for nothing that is shown.
+    #[error("no such inode number")]
+    NoNumber,
+    /// A name was looked for in something that is no directory.
+    #[error("not a directory")]
+    NotDirectory,
+    /// The object is of a kind that cannot be asked this.
+    #[error("not possible with this kind of object")]
+    WrongKind,
+    /// The object has no such extended attribute.
+    #[error("no such extended attribute")]
+    NoXattr,
+    /// The position is not in the file.
+    #[error("position is not in the file")]
+    NoPosition,
+    /// A part of the directory cannot be read; the rest was listed.
+    #[error("part of the directory is damaged")]
+    PartlyListed,
+    /// Stored data cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The repository cannot be read.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+}
+
+impl ViewError {
+    /// The error number that the caller gets.
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NoName => libc::ENOENT,
+            Self::NoNumber => libc::ESTALE,
+            Self::NotDirectory => libc::ENOTDIR,
+            Self::WrongKind => libc::EINVAL,
+            Self::NoXattr => libc::ENODATA,
+            Self::NoPosition => libc::ENXIO,
+            Self::PartlyListed | Self::Read(_) | Self::Repo(_) => libc::EIO,
+        }
+    }
+}
+
+/// An error with all its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

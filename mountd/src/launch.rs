@@ -1,0 +1,304 @@
+//! From what was asked for to a mount that is ready.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use reelfs::format::record::FileKind;
+use reelfs::id::{ClientName, Ordinal};
+use reelfs::path;
+use reelfs::repo::{CacheBytes, Node, ReadError, RepoError, Repository};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::address::Address;
+use crate::errno::chain;
+use crate::logger::{self, Target};
+use crate::mountpoint::{self, MountError};
+use crate::options::MountOptions;
+use crate::supervisor;
+use crate::view::Root;
+
+/// Why there is no mount.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The repository cannot be opened, or does not hold what was asked for.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The path is not in the generation.
+    #[error("{address} does not exist")]
+    NoPath {
+        /// The address.
+        address: String,
+    },
+    /// The path is no directory.
+    #[error("{address} is not a directory; only directories can be mounted")]
+    NotDirectory {
+        /// The address.
+        address: String,
+    },
+    /// The mount point or mounting failed.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The server failed, with what it said.
+    #[error("{text}")]
+    Server {
+        /// What it said.
+        text: String,
+        /// Its exit code.
+        code: u8,
+    },
+    /// The server cannot be started.
+    #[error("cannot start the server")]
+    Start(#[source] io::Error),
+    /// The server died too often.
+    #[error("the server died {count} times within {seconds} seconds; the mount stays dead")]
+    Crashes {
+        /// How often.
+        count: usize,
+        /// In what time.
+        seconds: u64,
+    },
+}
+
+impl LaunchError {
+    /// Exit code of the command.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Repo(RepoError::NoRepository { .. }) => 10,
+            Self::Repo(RepoError::Read(error)) if is_damage(error) => 12,
+            Self::Repo(_) | Self::NoPath { .. } | Self::NotDirectory { .. } => 1,
+            Self::Mount(_) | Self::Start(_) | Self::Crashes { .. } => 1,
+            Self::Server { code, .. } => *code,
+        }
+    }
+}
+
+fn is_damage(error: &ReadError) -> bool {
+    error.is_damage()
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The repository.
+    pub repository: PathBuf,
+    /// Where to mount it.
+    pub mountpoint: PathBuf,
+    /// What of it; absent: everything.
+    pub address: Option<Address>,
+    /// What the table of mounts shows as the source; absent: repository and address.
+    pub source: Option<String>,
+    /// Options.
+    pub options: MountOptions,
+    /// Stay in the foreground until the mount is gone.
+    pub is_foreground: bool,
+}
+
+/// The root of the mount, for the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlannedRoot {
+    /// Everything.
+    All,
+    /// A client.
+    Client(String),
+    /// A directory of a generation.
+    Directory {
+        /// Number of the generation.
+        ordinal: u32,
+        /// Object id of the directory.
+        object: u64,
+    },
+}
+
+impl PlannedRoot {
+    pub(crate) fn to_root(&self) -> Root {
+        match self {
+            Self::All => Root::All,
+            Self::Client(name) => name.parse().map_or(Root::All, Root::Client),
+            Self::Directory { ordinal, object } => Ordinal::new(*ordinal)
+                .map_or(Root::All, |ordinal| Root::Directory { ordinal, object: *object }),
+        }
+    }
+}
+
+/// What supervisor and server need to know; everything is checked and absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The repository.
+    pub repository: PathBuf,
+    /// The mount point.
+    pub mountpoint: PathBuf,
+    /// What the table of mounts shows as the source.
+    pub source: String,
+    /// What is shown.
+    pub root: PlannedRoot,
+    /// Options.
+    pub options: MountOptions,
+    /// Where to log to.
+    pub log: Target,
+}
+
+/// Mounts: returns when the mount is ready, or in the foreground when it is gone.
+///
+/// # Errors
+/// [`LaunchError`] with the reason.
+pub fn launch(request: &Request) -> Result<(), LaunchError> {
+    let plan = plan(request)?;
+    if request.is_foreground {
+        logger::start(plan.log);
+        return supervisor::supervise(&plan, || log::info!("mounted"));
+    }
+    let mut child = this_program()
+        .arg("--supervise")
+        .arg(to_json(&plan))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(LaunchError::Start)?;
+    let mut text = String::new();
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_string(&mut text).map_err(LaunchError::Start)?;
+    }
+    if text.trim() == supervisor::READY {
+        return Ok(());
+    }
+    let code = child.wait().ok().and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
+    Err(LaunchError::Server { text: text.trim().to_owned(), code: code.unwrap_or(1) })
+}
+
+/// A command that runs this program again, also when its file was replaced meanwhile.
+pub(crate) fn this_program() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("mountd");
+    command
+}
+
+pub(crate) fn to_json(plan: &Plan) -> String {
+    serde_json::to_string(plan).unwrap_or_default()
+}
+
+fn plan(request: &Request) -> Result<Plan, LaunchError> {
+    let repository = Repository::open(&request.repository, CacheBytes::default())?;
+    let path = repository.root().unwrap_or(&request.repository).to_path_buf();
+    let root = match &request.address {
+        None => PlannedRoot::All,
+        Some(address) => resolve(&repository, address)?,
+    };
+    let mountpoint = mountpoint::prepare(&request.mountpoint, &path)?;
+    let source = request.source.clone().unwrap_or_else(|| source(&path, request.address.as_ref()));
+    let log = if request.is_foreground { Target::Stderr } else { Target::System };
+    Ok(Plan { repository: path, mountpoint, source, root, options: request.options.clone(), log })
+}
+
+fn source(repository: &Path, address: Option<&Address>) -> String {
+    let mut source = repository.to_string_lossy().into_owned();
+    if let Some(address) = address {
+        source.push(':');
+        source.push_str(&shown(address));
+    }
+    source
+}
+
+fn shown(address: &Address) -> String {
+    let mut text = address.client.to_string();
+    if let Some(generation) = &address.generation {
+        text.push('@');
+        text.push_str(generation);
+    }
+    if !address.path.is_empty() {
+        text.push(':');
+        text.push_str(&address.path);
+    }
+    text
+}
+
+fn resolve(repository: &Repository, address: &Address) -> Result<PlannedRoot, LaunchError> {
+    let Some(wanted) = &address.generation else {
+        return resolve_client(repository, &address.client);
+    };
+    let id = repository.resolve(&address.client, wanted)?;
+    let generation = repository.generation(id.ordinal).map_err(RepoError::from)?;
+    let mut object = reelfs::format::record::ROOT_OBJECT;
+    for name in path::components(address.path.as_bytes()) {
+        let found = generation.lookup(repository.pages(), object, name).map_err(RepoError::from)?;
+        let entry = found.ok_or_else(|| LaunchError::NoPath { address: shown(address) })?;
+        match entry.node {
+            Node::Object { object: below, .. } if entry.kind == FileKind::Directory => object = below,
+            _ => return Err(LaunchError::NotDirectory { address: shown(address) }),
+        }
+    }
+    Ok(PlannedRoot::Directory { ordinal: id.ordinal.get(), object })
+}
+
+fn resolve_client(repository: &Repository, client: &ClientName) -> Result<PlannedRoot, LaunchError> {
+    if !repository.clients()?.contains(client) {
+        return Err(RepoError::NoClient { client: client.clone() }.into());
+    }
+    Ok(PlannedRoot::Client(client.to_string()))
+}
+
+/// Runs as the supervisor in the background: says [`supervisor::READY`] or the reason on standard output.
+#[must_use]
+pub fn run_supervisor(plan: &str) -> u8 {
+    let Ok(plan) = serde_json::from_str::<Plan>(plan) else { return 2 };
+    logger::start(plan.log);
+    // It has no terminal that could end it; an error means that it leads a session already.
+    let _leads = nix::unistd::setsid();
+    let result = supervisor::supervise(&plan, || {
+        say(supervisor::READY);
+        // Who waits for the end of the output has it now.
+        if let Ok(null) = File::options().write(true).open("/dev/null") {
+            let _closed = nix::unistd::dup2_stdout(&null);
+        }
+    });
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            log::error!("{}", chain(&error));
+            say(&chain(&error));
+            error.exit_code()
+        }
+    }
+}
+
+/// Runs as the server; says the reason on standard output if it cannot start.
+#[must_use]
+pub fn run_server(plan: &str, is_resumed: bool) -> u8 {
+    let Ok(plan) = serde_json::from_str::<Plan>(plan) else { return 2 };
+    match crate::server::serve(&plan, is_resumed) {
+        Ok(()) => 0,
+        Err(text) => {
+            log::error!("{text}");
+            say(&text);
+            1
+        }
+    }
+}
+
+fn say(text: &str) {
+    // If nobody listens, nobody needs to know.
+    let _said = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
+}
+
+/// Splits what stands in an fstab line, `REPOSITORY[:ADDRESS]`, where a repository is.
+#[must_use]
+pub fn split_spec(spec: &str) -> (PathBuf, Option<&str>) {
+    let is_repository = |path: &str| Path::new(path).join(reelfs::format::config::FILE_NAME).exists();
+    if !is_repository(spec) {
+        for (index, _) in spec.match_indices(':') {
+            let (path, address) = spec.split_at(index);
+            if is_repository(path) {
+                return (path.into(), address.strip_prefix(':'));
+            }
+        }
+    }
+    (std::ffi::OsStr::from_bytes(spec.as_bytes()).into(), None)
+}

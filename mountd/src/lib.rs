@@ -1,0 +1,34 @@
+//! The mount daemon: shows a repository, or one generation of it, as a read-only file system.
+//!
+//! ```text
+//! cli           arguments, and those of mount(8)
+//! launch        checks what was asked for, starts the supervisor, waits until the mount is ready
+//! supervisor    mounts, keeps the FUSE descriptor, starts the server again when it dies
+//! server        the process that answers: session, read-ahead, watching for new generations
+//! filesystem    the one module that names fuser: decodes, asks the view, replies
+//! view          the tree that is shown; knows nothing of FUSE
+//! ```
+
+#![deny(clippy::indexing_slicing)]
+
+pub mod address;
+pub mod attributes;
+pub mod cli;
+pub mod clients;
+pub mod control;
+pub mod damage;
+pub mod errno;
+pub mod filesystem;
+mod fuse_fd;
+pub mod launch;
+mod listing;
+pub mod logger;
+pub mod mountpoint;
+pub mod options;
+mod pool;
+mod reading;
+mod server;
+mod spin;
+pub mod supervisor;
+pub mod view;
+mod watch;

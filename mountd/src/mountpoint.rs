@@ -1,0 +1,233 @@
+//! The mount point: what stands in the way, mount(2) and its undoing.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, mount, umount2};
+use nix::unistd::{getgid, getuid};
+use thiserror::Error;
+
+use crate::options::MountOptions;
+
+/// Type of the file system, as `findmnt -t` takes it.
+pub const TYPE: &str = "fuse.reelfs";
+const DEVICE: &str = "/dev/fuse";
+const MOUNTS: &str = "/proc/self/mountinfo";
+// Dead mounts can lie one over the other.
+const DEAD_COUNT_MAX: usize = 16;
+
+/// Why there is no mount.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MountError {
+    /// The mount point is missing, or is not to be reached.
+    #[error("cannot use the mount point {path}")]
+    Mountpoint {
+        /// The mount point.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The mount point is a file.
+    #[error("the mount point {path} is not a directory")]
+    NotDirectory {
+        /// The mount point.
+        path: String,
+    },
+    /// The repository would be hidden by its own mount, or the mount lie in it.
+    #[error("the mount point {path} and the repository {repository} overlap")]
+    Overlap {
+        /// The mount point.
+        path: String,
+        /// The repository.
+        repository: String,
+    },
+    /// A repository is mounted there.
+    #[error("{path} is a reelfs mount already")]
+    Mounted {
+        /// The mount point.
+        path: String,
+    },
+    /// There is no FUSE.
+    #[error("cannot open {DEVICE}: is the fuse module loaded?")]
+    Device {
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refused.
+    #[error("cannot mount on {path}")]
+    Mount {
+        /// The mount point.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn shown(path: &Path) -> String {
+    reelfs::path::display(path.as_os_str().as_encoded_bytes())
+}
+
+/// Checks a mount point, takes dead mounts off it, and returns its absolute path.
+///
+/// # Errors
+/// [`MountError`] if it cannot be used.
+pub fn prepare(path: &Path, repository: &Path) -> Result<PathBuf, MountError> {
+    let refused = |source| MountError::Mountpoint { path: shown(path), source };
+    remove_dead(path).map_err(refused)?;
+    let absolute = path.canonicalize().map_err(refused)?;
+    if !absolute.is_dir() {
+        return Err(MountError::NotDirectory { path: shown(path) });
+    }
+    // Reading the repository through its own mount would wait for itself.
+    if absolute.starts_with(repository) || repository.starts_with(&absolute) {
+        return Err(MountError::Overlap { path: shown(&absolute), repository: shown(repository) });
+    }
+    if find(&absolute).is_some_and(|mounted| mounted.kind == TYPE) {
+        return Err(MountError::Mounted { path: shown(&absolute) });
+    }
+    Ok(absolute)
+}
+
+// A mount whose server died answers ENOTCONN to everything.
+fn remove_dead(path: &Path) -> io::Result<()> {
+    for _ in 0..DEAD_COUNT_MAX {
+        match fs::metadata(path) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
+                log::info!("{} is a dead mount; taking it off", shown(path));
+                detach(path)?;
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// Takes a mount off its place; it goes on for those who use it.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub fn detach(path: &Path) -> io::Result<()> {
+    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Mounts, and returns the descriptor that a server answers on.
+///
+/// # Errors
+/// [`MountError`] if the kernel refuses.
+pub fn attach(path: &Path, source: &str, options: &MountOptions) -> Result<OwnedFd, MountError> {
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open(DEVICE)
+        .map_err(|source| MountError::Device { source })?;
+    let mut data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions",
+        device.as_fd().as_raw_fd(),
+        getuid(),
+        getgid()
+    );
+    if !options.is_private {
+        data.push_str(",allow_other");
+    }
+    match mount(Some(source), path, Some(TYPE), options.flags(), Some(data.as_str())) {
+        Ok(()) => Ok(device.into()),
+        Err(errno @ Errno::EPERM) => {
+            let source = io::Error::other(format!("{errno}: only root can mount"));
+            Err(MountError::Mount { path: shown(path), source })
+        }
+        Err(errno) => Err(MountError::Mount { path: shown(path), source: errno.into() }),
+    }
+}
+
+/// A line of the table of mounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// Device number, `major:minor`.
+    pub device: String,
+    /// Type of the file system.
+    pub kind: String,
+}
+
+/// Finds the mount that is seen at a path, without touching the path.
+#[must_use]
+pub fn find(path: &Path) -> Option<Mounted> {
+    let table = fs::read_to_string(MOUNTS).ok()?;
+    table.lines().rev().find_map(|line| parse_line(line, path))
+}
+
+// 36 35 98:0 /root /mount/point rw,noatime shared:1 - fuse.reelfs source rw
+fn parse_line(line: &str, path: &Path) -> Option<Mounted> {
+    let mut fields = line.split(' ');
+    let device = fields.nth(2)?;
+    let place = fields.nth(1)?;
+    if unescape(place) != path.as_os_str().as_encoded_bytes() {
+        return None;
+    }
+    let kind = fields.skip_while(|field| *field != "-").nth(1)?;
+    Some(Mounted { device: device.to_owned(), kind: kind.to_owned() })
+}
+
+// Space, tab, newline and backslash are octal in the table.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(value) if *first == b'\\' => {
+                bytes.push(value);
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+/// Lets the kernel read further ahead on a mount than it does by itself.
+pub fn set_read_ahead(path: &Path, kib: u32) {
+    let Some(mounted) = find(path) else { return };
+    let setting = format!("/sys/class/bdi/{}/read_ahead_kb", mounted.device);
+    // Slower without, but right.
+    if let Err(error) = fs::write(&setting, kib.to_string()) {
+        log::debug!("{setting}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_table_of_mounts_is_read() {
+        let line = r"36 35 0:98 / /mnt/my\040backups ro,nosuid shared:1 master:2 - fuse.reelfs /repo ro";
+        let found = parse_line(line, Path::new("/mnt/my backups"));
+        assert_eq!(found, Some(Mounted { device: "0:98".into(), kind: "fuse.reelfs".into() }));
+        assert_eq!(parse_line(line, Path::new("/mnt")), None);
+        assert_eq!(parse_line("", Path::new("/mnt")), None);
+    }
+
+    #[test]
+    fn a_mount_point_in_the_repository_or_above_it_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let (repository, inside, beside) = (root.join("r"), root.join("r/full"), root.join("rr"));
+        for path in [&inside, &beside] {
+            fs::create_dir_all(path).unwrap();
+        }
+        for path in [&root, &repository, &inside] {
+            assert!(matches!(prepare(path, &repository), Err(MountError::Overlap { .. })), "{path:?}");
+        }
+        assert_eq!(prepare(&beside, &repository).unwrap(), beside);
+    }
+}

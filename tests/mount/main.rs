@@ -1,0 +1,16 @@
+//! Real mounts of real repositories, in temporary directories. Skipped where this process cannot mount.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers in tests are small"
+)]
+
+mod damage;
+mod life;
+mod rights;
+mod shown;
+mod support;
+mod tree;

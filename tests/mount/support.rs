@@ -1,0 +1,207 @@
+//! A repository, a source tree and a mount point in a temporary directory.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reelfs::id::{ClientName, FileId, GenerationTime};
+use reelfs::job::backup::{self, BackupOptions};
+use reelfs::progress::Progress;
+use reelfs::repo::generation_writer::WriterInputs;
+use reelfs::repo::{CacheBytes, GenerationId, Repository};
+
+/// Longest wait for something that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Tells whether this process can mount, and prints why not.
+pub(crate) fn can_mount() -> bool {
+    let reason = if !nix::unistd::geteuid().is_root() {
+        "only root can mount"
+    } else if !Path::new("/dev/fuse").exists() {
+        "there is no /dev/fuse"
+    } else {
+        return true;
+    };
+    eprintln!("skipped: {reason}");
+    false
+}
+
+/// A small generator: the trees of a test are the same each time.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(crate) fn bytes(&mut self, len: u64) -> Vec<u8> {
+        (0..len).map(|_| self.next().to_le_bytes()[3]).collect()
+    }
+}
+
+pub(crate) struct Site {
+    _directory: tempfile::TempDir,
+    pub(crate) root: PathBuf,
+    pub(crate) repository: PathBuf,
+    pub(crate) source: PathBuf,
+    pub(crate) mountpoint: PathBuf,
+    time: i64,
+}
+
+fn random_id() -> FileId {
+    let mut id = [0; 16];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut id).unwrap();
+    FileId(id)
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        // Other users must come as far as the mount point.
+        fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (repository, source, mountpoint) = (root.join("repo"), root.join("source"), root.join("mnt"));
+        fs::create_dir(&source).unwrap();
+        fs::create_dir(&mountpoint).unwrap();
+        Repository::create(&repository, random_id()).unwrap();
+        Self { _directory: directory, root, repository, source, mountpoint, time: 1_700_000_000 }
+    }
+
+    pub(crate) fn open(&self) -> Repository {
+        Repository::open(&self.repository, CacheBytes::default()).unwrap()
+    }
+
+    pub(crate) fn backup(&mut self, client: &str) -> GenerationId {
+        self.time += 3600;
+        let repository = self.open();
+        let client: ClientName = client.parse().unwrap();
+        let now = GenerationTime::from_seconds(self.time).unwrap();
+        let now = repository.next_time(&client, now).unwrap();
+        let inputs = WriterInputs { now, new_id: Box::new(random_id) };
+        let options = BackupOptions { always: true, ..BackupOptions::default() };
+        let summary =
+            backup::run(&repository, None, &client, &self.source, &options, inputs, &Progress::new())
+                .unwrap();
+        assert!(summary.is_complete(), "{summary:?}");
+        summary.committed.unwrap().id
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mountd"));
+        command.env("REELFS_REPO", &self.repository).arg(&self.mountpoint).args(arguments);
+        command
+    }
+
+    pub(crate) fn mount(&self, arguments: &[&str]) -> Mount {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Mount { mountpoint: self.mountpoint.clone() }
+    }
+}
+
+/// A mount that ends when dropped.
+pub(crate) struct Mount {
+    pub(crate) mountpoint: PathBuf,
+}
+
+impl Mount {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.mountpoint.join(path)
+    }
+
+    /// Process ids of supervisor or server.
+    pub(crate) fn processes(&self, role: &str) -> Vec<i32> {
+        let wanted = self.mountpoint.to_string_lossy().into_owned();
+        fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.starts_with("mountd\0") && line.contains(role) && line.contains(&wanted)
+            })
+            .collect()
+    }
+
+    pub(crate) fn server(&self) -> Option<i32> {
+        self.processes("--serve").into_iter().chain(self.processes("--resume")).next()
+    }
+
+    pub(crate) fn kill_server(&self) {
+        wait_until("a server runs", || self.server().is_some());
+        if let Some(pid) = self.server() {
+            kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
+    pub(crate) fn is_mounted(&self) -> bool {
+        mountd::mountpoint::find(&self.mountpoint).is_some()
+    }
+
+    pub(crate) fn control(&self, name: &str) -> String {
+        fs::read_to_string(self.path(".reelfs").join(name)).unwrap()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        for _ in 0..4 {
+            if self.is_mounted() {
+                // What a failed test left is taken off all the same.
+                let _taken_off = mountd::mountpoint::detach(&self.mountpoint);
+            }
+        }
+        if !thread::panicking() {
+            wait_until("no process is left", || self.processes("").is_empty());
+        }
+    }
+}
+
+pub(crate) fn kill(pid: i32, signal: nix::sys::signal::Signal) {
+    // It may be gone already.
+    let _sent = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+}
+
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn shell(script: &str, arguments: &[&Path]) -> Output {
+    Command::new("sh").arg("-euc").arg(script).arg("sh").args(arguments).output().unwrap()
+}
+
+pub(crate) fn shell_ok(script: &str, arguments: &[&Path]) -> String {
+    let output = shell(script, arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{script}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Runs a shell script as a user without rights.
+pub(crate) fn as_nobody(script: &str, path: &Path) -> bool {
+    let mut command = Command::new("sh");
+    command.arg("-euc").arg(script).arg("sh").arg(path).uid(65534).gid(65534);
+    command.output().unwrap().status.success()
+}
+
+pub(crate) fn flip(path: &Path, offset: u64) {
+    use std::os::unix::fs::FileExt as _;
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
+}
