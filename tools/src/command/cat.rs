@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::place::{self, Place};
 use crate::session;
 
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 const AFTER_HELP: &str = "\
 EXAMPLES

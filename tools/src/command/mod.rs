@@ -11,6 +11,7 @@ mod ls;
 mod man;
 mod mount;
 mod rebuild;
+mod restore;
 mod stats;
 mod umount;
 
@@ -73,6 +74,7 @@ enum Command {
     Cat(cat::Args),
     Find(find::Args),
     Diff(diff::Args),
+    Restore(restore::Args),
     Stats(stats::Args),
     Rebuild(rebuild::Args),
     Mount(mount::Args),
@@ -106,6 +108,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
         Command::Cat(args) => cat::run(&args, context),
         Command::Find(args) => find::run(&args, context),
         Command::Diff(args) => diff::run(&args, context),
+        Command::Restore(args) => restore::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),
         Command::Rebuild(args) => rebuild::run(&args, context),
         Command::Mount(args) => mount::run(&args, context),
