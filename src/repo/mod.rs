@@ -12,6 +12,7 @@ pub mod node;
 pub mod pages;
 pub mod repository;
 pub mod tree;
+pub mod tree_changes;
 pub mod tree_writer;
 
 pub use catalog::GenerationId;
