@@ -4,6 +4,7 @@ pub mod backup;
 pub mod index;
 pub mod problem;
 pub mod restore;
+pub mod verify;
 
 /// An error with its causes, in one line.
 #[must_use]

@@ -3,5 +3,6 @@
 
 #![cfg(test)]
 
+mod damage;
 mod round_trip;
 mod support;
