@@ -5,6 +5,7 @@ pub mod diff;
 pub mod index;
 pub mod problem;
 pub mod restore;
+pub mod verify;
 pub mod walk;
 
 /// An error with its causes, in one line.

@@ -5,6 +5,7 @@
 
 #[path = "../../fuzz/checks.rs"]
 mod checks;
+mod damage;
 mod format;
 mod reader;
 mod round_trip;
