@@ -96,6 +96,9 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if there is none, others can write to it, or its configuration is not valid.
     pub fn open(root: &Path, cache: CacheBytes) -> Result<Self, RepoError> {
+        if matches!(root.join(config::FILE_NAME).try_exists(), Ok(false)) {
+            return Err(RepoError::NoRepository { path: path::display(root.as_os_str().as_encoded_bytes()) });
+        }
         check_owner(root)?;
         let mut repository = Self::open_storage(Arc::new(LocalStorage::new(root)), cache)?;
         repository.root = Some(root.canonicalize().map_err(|source| StorageError {
