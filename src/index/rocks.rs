@@ -192,6 +192,16 @@ impl Index {
         value.map(|value| decode_chunk(*fingerprint, &value)).transpose()
     }
 
+    /// All chunks in order of fingerprints.
+    pub fn chunks(&self) -> impl Iterator<Item = Result<ChunkPointer, IndexError>> {
+        self.db.iterator_cf(self.family(CHUNKS), IteratorMode::Start).map(|item| {
+            let (key, value) = item.map_err(self.refused("read"))?;
+            let fingerprint = Reader::new(&key).array("fingerprint").map(Fingerprint);
+            let malformed = |source| IndexError::Malformed { family: CHUNKS, source };
+            decode_chunk(fingerprint.map_err(malformed)?, &value)
+        })
+    }
+
     /// Finds the files that may be the same as one with this key.
     ///
     /// # Errors

@@ -1,7 +1,12 @@
 //! Operations on a repository, with progress and cancellation.
 
 pub mod backup;
+pub mod diff;
 pub mod index;
+pub mod problem;
+pub mod restore;
+pub mod verify;
+pub mod walk;
 
 /// An error with its causes, in one line.
 #[must_use]

@@ -19,7 +19,7 @@ use std::io;
 
 pub use exclude::{ExcludeError, Exclusions};
 pub use metadata::{Metadata, Shortfall};
-pub use scan::{Attributes, Device, Identity, Scanned, SourceDirectory};
+pub use scan::{Attributes, Device, Identity, Scan, Scanned, SourceDirectory};
 pub use source::{DataRanges, SourceFile};
 pub use target::{Decision, Node, Overwrite, PendingFile, Placed, Target, TargetDirectory, TargetOptions};
 

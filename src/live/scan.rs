@@ -190,26 +190,16 @@ impl SourceDirectory {
     }
 
     /// Lists the directory in ascending order of names. What vanishes meanwhile is left out; an entry
-    /// that cannot be looked at has its error beside its name. One thread at a time: the place in the
-    /// listing belongs to the descriptor.
+    /// that cannot be looked at has its error beside its name.
     ///
     /// # Errors
     /// [`LiveError::Refused`] if the directory cannot be listed.
-    pub fn scan(&self) -> Result<Vec<Scanned>, LiveError> {
+    pub fn scan(&self) -> Result<Scan<'_>, LiveError> {
         let mut names = self.names()?;
-        // In order of inode numbers, neighbours on the disk are looked at together.
-        names.sort_unstable_by_key(|(inode, _)| *inode);
-        let mut entries = Vec::with_capacity(names.len());
-        for (_, name) in names {
-            match self.attributes_of(&name) {
-                Err(error) if error.is_not_found() => {}
-                attributes => entries.push(Scanned { name, attributes }),
-            }
-        }
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        names.sort_unstable_by(|a, b| a.1.cmp(&b.1));
         // A directory that is written meanwhile may name an entry twice.
-        entries.dedup_by(|later, earlier| later.name == earlier.name);
-        Ok(entries)
+        names.dedup_by(|later, earlier| later.1 == earlier.1);
+        Ok(Scan { directory: self, names: names.into_iter(), batch: Vec::new().into_iter() })
     }
 
     fn names(&self) -> Result<Vec<(u64, Vec<u8>)>, LiveError> {
@@ -327,6 +317,42 @@ impl SourceDirectory {
         let mut start = [0; SIGNATURE.len()];
         let read = self.open_file(b"CACHEDIR.TAG", &expected).and_then(|tag| tag.read_at(&mut start, 0));
         read.is_ok_and(|len| len == SIGNATURE.len()) && start == *SIGNATURE
+    }
+}
+
+/// The entries of a directory in ascending order of names.
+///
+/// Of a large directory all names are in memory, but attributes only of some entries at a time.
+#[derive(Debug)]
+pub struct Scan<'a> {
+    directory: &'a SourceDirectory,
+    names: std::vec::IntoIter<(u64, Vec<u8>)>,
+    batch: std::vec::IntoIter<Scanned>,
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Scanned;
+
+    fn next(&mut self) -> Option<Scanned> {
+        const BATCH_LEN: usize = 4096;
+        while self.batch.len() == 0 {
+            let mut names: Vec<_> = self.names.by_ref().take(BATCH_LEN).collect();
+            if names.is_empty() {
+                return None;
+            }
+            // In order of inode numbers, neighbours on the disk are looked at together.
+            names.sort_unstable_by_key(|(inode, _)| *inode);
+            let mut batch = Vec::with_capacity(names.len());
+            for (_, name) in names {
+                match self.directory.attributes_of(&name) {
+                    Err(error) if error.is_not_found() => {}
+                    attributes => batch.push(Scanned { name, attributes }),
+                }
+            }
+            batch.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            self.batch = batch.into_iter();
+        }
+        self.batch.next()
     }
 }
 

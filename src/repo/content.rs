@@ -77,10 +77,9 @@ impl<'a> ContentReader<'a> {
                 }
                 position = extent.offset;
             }
-            let chunk = self.frames.chunk(&extent.chunk)?;
+            let data = self.data(&extent)?;
             let upto = (extent.offset + extent.len).min(end);
-            let data = slice_of(&chunk, &extent, position, upto);
-            if !take(Piece::Data(data)) {
+            if !take(Piece::Data(data.range(position, upto))) {
                 return Ok(());
             }
             position = upto;
@@ -99,6 +98,14 @@ impl<'a> ContentReader<'a> {
         self.extents_from(offset)
             .take_while(|extent| extent.as_ref().is_ok_and(|extent| extent.offset < end))
             .all(|extent| extent.is_ok_and(|extent| self.frames.is_cached(&extent.chunk)))
+    }
+
+    /// Reads the bytes of one extent.
+    ///
+    /// # Errors
+    /// [`ReadError`] if its chunk cannot be read; another extent may be readable.
+    pub fn data(&self, extent: &Extent) -> Result<ExtentData, ReadError> {
+        Ok(ExtentData { chunk: self.frames.chunk(&extent.chunk)?, extent: *extent })
     }
 
     /// The next offset from `offset` on that holds data, or `None` if only a hole follows.
@@ -138,11 +145,23 @@ pub enum Piece<'a> {
     Hole(usize),
 }
 
-fn slice_of<'a>(chunk: &'a Chunk, extent: &Extent, from: u64, upto: u64) -> &'a [u8] {
-    let start = narrow(from - extent.offset) + extent.skip as usize;
-    let end = narrow(upto - extent.offset) + extent.skip as usize;
-    // Decoding made sure that skip and length lie within the chunk.
-    chunk.bytes().get(start..end).unwrap_or_default()
+/// The verified bytes of one extent.
+#[derive(Debug, Clone)]
+pub struct ExtentData {
+    chunk: Chunk,
+    extent: Extent,
+}
+
+impl ExtentData {
+    /// The bytes from offset `from` of the file up to `upto`, both within the extent.
+    #[must_use]
+    pub fn range(&self, from: u64, upto: u64) -> &[u8] {
+        let place = |offset: u64| {
+            narrow(offset.saturating_sub(self.extent.offset)).saturating_add(self.extent.skip as usize)
+        };
+        // Decoding made sure that skip and length lie within the chunk.
+        self.chunk.bytes().get(place(from)..place(upto)).unwrap_or_default()
+    }
 }
 
 fn narrow(len: u64) -> usize {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use quick_cache::sync::{Cache, GuardResult};
@@ -11,6 +11,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 
 use super::catalog;
 use super::error::ReadError;
+use super::locator::ChunkLocator;
 use crate::checksum::crc32;
 use crate::chunk::compress::Decompressor;
 use crate::format::FormatError;
@@ -278,6 +279,7 @@ struct Shared {
     repository: FileId,
     files: Cache<FileId, Arc<BdfFile>>,
     frames: Cache<FrameKey, Arc<Frame>, FrameWeight>,
+    locator: OnceLock<Arc<dyn ChunkLocator>>,
     loaded_count: AtomicU64,
 }
 
@@ -315,8 +317,15 @@ impl FrameReader {
             quick_cache::sync::DefaultLifecycle::default(),
         );
         let files = Cache::new(OPEN_BDF_COUNT_MAX);
-        let shared = Shared { storage, repository, files, frames, loaded_count: AtomicU64::new(0) };
+        let (locator, loaded_count) = (OnceLock::new(), AtomicU64::new(0));
+        let shared = Shared { storage, repository, files, frames, locator, loaded_count };
         Self { shared: Arc::new(shared), read_ahead: Mutex::new(None) }
+    }
+
+    /// Says who knows other places of a chunk; only the first call counts.
+    pub fn set_locator(&self, locator: Arc<dyn ChunkLocator>) {
+        // A second one would be as good as the first.
+        let _kept = self.shared.locator.set(locator);
     }
 
     /// Starts threads that decompress frames ahead of those who read in order.
@@ -339,11 +348,19 @@ impl FrameReader {
             Some(ReadAhead { wishes: sender, streams: VecDeque::new() });
     }
 
-    /// Finds and verifies a chunk where the pointer says.
+    /// Finds and verifies a chunk where the pointer says, or, if it is damaged there, elsewhere.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is not there or damaged, and nowhere else either.
+    pub fn chunk(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
+        self.shared.chunk_or_other(pointer, |pointer| self.chunk_there(pointer))
+    }
+
+    /// Finds and verifies a chunk where the pointer says and nowhere else.
     ///
     /// # Errors
     /// [`ReadError`] if it is not there or damaged.
-    pub fn chunk(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
+    pub fn chunk_there(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
         let key = (pointer.location.file, pointer.location.frame);
         let (frame, _) = self.shared.frame(key, 0)?;
         if !frame.is_used.swap(true, Ordering::Relaxed) {
@@ -375,6 +392,14 @@ impl FrameReader {
     #[must_use]
     pub fn is_cached(&self, pointer: &ChunkPointer) -> bool {
         self.shared.frames.contains_key(&(pointer.location.file, pointer.location.frame))
+    }
+
+    /// Reads and decompresses a frame from the storage, whatever the cache holds.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is missing or damaged.
+    pub fn read_uncached(&self, file: FileId, offset: u64) -> Result<Frame, ReadError> {
+        self.shared.load((file, offset), 0)
     }
 
     /// Path of a BDF as people know it, or its name if it cannot be opened.
@@ -489,6 +514,25 @@ impl Shared {
         }
     }
 
+    // A pointer is a hint: the chunk may be whole in another place (DESIGN 2.3).
+    fn chunk_or_other(
+        &self,
+        pointer: &ChunkPointer,
+        read: impl Fn(&ChunkPointer) -> Result<Chunk, ReadError>,
+    ) -> Result<Chunk, ReadError> {
+        let error = match read(pointer) {
+            Err(error) if error.is_damage() => error,
+            answer => return answer,
+        };
+        let other = self.locator.get().and_then(|locator| locator.locate(&pointer.fingerprint));
+        match other {
+            Some(other) if other.location != pointer.location && other.len == pointer.len => {
+                read(&other).map_err(|_| error)
+            }
+            _ => Err(error),
+        }
+    }
+
     fn load(&self, (file, offset): FrameKey, depth: usize) -> Result<Frame, ReadError> {
         let bdf = self.bdf(file)?;
         let (header, stored, damage) = bdf.read_damaged(offset)?;
@@ -499,9 +543,12 @@ impl Shared {
         }
         let mut prefix = Vec::new();
         for base in &header.bases {
-            let location = base.location;
-            let (frame, _) = self.frame((location.file, location.frame), depth + 1)?;
-            prefix.extend_from_slice(chunk_of(frame, base, &|| self.path(location.file))?.bytes());
+            let chunk = self.chunk_or_other(base, |base| {
+                let location = base.location;
+                let (frame, _) = self.frame((location.file, location.frame), depth + 1)?;
+                chunk_of(frame, base, &|| self.path(location.file))
+            })?;
+            prefix.extend_from_slice(chunk.bytes());
         }
         let payload = match header.codec {
             Codec::Raw => stored,

@@ -7,10 +7,12 @@ pub mod error;
 pub mod frames;
 pub mod generation;
 pub mod generation_writer;
+pub mod locator;
 pub mod node;
 pub mod pages;
 pub mod repository;
 pub mod tree;
+pub mod tree_changes;
 pub mod tree_writer;
 
 pub use catalog::GenerationId;

@@ -88,6 +88,12 @@ impl DtfFile {
         &self.header
     }
 
+    /// The file's bytes.
+    #[must_use]
+    pub fn file(&self) -> &dyn ReadFile {
+        &*self.file
+    }
+
     /// Length of the file in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {

@@ -14,6 +14,7 @@ use super::content::ContentReader;
 use super::error::{ReadError, RepoError};
 use super::frames::FrameReader;
 use super::generation::{self, Generation};
+use super::locator::ChunkLocator;
 use super::node::Node;
 use super::pages::PageReader;
 use crate::format::bdf::Area;
@@ -95,6 +96,9 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if there is none, others can write to it, or its configuration is not valid.
     pub fn open(root: &Path, cache: CacheBytes) -> Result<Self, RepoError> {
+        if matches!(root.join(config::FILE_NAME).try_exists(), Ok(false)) {
+            return Err(RepoError::NoRepository { path: path::display(root.as_os_str().as_encoded_bytes()) });
+        }
         check_owner(root)?;
         let mut repository = Self::open_storage(Arc::new(LocalStorage::new(root)), cache)?;
         repository.root = Some(root.canonicalize().map_err(|source| StorageError {
@@ -167,6 +171,11 @@ impl Repository {
     #[must_use]
     pub fn frames(&self) -> &FrameReader {
         &self.frames
+    }
+
+    /// Says who knows other places of a chunk that is damaged where it was written, such as the index.
+    pub fn set_chunk_locator(&self, locator: Arc<dyn ChunkLocator>) {
+        self.frames.set_locator(locator);
     }
 
     /// Becomes the one writer of the repository until the lock is dropped.

@@ -1,5 +1,7 @@
 //! Storage in memory that can lose power and refuse operations, for tests.
 
+#![expect(clippy::indexing_slicing, reason = "only tests use it, and an index is never given away")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

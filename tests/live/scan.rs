@@ -41,7 +41,7 @@ fn a_directory_that_is_written_meanwhile_is_listed_without_errors() {
             }
         });
         for _ in 0..100 {
-            let entries = source.scan().unwrap();
+            let entries = source.scan().unwrap().collect::<Vec<_>>();
             assert!(entries.iter().all(|entry| entry.attributes.is_ok()), "{entries:?}");
             assert!(entries.iter().any(|entry| entry.name == b"stays"));
             assert!(entries.windows(2).all(|pair| pair[0].name < pair[1].name));

@@ -1,7 +1,13 @@
-//! Tests of the library as a whole: formats on disk, and repositories.
+//! The repository as a whole: formats on disk, commits that are cut off, trees of pages against a model,
+//! damage found and lived with, and trees that come back as they were.
+
+#![cfg(test)]
 
 #[path = "../../fuzz/checks.rs"]
 mod checks;
+mod damage;
 mod format;
 mod reader;
+mod round_trip;
 mod sample;
+mod support;

@@ -136,7 +136,7 @@ impl DtfMaker {
         let codec = if stored.is_some() { Codec::Zstd } else { Codec::Raw };
         let stored = stored.unwrap_or_else(|| plain.clone());
         let (stored_len, plain_len, record_count) = (len_u32(&stored), len_u32(&plain), len_u32(records));
-        let header = PageHeader { level, codec, tree, stored_len, plain_len, record_count };
+        let header = PageHeader { level, codec, tree, stored_len, plain_len, record_count, base: None };
         self.bytes.extend(header.encode(self.file, offset, &stored));
         self.bytes.extend(stored);
         PageRef { ordinal: self.ordinal, offset, stored_len }

@@ -6,6 +6,7 @@ use std::io;
 use reelfs::index::IndexError;
 use reelfs::job::backup::BackupError;
 use reelfs::job::index::IndexingError;
+use reelfs::job::restore::RestoreError;
 use reelfs::live::LiveError;
 use reelfs::progress::Cancelled;
 use reelfs::repo::{ReadError, RepoError};
@@ -199,6 +200,17 @@ impl From<BackupError> for Failure {
             BackupError::Source(error) => error.into(),
             BackupError::Index(error) => error.into(),
             error @ BackupError::Exclude(_) => Self::usage(error),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Repo(error) => error.into(),
+            RestoreError::Target(error) => error.into(),
+            RestoreError::Cancelled(cancelled) => cancelled.into(),
             other => Self::failed(other),
         }
     }

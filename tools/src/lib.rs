@@ -9,11 +9,14 @@ pub mod address;
 mod clock;
 mod command;
 mod context;
+mod damage;
 mod failure;
 mod human;
 mod output;
+mod place;
 mod progress;
 mod session;
+mod show;
 
 use std::process::ExitCode;
 

@@ -90,9 +90,20 @@ impl<'a> Dedup<'a> {
         }
         let extents: Result<Vec<_>, ReadError> = content.extents_from(0).take(EXTENT_COUNT_MAX + 1).collect();
         let Ok(extents) = extents else { return Ok(None) };
-        let complete = extents.len() <= EXTENT_COUNT_MAX;
-        let present = extents.iter().all(|extent| self.is_present(extent.chunk.location.file));
-        Ok((complete && present).then_some(extents))
+        if extents.len() > EXTENT_COUNT_MAX {
+            return Ok(None);
+        }
+        // Where the index knows each chunk to be now: verification takes damaged ones out of it, and a
+        // file must not be bound to data that cannot be read.
+        let mut current = Vec::with_capacity(extents.len());
+        for extent in extents {
+            let Some(chunk) = self.chunk(&extent.chunk.fingerprint)? else { return Ok(None) };
+            if chunk.len != extent.chunk.len {
+                return Ok(None);
+            }
+            current.push(Extent { chunk, ..extent });
+        }
+        Ok(Some(current))
     }
 
     /// Chunks of the file's previous version around a range, each in a plain frame.
@@ -141,7 +152,7 @@ impl<'a> Dedup<'a> {
     pub(super) fn prefix(&self, bases: &[ChunkPointer]) -> Option<Vec<u8>> {
         let mut prefix = Vec::new();
         for base in bases {
-            prefix.extend_from_slice(self.repository.frames().chunk(base).ok()?.bytes());
+            prefix.extend_from_slice(self.repository.frames().chunk_there(base).ok()?.bytes());
         }
         Some(prefix)
     }

@@ -5,20 +5,19 @@ use std::sync::Arc;
 
 use super::claims::Claims;
 use super::dedup::Dedup;
-use super::emission::{Emission, Emitter, Target};
+use super::emission::{Emitter, Target};
 use super::error::BackupError;
-use super::large::{self, LargeRead};
 use super::pipeline::Pipeline;
-use super::prepare::{SmallFile, Task};
+use super::prepare::SmallFile;
 use super::record;
-use super::{BackupOptions, BackupSummary, Problem};
-use crate::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Record};
+use super::{BackupOptions, BackupSummary};
+use crate::format::record::{Detail, FileKind, ROOT_OBJECT, Record};
 use crate::live::Exclusions;
 use crate::live::LiveError;
 use crate::live::{Attributes, Identity, Scanned, SourceDirectory};
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
-use crate::repo::{Entry, Generation, Node, Repository};
+use crate::repo::{Entry, Generation, Node, ReadError, Repository};
 
 // Directories near each other in the walk share most of their path.
 const OPEN_DIRECTORY_COUNT_MAX: usize = 64;
@@ -34,28 +33,28 @@ pub(super) struct Context<'a> {
 }
 
 /// A directory still to be visited.
-struct Visit {
-    path: Vec<u8>,
-    object: u64,
-    parent: u64,
-    attributes: Attributes,
+pub(super) struct Visit {
+    pub(super) path: Vec<u8>,
+    pub(super) object: u64,
+    pub(super) parent: u64,
+    pub(super) attributes: Attributes,
     // The directory was there in the generation before, under the same object id.
     is_known: bool,
 }
 
 /// The driver's state.
 pub(super) struct Driver<'a> {
-    context: Context<'a>,
-    emitter: Emitter<'a>,
-    previous: Option<Arc<Generation>>,
+    pub(super) context: Context<'a>,
+    pub(super) emitter: Emitter<'a>,
+    pub(super) previous: Option<Arc<Generation>>,
     visits: VecDeque<Visit>,
     open: VecDeque<(Vec<u8>, Arc<SourceDirectory>)>,
-    batch: Vec<SmallFile>,
-    batch_len: u64,
+    pub(super) batch: Vec<SmallFile>,
+    pub(super) batch_len: u64,
     // Files with several names: where they are at the source, and their object id.
-    linked: BTreeMap<(u32, u32, u64), u64>,
+    pub(super) linked: BTreeMap<(u32, u32, u64), u64>,
     // Object ids of the generation before that lost a name.
-    unlinked: HashSet<u64>,
+    pub(super) unlinked: HashSet<u64>,
     device: Option<crate::live::Device>,
     repository_identity: Option<Identity>,
 }
@@ -124,33 +123,59 @@ impl<'a> Driver<'a> {
     }
 
     fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
-        let directory = self.open_directory(&visit.path);
-        let (directory, scanned) = match directory.and_then(|open| Ok((Arc::clone(&open), open.scan()?))) {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.put_directory(visit, None)?;
-                self.emitter.failed(&error);
-                return self.remove_rest(visit, Vec::new());
-            }
+        let directory = match self.open_directory(&visit.path) {
+            Ok(directory) => directory,
+            Err(error) => return self.unreadable(visit, None, &error),
+        };
+        let scan = match directory.scan() {
+            Ok(scan) => scan,
+            Err(error) => return self.unreadable(visit, Some(&directory), &error),
         };
         self.put_directory(visit, Some(&directory))?;
         let only_tag = self.context.options.exclude_caches && directory.is_cache_directory();
-        let mut before = self.entries_before(visit)?.into_iter().peekable();
-        let mut gone = Vec::new();
-        for entry in scanned {
-            while let Some(old) = before.next_if(|old| old.name < entry.name) {
-                gone.push(old);
+        // Both sides come in order of names, so that a directory of any size is compared as it streams by.
+        let previous = self.previous.clone().filter(|_| visit.is_known);
+        let pages = self.context.repository.pages();
+        let listing =
+            previous.as_ref().map(|previous| previous.list(pages, visit.object, None)).transpose()?;
+        let mut before = listing.into_iter().flatten().peekable();
+        for entry in scan {
+            while let Some(old) = before.next_if(|old| old.as_ref().is_ok_and(|old| old.name < entry.name)) {
+                self.remove(visit.object, &old?)?;
             }
-            let old = before.next_if(|old| old.name == entry.name);
+            let found =
+                |old: &Result<Entry, ReadError>| old.as_ref().map_or(true, |old| old.name == entry.name);
+            let old = before.next_if(found).transpose()?;
             if self.is_left_out(visit, &entry, only_tag) {
                 self.emitter.summary.excluded_count += 1;
-                gone.extend(old);
+                if let Some(old) = old {
+                    self.remove(visit.object, &old)?;
+                }
                 continue;
             }
             self.entry(visit, &directory, entry, old)?;
         }
-        gone.extend(before);
-        self.remove_rest(visit, gone)
+        for old in before {
+            self.remove(visit.object, &old?)?;
+        }
+        Ok(())
+    }
+
+    // The directory itself is kept, without what is in it.
+    fn unreadable(
+        &mut self,
+        visit: &Visit,
+        directory: Option<&Arc<SourceDirectory>>,
+        error: &LiveError,
+    ) -> Result<(), BackupError> {
+        self.put_directory(visit, directory)?;
+        self.emitter.failed(error);
+        if visit.is_known {
+            for old in self.listed_before(visit.object)? {
+                self.remove(visit.object, &old)?;
+            }
+        }
+        Ok(())
     }
 
     fn entry(
@@ -165,7 +190,7 @@ impl<'a> Driver<'a> {
             Ok(attributes) => attributes,
             Err(error) => {
                 self.emitter.failed(&error);
-                return self.remove_rest(visit, old.into_iter().collect());
+                return old.map_or(Ok(()), |old| self.remove(visit.object, &old));
             }
         };
         // An object of another kind took the name: what was below or behind it goes.
@@ -216,212 +241,6 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    // Every name is a link to the group's object; the object is written when all names are known.
-    fn linked_file(
-        &mut self,
-        visit: &Visit,
-        directory: &Arc<SourceDirectory>,
-        name: &[u8],
-        attributes: Attributes,
-        old: Option<Entry>,
-    ) -> Result<(), BackupError> {
-        let device = attributes.device;
-        let identity = (device.major, device.minor, attributes.source_inode);
-        let old_object = match &old {
-            Some(Entry { kind: FileKind::Regular, node: Node::Object { object, .. }, .. }) => Some(*object),
-            _ => None,
-        };
-        let group = self.linked.get(&identity).copied();
-        let object = match group {
-            Some(object) => object,
-            None => {
-                let before = self.linked_before(old_object, &attributes)?;
-                let object =
-                    before.as_ref().map_or_else(|| self.emitter.writer.new_linked(), |(object, _)| *object);
-                self.linked.insert(identity, object);
-                // A file that had one name before is compared with what stood in its entry.
-                let before = before.map(|(_, inode)| inode).or_else(|| old.as_ref()?.inode.clone());
-                let is_new_object = old_object != Some(object);
-                let target = Target::Linked { object, name: name.to_vec(), is_new_object };
-                self.file(directory, target, attributes, before.map(Arc::new))?;
-                object
-            }
-        };
-        self.emitter.add_name(object);
-        if old_object == Some(object) {
-            return Ok(());
-        }
-        self.unlinked.extend(old_object);
-        self.emitter.put(visit.object, name.to_vec(), Record::Link { kind: FileKind::Regular, object })
-    }
-
-    // The object of the generation before, if it is this file and no other group took it.
-    fn linked_before(
-        &self,
-        object: Option<u64>,
-        attributes: &Attributes,
-    ) -> Result<Option<(u64, Inode)>, BackupError> {
-        let (Some(object), Some(previous)) = (object, &self.previous) else { return Ok(None) };
-        if self.linked.values().any(|taken| *taken == object) {
-            return Ok(None);
-        }
-        let inode = previous.object(self.context.repository.pages(), object)?;
-        let same = inode.source_inode == attributes.source_inode || self.context.options.ignore_inode;
-        Ok(same.then_some((object, inode)))
-    }
-
-    fn file(
-        &mut self,
-        directory: &Arc<SourceDirectory>,
-        target: Target,
-        attributes: Attributes,
-        before: Option<Arc<Inode>>,
-    ) -> Result<(), BackupError> {
-        self.context.progress.add_total(1, attributes.size);
-        if let Some(inode) = &before {
-            let unchanged = !self.context.options.checksum
-                && record::is_unchanged(inode, &attributes, self.context.options.ignore_inode)
-                && matches!(&inode.detail, Detail::Regular { content, .. } if self.context.dedup.is_content_present(content));
-            if unchanged {
-                return self.emitter.unchanged(target, inode);
-            }
-        }
-        let limit = self.context.repository.config().chunking.whole_file_bytes;
-        if attributes.size > u64::from(limit) {
-            return self.large_file(directory, target, attributes, before);
-        }
-        let frame_len = u64::from(self.context.repository.config().chunking.frame_bytes);
-        if !self.batch.is_empty() && self.batch_len + attributes.size > frame_len {
-            self.flush_batch()?;
-        }
-        let task = self.emitter.next_task();
-        let slot = self.batch.len();
-        let name = target.name().to_vec();
-        self.emitter.queue(Emission::Small { target, before: before.clone(), task, slot });
-        self.batch.push(SmallFile { directory: Arc::clone(directory), name, attributes, before });
-        self.batch_len += attributes.size;
-        // Empty files cost time too.
-        if self.batch_len >= frame_len || self.batch.len() >= 512 {
-            self.flush_batch()?;
-        }
-        Ok(())
-    }
-
-    fn flush_batch(&mut self) -> Result<(), BackupError> {
-        self.batch_len = 0;
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let batch = std::mem::take(&mut self.batch);
-        self.emitter.give(Task::Small(batch))
-    }
-
-    fn large_file(
-        &mut self,
-        directory: &Arc<SourceDirectory>,
-        target: Target,
-        attributes: Attributes,
-        before: Option<Arc<Inode>>,
-    ) -> Result<(), BackupError> {
-        // Tasks are numbered in order; the open batch comes first.
-        self.flush_batch()?;
-        let name = target.name().to_vec();
-        let mut expected = attributes;
-        let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
-        for attempt in 0..2 {
-            let file = match directory.open_file(&name, &expected) {
-                Ok(file) => file,
-                Err(error) => return self.give_up(target, &error),
-            };
-            let xattrs = match file.xattrs() {
-                Ok(xattrs) => xattrs,
-                Err(error) => return self.give_up(target, &error),
-            };
-            if self.context.dedup.may_be_redundant(&name, file.attributes())?
-                && let Ok(Some(signature)) = large::signature(&file)
-                && let Some(extents) =
-                    self.context.dedup.redundant_file(&name, file.attributes(), signature)?
-                && file.attributes_now().is_ok_and(|now| now.is_unchanged_since(file.attributes()))
-            {
-                let attributes = *file.attributes();
-                return self.emitter.redundant(target, before, &attributes, xattrs, signature, extents);
-            }
-            let first_task = self.emitter.next_task();
-            let emitter = &mut self.emitter;
-            let progress = self.context.progress;
-            let mut give = |task| {
-                progress.check()?;
-                emitter.give(task)
-            };
-            match large::read(&file, before.as_ref(), frame_len, &mut give)? {
-                LargeRead::Failed(error) => return self.give_up(target, &error),
-                LargeRead::Done { attributes, signature, changed } => {
-                    if changed && attempt == 0 {
-                        self.emitter.discard(first_task);
-                        expected = file.attributes_now().unwrap_or(expected);
-                        continue;
-                    }
-                    let tasks = first_task..self.emitter.next_task();
-                    self.emitter.queue(Emission::Large {
-                        target,
-                        before,
-                        tasks,
-                        attributes,
-                        xattrs,
-                        signature,
-                        inconsistent: changed,
-                    });
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn give_up(&mut self, target: Target, error: &LiveError) -> Result<(), BackupError> {
-        self.emitter.failed(error);
-        self.emitter.give_up(target)
-    }
-
-    fn other(
-        &mut self,
-        visit: &Visit,
-        directory: &Arc<SourceDirectory>,
-        name: Vec<u8>,
-        attributes: &Attributes,
-        old: Option<Entry>,
-    ) -> Result<(), BackupError> {
-        let before = old.and_then(|old| old.inode);
-        self.context.progress.add_total(1, 0);
-        self.context.progress.add(1, 0);
-        if let Some(before) = &before
-            && record::is_unchanged(before, attributes, self.context.options.ignore_inode)
-        {
-            return Ok(());
-        }
-        let read = || -> Result<_, LiveError> {
-            let detail = match record::special(attributes) {
-                Some(detail) => detail,
-                None => Detail::Symlink { target: directory.read_symlink(&name)? },
-            };
-            Ok((detail, directory.xattrs_of(&name)?))
-        };
-        match read() {
-            Ok((detail, xattrs)) => {
-                let xattrs = self.emitter.xattrs(xattrs)?;
-                let inode = record::inode(attributes, xattrs, false, detail);
-                if before.is_some_and(|before| record::is_same(&before, &inode)) {
-                    return Ok(());
-                }
-                self.emitter.put(visit.object, name, Record::Inode(inode))
-            }
-            Err(error) => {
-                self.emitter.failed(&error);
-                self.emitter.give_up(Target::Entry { object: visit.object, name })
-            }
-        }
-    }
-
     fn put_directory(
         &mut self,
         visit: &Visit,
@@ -455,21 +274,16 @@ impl<'a> Driver<'a> {
         self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))
     }
 
-    fn entries_before(&self, visit: &Visit) -> Result<Vec<Entry>, BackupError> {
-        if visit.is_known { self.listed_before(visit.object) } else { Ok(Vec::new()) }
-    }
-
     fn listed_before(&self, directory: u64) -> Result<Vec<Entry>, BackupError> {
         let Some(previous) = &self.previous else { return Ok(Vec::new()) };
         let listing = previous.list(self.context.repository.pages(), directory, None)?;
         Ok(listing.collect::<Result<_, _>>()?)
     }
 
-    fn remove_rest(&mut self, visit: &Visit, gone: Vec<Entry>) -> Result<(), BackupError> {
-        for entry in gone {
-            self.forget(&entry)?;
-            self.emitter.remove(visit.object, &entry.name);
-        }
+    // Removes an entry and all that only it leads to.
+    fn remove(&mut self, directory: u64, entry: &Entry) -> Result<(), BackupError> {
+        self.forget(entry)?;
+        self.emitter.remove(directory, &entry.name);
         Ok(())
     }
 
@@ -540,7 +354,7 @@ impl<'a> Driver<'a> {
     }
 }
 
-fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() {
         return name.to_vec();
     }
@@ -555,13 +369,4 @@ fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
 fn is_prefix(directory: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(directory)
         .is_some_and(|rest| directory.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
-}
-
-impl BackupSummary {
-    /// Adds a problem to a list that has a bound.
-    pub(super) fn note(list: &mut Vec<Problem>, path: String, reason: String) {
-        if list.len() < super::PROBLEM_COUNT_MAX {
-            list.push(Problem { path, reason });
-        }
-    }
 }

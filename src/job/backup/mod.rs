@@ -11,6 +11,7 @@ mod driver;
 mod emission;
 mod error;
 mod large;
+mod objects;
 mod pipeline;
 mod prepare;
 mod record;
@@ -26,6 +27,7 @@ use crate::progress::Progress;
 use crate::repo::Repository;
 use crate::repo::generation_writer::{Committed, GenerationWriter, WriterInputs};
 
+pub use crate::job::problem::{PROBLEM_COUNT_MAX, Problem};
 pub use error::BackupError;
 
 /// How a backup is made.
@@ -63,19 +65,10 @@ pub struct Count {
 }
 
 impl Count {
-    fn add(&mut self, bytes: u64) {
+    pub(in crate::job) fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
     }
-}
-
-/// Something that could not be saved, or not as it should.
-#[derive(Debug)]
-pub struct Problem {
-    /// Path at the source, as people know it.
-    pub path: String,
-    /// What happened, with its causes.
-    pub reason: String,
 }
 
 /// What a backup did.
@@ -107,14 +100,18 @@ pub struct BackupSummary {
     pub index_problem: Option<String>,
 }
 
-/// Most problems that a summary lists.
-pub const PROBLEM_COUNT_MAX: usize = 1000;
-
 impl BackupSummary {
     /// Tells whether everything was saved as it should be.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed_count == 0 && self.inconsistent_count == 0
+    }
+
+    // Adds a problem to a list that has a bound.
+    fn note(list: &mut Vec<Problem>, path: String, reason: String) {
+        if list.len() < PROBLEM_COUNT_MAX {
+            list.push(Problem { path, reason });
+        }
     }
 }
 

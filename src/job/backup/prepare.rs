@@ -315,8 +315,8 @@ fn read_whole(file: &SmallFile) -> Result<ReadFile, LiveError> {
     for attempt in 0..2 {
         let source = file.directory.open_file(&file.name, &expected)?;
         let attributes = *source.attributes();
-        // One byte more than expected tells a file that grows.
-        let mut bytes = vec![0; usize::try_from(attributes.size).unwrap_or_default() + 1];
+        // A file that grows meanwhile is told by its attributes afterwards.
+        let mut bytes = vec![0; usize::try_from(attributes.size).unwrap_or_default()];
         let len = source.read_at(&mut bytes, 0)?;
         bytes.truncate(len);
         let xattrs = source.xattrs()?;

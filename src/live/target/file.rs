@@ -51,6 +51,27 @@ impl PendingFile {
         crate::live::source::read_at(&self.file, &self.path, buffer, offset)
     }
 
+    /// Writes everything to the disk and has it forgotten, so that what is read back comes from there.
+    ///
+    /// # Errors
+    /// [`LiveError::Refused`] if the disk refuses.
+    pub fn forget_cached(&self) -> Result<(), LiveError> {
+        self.file.sync_data().map_err(|error| LiveError::refused("sync", &self.path, error))?;
+        // A file system that cannot forget gives back what it holds in memory.
+        let _kept = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(())
+    }
+
+    /// Chooses another name than the one that the file was begun for.
+    ///
+    /// # Errors
+    /// [`LiveError::Name`] if the name is not valid.
+    pub fn set_name(&mut self, name: &[u8]) -> Result<(), LiveError> {
+        self.name = self.directory.checked(name)?.to_vec();
+        self.path = self.directory.path_of(name);
+        Ok(())
+    }
+
     /// Sets the length; needed for a file that ends with a hole.
     ///
     /// # Errors

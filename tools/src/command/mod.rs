@@ -1,8 +1,19 @@
 //! The subcommands, one file for each.
 
 mod backup;
+mod cat;
+mod completions;
+mod diff;
+mod find;
 mod init;
 mod list;
+mod ls;
+mod man;
+mod mount;
+mod rebuild;
+mod restore;
+mod stats;
+mod umount;
 
 use std::process::ExitCode;
 
@@ -59,6 +70,17 @@ enum Command {
     Init(init::Args),
     Backup(backup::Args),
     List(list::Args),
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Find(find::Args),
+    Diff(diff::Args),
+    Restore(restore::Args),
+    Stats(stats::Args),
+    Rebuild(rebuild::Args),
+    Mount(mount::Args),
+    Umount(umount::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs a command and tells how it ended.
@@ -82,6 +104,17 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
         Command::Init(args) => init::run(&args, context),
         Command::Backup(args) => backup::run(args, context),
         Command::List(args) => list::run(&args, context),
+        Command::Ls(args) => ls::run(&args, context),
+        Command::Cat(args) => cat::run(&args, context),
+        Command::Find(args) => find::run(&args, context),
+        Command::Diff(args) => diff::run(&args, context),
+        Command::Restore(args) => restore::run(&args, context),
+        Command::Stats(args) => stats::run(&args, context),
+        Command::Rebuild(args) => rebuild::run(&args, context),
+        Command::Mount(args) => mount::run(&args, context),
+        Command::Umount(args) => umount::run(&args),
+        Command::Completions(args) => completions::run(&args, context),
+        Command::Man(args) => man::run(&args),
     }
 }
 

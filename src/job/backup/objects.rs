@@ -1,0 +1,221 @@
+//! The driver's part for single objects: small and large files, files with several names, all else.
+
+use std::sync::Arc;
+
+use super::driver::{Driver, Visit};
+use super::emission::{Emission, Target};
+use super::error::BackupError;
+use super::large::{self, LargeRead};
+use super::prepare::{SmallFile, Task};
+use super::record;
+use crate::format::record::{Detail, FileKind, Inode, Record};
+use crate::live::{Attributes, LiveError, SourceDirectory};
+use crate::repo::{Entry, Node};
+
+impl Driver<'_> {
+    // Every name is a link to the group's object; the object is written when all names are known.
+    pub(super) fn linked_file(
+        &mut self,
+        visit: &Visit,
+        directory: &Arc<SourceDirectory>,
+        name: &[u8],
+        attributes: Attributes,
+        old: Option<Entry>,
+    ) -> Result<(), BackupError> {
+        let device = attributes.device;
+        let identity = (device.major, device.minor, attributes.source_inode);
+        let old_object = match &old {
+            Some(Entry { kind: FileKind::Regular, node: Node::Object { object, .. }, .. }) => Some(*object),
+            _ => None,
+        };
+        let group = self.linked.get(&identity).copied();
+        let object = match group {
+            Some(object) => object,
+            None => {
+                let before = self.linked_before(old_object, &attributes)?;
+                let object =
+                    before.as_ref().map_or_else(|| self.emitter.writer.new_linked(), |(object, _)| *object);
+                self.linked.insert(identity, object);
+                // A file that had one name before is compared with what stood in its entry.
+                let before = before.map(|(_, inode)| inode).or_else(|| old.as_ref()?.inode.clone());
+                let is_new_object = old_object != Some(object);
+                let target = Target::Linked { object, name: name.to_vec(), is_new_object };
+                self.file(directory, target, attributes, before.map(Arc::new))?;
+                object
+            }
+        };
+        self.emitter.add_name(object);
+        if old_object == Some(object) {
+            return Ok(());
+        }
+        self.unlinked.extend(old_object);
+        self.emitter.put(visit.object, name.to_vec(), Record::Link { kind: FileKind::Regular, object })
+    }
+
+    // The object of the generation before, if it is this file and no other group took it.
+    fn linked_before(
+        &self,
+        object: Option<u64>,
+        attributes: &Attributes,
+    ) -> Result<Option<(u64, Inode)>, BackupError> {
+        let (Some(object), Some(previous)) = (object, &self.previous) else { return Ok(None) };
+        if self.linked.values().any(|taken| *taken == object) {
+            return Ok(None);
+        }
+        let inode = previous.object(self.context.repository.pages(), object)?;
+        let same = inode.source_inode == attributes.source_inode || self.context.options.ignore_inode;
+        Ok(same.then_some((object, inode)))
+    }
+
+    pub(super) fn file(
+        &mut self,
+        directory: &Arc<SourceDirectory>,
+        target: Target,
+        attributes: Attributes,
+        before: Option<Arc<Inode>>,
+    ) -> Result<(), BackupError> {
+        self.context.progress.add_total(1, attributes.size);
+        if let Some(inode) = &before {
+            let unchanged = !self.context.options.checksum
+                && record::is_unchanged(inode, &attributes, self.context.options.ignore_inode)
+                && matches!(&inode.detail, Detail::Regular { content, .. } if self.context.dedup.is_content_present(content));
+            if unchanged {
+                return self.emitter.unchanged(target, inode);
+            }
+        }
+        let limit = self.context.repository.config().chunking.whole_file_bytes;
+        if attributes.size > u64::from(limit) {
+            return self.large_file(directory, target, attributes, before);
+        }
+        let frame_len = u64::from(self.context.repository.config().chunking.frame_bytes);
+        if !self.batch.is_empty() && self.batch_len + attributes.size > frame_len {
+            self.flush_batch()?;
+        }
+        let task = self.emitter.next_task();
+        let slot = self.batch.len();
+        let name = target.name().to_vec();
+        self.emitter.queue(Emission::Small { target, before: before.clone(), task, slot });
+        self.batch.push(SmallFile { directory: Arc::clone(directory), name, attributes, before });
+        self.batch_len += attributes.size;
+        // Empty files cost time too.
+        if self.batch_len >= frame_len || self.batch.len() >= 512 {
+            self.flush_batch()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush_batch(&mut self) -> Result<(), BackupError> {
+        self.batch_len = 0;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.emitter.give(Task::Small(batch))
+    }
+
+    fn large_file(
+        &mut self,
+        directory: &Arc<SourceDirectory>,
+        target: Target,
+        attributes: Attributes,
+        before: Option<Arc<Inode>>,
+    ) -> Result<(), BackupError> {
+        // Tasks are numbered in order; the open batch comes first.
+        self.flush_batch()?;
+        let name = target.name().to_vec();
+        let mut expected = attributes;
+        let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
+        for attempt in 0..2 {
+            let file = match directory.open_file(&name, &expected) {
+                Ok(file) => file,
+                Err(error) => return self.give_up(target, &error),
+            };
+            let xattrs = match file.xattrs() {
+                Ok(xattrs) => xattrs,
+                Err(error) => return self.give_up(target, &error),
+            };
+            if self.context.dedup.may_be_redundant(&name, file.attributes())?
+                && let Ok(Some(signature)) = large::signature(&file)
+                && let Some(extents) =
+                    self.context.dedup.redundant_file(&name, file.attributes(), signature)?
+                && file.attributes_now().is_ok_and(|now| now.is_unchanged_since(file.attributes()))
+            {
+                let attributes = *file.attributes();
+                return self.emitter.redundant(target, before, &attributes, xattrs, signature, extents);
+            }
+            let first_task = self.emitter.next_task();
+            let emitter = &mut self.emitter;
+            let progress = self.context.progress;
+            let mut give = |task| {
+                progress.check()?;
+                emitter.give(task)
+            };
+            match large::read(&file, before.as_ref(), frame_len, &mut give)? {
+                LargeRead::Failed(error) => return self.give_up(target, &error),
+                LargeRead::Done { attributes, signature, changed } => {
+                    if changed && attempt == 0 {
+                        self.emitter.discard(first_task);
+                        expected = file.attributes_now().unwrap_or(expected);
+                        continue;
+                    }
+                    let tasks = first_task..self.emitter.next_task();
+                    self.emitter.queue(Emission::Large {
+                        target,
+                        before,
+                        tasks,
+                        attributes,
+                        xattrs,
+                        signature,
+                        inconsistent: changed,
+                    });
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, target: Target, error: &LiveError) -> Result<(), BackupError> {
+        self.emitter.failed(error);
+        self.emitter.give_up(target)
+    }
+
+    pub(super) fn other(
+        &mut self,
+        visit: &Visit,
+        directory: &Arc<SourceDirectory>,
+        name: Vec<u8>,
+        attributes: &Attributes,
+        old: Option<Entry>,
+    ) -> Result<(), BackupError> {
+        let before = old.and_then(|old| old.inode);
+        self.context.progress.add_total(1, 0);
+        self.context.progress.add(1, 0);
+        if let Some(before) = &before
+            && record::is_unchanged(before, attributes, self.context.options.ignore_inode)
+        {
+            return Ok(());
+        }
+        let read = || -> Result<_, LiveError> {
+            let detail = match record::special(attributes) {
+                Some(detail) => detail,
+                None => Detail::Symlink { target: directory.read_symlink(&name)? },
+            };
+            Ok((detail, directory.xattrs_of(&name)?))
+        };
+        match read() {
+            Ok((detail, xattrs)) => {
+                let xattrs = self.emitter.xattrs(xattrs)?;
+                let inode = record::inode(attributes, xattrs, false, detail);
+                if before.is_some_and(|before| record::is_same(&before, &inode)) {
+                    return Ok(());
+                }
+                self.emitter.put(visit.object, name, Record::Inode(inode))
+            }
+            Err(error) => {
+                self.emitter.failed(&error);
+                self.emitter.give_up(Target::Entry { object: visit.object, name })
+            }
+        }
+    }
+}

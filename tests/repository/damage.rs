@@ -1,0 +1,299 @@
+//! Damage: found wherever it is, told by name, lived with, and healed by the next backup.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+use reelfs::format::record::Detail;
+use reelfs::index::Index;
+use reelfs::job::backup::BackupOptions;
+use reelfs::job::restore::RestoreOptions;
+use reelfs::job::verify::{self, VerifyOptions, VerifySummary};
+use reelfs::progress::Progress;
+use reelfs::repo::{GenerationId, Node, ReadError, Repository};
+use reelfs::storage::MemoryStorage;
+use tempfile::tempdir;
+
+use crate::support::{backup, client, in_memory, open, random, restore, restore_with, try_backup};
+
+fn verify(repository: &Repository, index: Option<&Index>) -> VerifySummary {
+    verify::run(repository, index, &[], &VerifyOptions::default(), &Progress::new()).unwrap()
+}
+
+fn make_tree(root: &Path) {
+    fs::create_dir_all(root.join("dir/below")).unwrap();
+    fs::write(root.join("dir/text"), "a line of text\n".repeat(300)).unwrap();
+    fs::write(root.join("dir/below/one"), b"one").unwrap();
+    fs::write(root.join("two"), random(5, 2000)).unwrap();
+    fs::hard_link(root.join("two"), root.join("dir/two as well")).unwrap();
+    symlink("two", root.join("link")).unwrap();
+}
+
+/// Two generations, the second with a change in place.
+fn make_repository() -> (MemoryStorage, Vec<GenerationId>) {
+    let source = tempdir().unwrap();
+    make_tree(source.path());
+    let (memory, repository) = in_memory();
+    let first = backup(&repository, None, source.path()).unwrap();
+    let mut text = fs::read(source.path().join("dir/text")).unwrap();
+    text[1000] = b'!';
+    fs::write(source.path().join("dir/text"), text).unwrap();
+    let second = backup(&repository, None, source.path()).unwrap();
+    (memory, vec![first, second])
+}
+
+/// Everything that can be read of a generation: paths, attributes and content.
+type Contents = Vec<(Vec<u8>, Result<String, String>)>;
+
+fn read_all(repository: &Repository, generation: GenerationId) -> Result<Contents, ReadError> {
+    let opened = repository.generation(generation.ordinal)?;
+    let mut found = Vec::new();
+    let mut pending = vec![(Vec::new(), reelfs::format::record::ROOT_OBJECT)];
+    while let Some((path, object)) = pending.pop() {
+        assert!(found.len() < 1000, "a damaged tree must not grow");
+        for entry in opened.list(repository.pages(), object, None)? {
+            let entry = entry?;
+            let path = [&path[..], b"/", &entry.name].concat();
+            let mut inode = match (entry.inode, entry.node) {
+                (Some(inode), _) => inode,
+                (None, node) => repository.inode(node)?,
+            };
+            if let (Detail::Directory { .. }, Node::Object { object, .. }) = (&inode.detail, entry.node) {
+                pending.push((path.clone(), object));
+            }
+            let content = match repository.content(&inode) {
+                None => Ok(Vec::new()),
+                Some(content) => content.read(0, usize::MAX).map_err(|error| error.to_string()),
+            };
+            // Where the bytes are is not what they are.
+            if let Detail::Regular { content, .. } = &mut inode.detail {
+                *content = reelfs::format::record::Content::Inline(Vec::new());
+            }
+            found.push((path, content.map(|content| format!("{inode:?} {content:?}"))));
+        }
+    }
+    Ok(found)
+}
+
+/// Reads everything of damaged storage: what is read must be right. Returns whether anything was wrong.
+fn check_reading(memory: &MemoryStorage, generations: &[GenerationId], expected: &[Contents]) -> bool {
+    let repository = open(memory);
+    let mut is_wrong = false;
+    for (generation, expected) in generations.iter().zip(expected) {
+        match read_all(&repository, *generation) {
+            Err(_) => is_wrong = true,
+            Ok(contents) => {
+                assert_eq!(contents.len(), expected.len());
+                for (actual, expected) in contents.iter().zip(expected) {
+                    assert_eq!(actual.0, expected.0);
+                    match &actual.1 {
+                        Ok(_) => assert_eq!(actual.1, expected.1),
+                        Err(_) => is_wrong = true,
+                    }
+                }
+            }
+        }
+    }
+    is_wrong
+}
+
+fn sealed_files(memory: &MemoryStorage) -> Vec<String> {
+    let is_sealed = |name: &String| name.ends_with(".dtf") || name.ends_with(".bdf");
+    memory.names().into_iter().filter(is_sealed).collect()
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_no_wrong_byte_is_read() {
+    let (memory, generations) = make_repository();
+    let sound = open(&memory);
+    assert_eq!(verify(&sound, None).damages, []);
+    let expected: Vec<_> = generations.iter().map(|id| read_all(&sound, *id).unwrap()).collect();
+    let mut flip_count = 0;
+    for name in sealed_files(&memory) {
+        let bytes = memory.contents(&name).unwrap();
+        for offset in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[offset] ^= 1 << (offset % 8);
+            memory.put(&name, &damaged);
+            check_reading(&memory, &generations, &expected);
+            let found = verify(&open(&memory), None);
+            assert!(!found.is_sound(), "{name}: a flip at byte {offset} is not found");
+            flip_count += 1;
+        }
+        memory.put(&name, &bytes);
+    }
+    assert!(flip_count > 4000, "only {flip_count} bytes");
+    assert!(verify(&open(&memory), None).is_sound());
+}
+
+#[test]
+fn files_that_are_cut_emptied_zeroed_or_gone_are_found() {
+    let (memory, generations) = make_repository();
+    let sound = open(&memory);
+    let expected: Vec<_> = generations.iter().map(|id| read_all(&sound, *id).unwrap()).collect();
+    for name in sealed_files(&memory) {
+        let bytes = memory.contents(&name).unwrap();
+        let mut damages: Vec<Vec<u8>> = vec![Vec::new(), vec![0; bytes.len()], [&bytes[..], b"x"].concat()];
+        damages.extend((1..16).map(|part| bytes[..bytes.len() * part / 16].to_vec()));
+        // A sector that never reached the disk.
+        damages.extend((0..bytes.len() / 512).map(|sector| {
+            let mut torn = bytes.clone();
+            torn[sector * 512..(sector + 1) * 512].fill(0);
+            torn
+        }));
+        for damaged in damages {
+            if damaged == bytes {
+                continue;
+            }
+            memory.put(&name, &damaged);
+            check_reading(&memory, &generations, &expected);
+            assert!(!verify(&open(&memory), None).is_sound(), "{name}: {} bytes", damaged.len());
+        }
+        memory.put(&name, &bytes);
+        let copy = memory.after_kill();
+        reelfs::storage::Storage::remove(&copy, &name).unwrap();
+        let last = name.contains(&generations[1].time.to_string());
+        let found = verify(&open(&copy), None);
+        // The last generation can go without a trace; every other file is pointed to.
+        assert!(last || !found.is_sound(), "{name} is missing");
+    }
+}
+
+#[test]
+fn files_in_each_others_place_are_found() {
+    let (memory, generations) = make_repository();
+    let sound = open(&memory);
+    let expected: Vec<_> = generations.iter().map(|id| read_all(&sound, *id).unwrap()).collect();
+    let names = sealed_files(&memory);
+    for one in &names {
+        for other in names.iter().filter(|other| *other != one) {
+            let copy = memory.after_kill();
+            copy.put(one, &memory.contents(other).unwrap());
+            check_reading(&copy, &generations, &expected);
+            assert!(!verify(&open(&copy), None).is_sound(), "{one} holds {other}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_format_version_is_refused_by_name() {
+    let (memory, generations) = make_repository();
+    for name in sealed_files(&memory) {
+        let copy = memory.after_kill();
+        let mut bytes = memory.contents(&name).unwrap();
+        let header_len = usize::from(u16::from_le_bytes([bytes[10], bytes[11]]));
+        bytes[8] = 2;
+        let crc = reelfs::checksum::crc32(&[&bytes[..header_len - 4]]);
+        bytes[header_len - 4..header_len].copy_from_slice(&crc.to_le_bytes());
+        copy.put(&name, &bytes);
+        let found = verify(&open(&copy), None);
+        let is_told = found.damages.iter().any(|damage| damage.what.contains("format version 2"));
+        assert!(is_told, "{name}: {:?}", found.damages);
+    }
+    assert_eq!(generations.len(), 2);
+}
+
+// Flips a byte in the middle of the data of the BDF that holds `needle` as it is.
+fn damage_data(memory: &MemoryStorage, needle: &[u8]) -> String {
+    for name in sealed_files(memory) {
+        let mut bytes = memory.contents(&name).unwrap();
+        if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+            bytes[at + needle.len() / 2] ^= 0x10;
+            memory.put(&name, &bytes);
+            return name;
+        }
+    }
+    panic!("no BDF holds the data");
+}
+
+#[test]
+fn damage_is_told_with_generation_path_and_range_and_the_rest_is_restored() {
+    let source = tempdir().unwrap();
+    fs::create_dir(source.path().join("dir")).unwrap();
+    let large = random(7, 2 << 20);
+    fs::write(source.path().join("dir/large"), &large).unwrap();
+    fs::hard_link(source.path().join("dir/large"), source.path().join("dir/second")).unwrap();
+    fs::write(source.path().join("other"), random(8, 100_000)).unwrap();
+    let (memory, repository) = in_memory();
+    let first = backup(&repository, None, source.path()).unwrap();
+    fs::write(source.path().join("new"), b"new").unwrap();
+    let second = backup(&repository, None, source.path()).unwrap();
+    damage_data(&memory, &large[1_000_000..1_000_100]);
+    let repository = open(&memory);
+    let found = verify(&repository, None);
+    assert!(found.damage_count > 0);
+    let mut told: Vec<_> =
+        found.affected.iter().map(|file| (file.generation, file.path.as_str(), file.ranges.len())).collect();
+    told.sort();
+    let expected =
+        [first, second].map(|id| [(id.time, "/dir/large", 1), (id.time, "/dir/second", 1)]).concat();
+    assert_eq!(told, expected);
+    let (offset, len) = found.affected[0].ranges[0];
+    assert!(offset <= 1_000_050 && 1_000_050 < offset + len && len <= 512 << 10, "{offset}+{len}");
+
+    let target = tempdir().unwrap();
+    let options = RestoreOptions { salvage: true, verify: true, ..RestoreOptions::default() };
+    let summary = restore_with(&repository, second, "", target.path(), &options);
+    assert_eq!((summary.damaged_count, summary.failed.count), (2, 0), "{summary:?}");
+    assert_eq!(summary.damaged[0].ranges, [(offset, len)]);
+    assert!(!target.path().join("dir/large").exists());
+    let salvaged = fs::read(target.path().join("dir/large.damaged")).unwrap();
+    let (start, end) = (usize::try_from(offset).unwrap(), usize::try_from(offset + len).unwrap());
+    assert_eq!((&salvaged[..start], &salvaged[end..]), (&large[..start], &large[end..]));
+    assert!(salvaged[start..end].iter().all(|byte| *byte == 0));
+    assert_eq!(fs::read(target.path().join("other")).unwrap(), random(8, 100_000));
+    assert_eq!(fs::read(target.path().join("new")).unwrap(), b"new");
+}
+
+#[test]
+fn the_next_backup_that_reads_the_file_heals_also_old_generations() {
+    let source = tempdir().unwrap();
+    let (small, large) = (random(9, 50_000), random(10, 1 << 20));
+    fs::write(source.path().join("small"), &small).unwrap();
+    fs::write(source.path().join("large"), &large).unwrap();
+    let (memory, repository) = in_memory();
+    let index_directory = tempdir().unwrap();
+    let index = Arc::new(Index::open(index_directory.path()).unwrap());
+    let first = backup(&repository, Some(&index), source.path()).unwrap();
+    damage_data(&memory, &small[..64]);
+    damage_data(&memory, &large[500_000..500_064]);
+    let found = verify(&open(&memory), Some(&index));
+    assert!(!found.is_sound());
+    assert!(found.removed_from_index >= 2, "{found:?}");
+
+    // The same content by the same name and under another one: RFE must not bring the damage back.
+    fs::copy(source.path().join("small"), source.path().join("copy")).unwrap();
+    let repository = open(&memory);
+    let options = BackupOptions { checksum: true, ..BackupOptions::default() };
+    let summary = try_backup(&repository, Some(&index), source.path(), &options).unwrap();
+    let second = summary.committed.unwrap().id;
+    let target = tempdir().unwrap();
+    restore(&repository, second, target.path());
+    for (name, content) in [("small", &small), ("copy", &small), ("large", &large)] {
+        assert_eq!(fs::read(target.path().join(name)).unwrap(), *content, "{name}");
+    }
+    let options = RestoreOptions::default();
+    let old = restore_with(&open(&memory), first, "", &target.path().join("old"), &options);
+    assert_eq!(old.damaged_count, 2, "without the index nobody knows of another place");
+    let repository = open(&memory);
+    repository.set_chunk_locator(index.clone());
+    restore(&repository, first, &target.path().join("healed"));
+    assert_eq!(fs::read(target.path().join("healed/large")).unwrap(), large);
+}
+
+#[test]
+fn leftovers_and_unused_data_are_no_damage() {
+    let (memory, _) = make_repository();
+    let names = sealed_files(&memory);
+    let bdf = names.iter().find(|name| name.ends_with(".bdf")).unwrap();
+    memory.put(&format!("clients/{}/x.partial", client()), b"half");
+    let dtfs: Vec<_> = names.iter().filter(|name| name.ends_with(".dtf")).collect();
+    for name in dtfs {
+        reelfs::storage::Storage::remove(&memory, name).unwrap();
+    }
+    let found = verify(&open(&memory), None);
+    assert!(found.is_sound(), "{found:?}");
+    assert_eq!(found.leftovers.len(), 1);
+    assert!(found.unreferenced.contains(bdf));
+}

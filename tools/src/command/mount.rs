@@ -1,0 +1,76 @@
+//! `reelfs mount`
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::{place, session};
+
+const DAEMON: &str = "mountd";
+
+const AFTER_HELP: &str = "\
+EXAMPLES
+  reelfs mount /mnt/backup                     all clients and generations
+  ls /mnt/backup/clients/web1/latest
+  reelfs mount /mnt/web1 web1@latest           one generation
+  reelfs mount /mnt/etc web1:etc -o uid=alice,umask=077
+  reelfs umount /mnt/backup
+
+  The command returns when the mount is ready. New generations appear in it by themselves. With
+  --foreground it stays until the mount is gone, for services. mountd(8) describes all options of -o.
+
+EXIT STATUS
+  0 mounted; 1 failed; 2 usage; 10 no repository; 12 the repository is damaged";
+
+/// Show generations as a file system
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Directory to mount at
+    mountpoint: PathBuf,
+    /// What to show: CLIENT[@GENERATION][:PATH]; everything if left out
+    address: Option<OsString>,
+    /// Stay in the foreground until the mount is gone
+    #[arg(long, short)]
+    foreground: bool,
+    /// Options of the mount, as mountd(8) has them
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    options: Vec<OsString>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    if let Some(address) = &args.address {
+        place::parse(address)?;
+    }
+    let repository = session::directory(context)?;
+    let mut command = Command::new(daemon());
+    command.arg("--repo").arg(repository);
+    for options in &args.options {
+        command.arg("-o").arg(options);
+    }
+    if args.foreground {
+        command.arg("--foreground");
+    }
+    command.arg("--").arg(&args.mountpoint).args(&args.address);
+    // The daemon takes the place of this process, and its exit code is ours.
+    let source = command.exec();
+    let program = reelfs::path::display(command.get_program().as_encoded_bytes());
+    Err(Failure::failed(Start { program, source })
+        .hint("mountd is expected beside reelfs, or in a directory of PATH"))
+}
+
+/// The daemon cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {program}")]
+struct Start {
+    program: String,
+    source: std::io::Error,
+}
+
+fn daemon() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(DAEMON));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(DAEMON))
+}

@@ -1,0 +1,82 @@
+//! `reelfs umount`
+
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+
+use crate::failure::Failure;
+
+const AFTER_HELP: &str = "\
+EXAMPLES
+  reelfs umount /mnt/backup
+  reelfs umount --lazy /mnt/backup
+
+EXIT STATUS
+  0 done; 1 it is busy, not a mount, or not ours to unmount; 2 usage";
+
+/// Take a mount away
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Where it is mounted
+    mountpoint: PathBuf,
+    /// Take it out of sight now, and away when the last program has closed its files
+    #[arg(long, short)]
+    lazy: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let mut flags = MntFlags::UMOUNT_NOFOLLOW;
+    flags.set(MntFlags::MNT_DETACH, args.lazy);
+    let errno = match umount2(&args.mountpoint, flags) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EPERM) => return by_helper(args),
+        Err(errno) => errno,
+    };
+    Err(refused(args, errno))
+}
+
+// The kernel lets only root unmount; the helper of FUSE is set-user-id and checks whose mount it is.
+fn by_helper(args: &Args) -> Result<(), Failure> {
+    let mut command = std::process::Command::new("fusermount3");
+    command.args(args.lazy.then_some("-z")).arg("-u").arg("--").arg(&args.mountpoint);
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(_) => return Err(refused(args, Errno::EPERM)),
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+    Err(refused(args, if said.contains("busy") { Errno::EBUSY } else { Errno::EPERM }))
+}
+
+fn refused(args: &Args, errno: Errno) -> Failure {
+    let path = reelfs::path::display(args.mountpoint.as_os_str().as_encoded_bytes());
+    let (what, hint) = match errno {
+        Errno::EBUSY => (
+            format!("{path} is busy"),
+            Some(format!("'fuser -vm {path}' shows who uses it; --lazy takes it away when they end")),
+        ),
+        Errno::EINVAL => (format!("{path} is not a mount point"), None),
+        Errno::EPERM => (
+            format!("{path} cannot be unmounted by this user"),
+            Some("the user who mounted it, or root, can".to_owned()),
+        ),
+        _ => (format!("cannot unmount {path}"), None),
+    };
+    let failure = match errno {
+        Errno::EBUSY | Errno::EINVAL | Errno::EPERM => Failure::failed(what),
+        _ => Failure::failed(Refused { what, source: errno.into() }),
+    };
+    Failure { hint, ..failure }
+}
+
+/// The kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+struct Refused {
+    what: String,
+    source: std::io::Error,
+}
