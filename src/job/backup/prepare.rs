@@ -309,14 +309,17 @@ struct ReadFile {
     inconsistent: bool,
 }
 
+// A small file that became larger than this meanwhile is kept cut short, and reported as inconsistent.
+const READ_LEN_MAX: usize = 8 << 20;
+
 // A file that changes while it is read is read once more, then kept as it is and reported.
 fn read_whole(file: &SmallFile) -> Result<ReadFile, LiveError> {
     let mut expected = file.attributes;
     for attempt in 0..2 {
         let source = file.directory.open_file(&file.name, &expected)?;
         let attributes = *source.attributes();
-        // One byte more than expected tells a file that grows.
-        let mut bytes = vec![0; usize::try_from(attributes.size).unwrap_or_default() + 1];
+        // A file that grows meanwhile is told by its attributes afterwards.
+        let mut bytes = vec![0; usize::try_from(attributes.size).unwrap_or(READ_LEN_MAX).min(READ_LEN_MAX)];
         let len = source.read_at(&mut bytes, 0)?;
         bytes.truncate(len);
         let xattrs = source.xattrs()?;
