@@ -119,10 +119,25 @@ fn a_damaged_file_ends_with_12_after_what_could_be_read() {
     let expected = Numbers(5).bytes(4 << 20);
     assert!(output.stdout.len() < expected.len() && expected.starts_with(&output.stdout));
     assert!(String::from_utf8(output.stderr).unwrap().contains("web1@"));
+    let verified = sandbox.run(&["verify"]);
+    assert_eq!(verified.code, 12, "{verified:?}");
+    assert!(verified.out.contains("damaged: ") && verified.out.contains(":large: "), "{verified:?}");
     let target = sandbox.path("target");
     assert_eq!(sandbox.run(&["restore", "web1", target.to_str().unwrap()]).code, 12);
     assert_eq!(fs::read(target.join("good")).unwrap(), b"good");
     assert!(!target.join("large").exists());
+}
+
+#[test]
+fn a_sound_repository_verifies_with_0() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("file", "content");
+    sandbox.backup(&[]);
+    for arguments in [&["verify"][..], &["verify", "--quick"], &["verify", "web1"]] {
+        let verified = sandbox.json(arguments).remove(0);
+        assert_eq!((&verified["sound"], &verified["generations"]), (&true.into(), &1.into()), "{verified}");
+    }
+    assert_eq!(sandbox.run(&["verify", "web2"]).code, 1);
 }
 
 #[test]
