@@ -71,9 +71,9 @@ impl Snapshot {
     fn number(&self, text: &str) -> u64 {
         let fingerprint = Fingerprint::of(text.as_bytes());
         let bytes = fingerprint.0.first_chunk().copied().unwrap_or_default();
-        let mut number = u64::from_le_bytes(bytes) % CLIENT_BIT | CLIENT_BIT;
+        let mut number = (u64::from_le_bytes(bytes) % CLIENT_BIT) | CLIENT_BIT;
         while self.by_number.contains_key(&number) {
-            number = (number + 1) % CLIENT_BIT | CLIENT_BIT;
+            number = ((number + 1) % CLIENT_BIT) | CLIENT_BIT;
         }
         number
     }
@@ -114,5 +114,30 @@ impl Clients {
         let read = Arc::new(Snapshot::read(repository)?);
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
         Ok(read)
+    }
+
+    /// Lists the clients, and reads all directories again only if there are others than before.
+    ///
+    /// # Errors
+    /// As [`Clients::refresh`].
+    pub fn refresh_names(&self, repository: &Repository) -> Result<Arc<Snapshot>, RepoError> {
+        let known = self.snapshot();
+        let is_known = known.by_name.keys().eq(&repository.clients()?);
+        if is_known { Ok(known) } else { self.refresh(repository) }
+    }
+
+    /// Lists a client's generations, and reads all directories again only if there are others than before.
+    ///
+    /// # Errors
+    /// As [`Clients::refresh`].
+    pub fn refresh_client(
+        &self,
+        repository: &Repository,
+        name: &ClientName,
+    ) -> Result<Arc<Snapshot>, RepoError> {
+        let known = self.snapshot();
+        let generations = repository.generations(name)?;
+        let is_known = known.get(name).is_some_and(|client| client.generations == generations);
+        if is_known { Ok(known) } else { self.refresh(repository) }
     }
 }

@@ -67,8 +67,8 @@ impl ControlTexts {
         let time = now();
         // Numbers by the clock: a server that takes over must not use those of the one before.
         let ticks = time.seconds.cast_unsigned().wrapping_mul(1000) + u64::from(time.nanoseconds) / 1_000_000;
-        let last = texts.back().map_or(0, |last| last.number);
-        let number = (ticks % TEXT_BIT | TEXT_BIT).max(last + 1) % (2 * TEXT_BIT) | TEXT_BIT;
+        let last = texts.back().map_or(0, |last| last.number % TEXT_BIT);
+        let number = (ticks % TEXT_BIT).max(last + 1) % TEXT_BIT + TEXT_BIT;
         let made = Arc::new(ControlText { number, time, name, text });
         if texts.len() >= TEXT_COUNT_MAX {
             texts.pop_front();

@@ -22,6 +22,12 @@ pub enum ViewError {
     /// The object has no such extended attribute.
     #[error("no such extended attribute")]
     NoXattr,
+    /// The object has no SELinux label.
+    ///
+    /// Told apart because `ls -l` asks each file for one, and stops asking when it hears that there are no
+    /// labels here. Only ENOSYS would make the kernel stop for other attributes too.
+    #[error("no security label")]
+    NoLabel,
     /// The position is not in the file.
     #[error("position is not in the file")]
     NoPosition,
@@ -46,6 +52,7 @@ impl ViewError {
             Self::NotDirectory => libc::ENOTDIR,
             Self::WrongKind => libc::EINVAL,
             Self::NoXattr => libc::ENODATA,
+            Self::NoLabel => libc::EOPNOTSUPP,
             Self::NoPosition => libc::ENXIO,
             Self::PartlyListed | Self::Read(_) | Self::Repo(_) => libc::EIO,
         }

@@ -299,11 +299,7 @@ impl Filesystem for ReelFilesystem {
         if self.is_without_xattrs {
             return reply.error(Errno::ENOSYS);
         }
-        let found = self.view.xattrs(number.0).and_then(|list| {
-            let found = list.into_iter().find(|(known, _)| known == name.as_bytes());
-            found.map(|(_, value)| value).ok_or(ViewError::NoXattr)
-        });
-        match found {
+        match self.view.xattr(number.0, name.as_bytes()) {
             Ok(value) => reply_xattr(&value, size, reply),
             Err(error) => reply.error(errno(&error)),
         }

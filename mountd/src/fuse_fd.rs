@@ -18,7 +18,7 @@ const UNIQUE: u32 = 1;
 const PROTOCOL: [u32; 2] = [7, 45];
 const READ_AHEAD_LEN: u32 = 128 << 10;
 // All but the reserved flag: what the kernel grants was settled with the first server.
-const FLAGS: u32 = u32::MAX & !(1 << 31);
+const FLAGS: u32 = !(1 << 31);
 const FLAGS_2: u32 = u32::MAX;
 const HEADER_LEN: u32 = 16;
 const NOTIFY_RESEND: u32 = 7;

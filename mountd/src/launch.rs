@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use reelfs::format::record::FileKind;
 use reelfs::id::{ClientName, Ordinal};
 use reelfs::path;
-use reelfs::repo::{CacheBytes, Node, ReadError, RepoError, Repository};
+use reelfs::repo::{CacheBytes, Node, RepoError, Repository};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -71,16 +71,12 @@ impl LaunchError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Repo(RepoError::NoRepository { .. }) => 10,
-            Self::Repo(RepoError::Read(error)) if is_damage(error) => 12,
+            Self::Repo(RepoError::Read(error)) if error.is_damage() => 12,
             Self::Repo(_) | Self::NoPath { .. } | Self::NotDirectory { .. } => 1,
             Self::Mount(_) | Self::Start(_) | Self::Crashes { .. } => 1,
             Self::Server { code, .. } => *code,
         }
     }
-}
-
-fn is_damage(error: &ReadError) -> bool {
-    error.is_damage()
 }
 
 /// What was asked for.

@@ -76,7 +76,7 @@ impl View {
     }
 
     fn list_clients(&self, after: u64, mut take: impl FnMut(ListEntry<'_>) -> bool) -> Result<(), ViewError> {
-        let snapshot = self.clients.refresh(&self.repository)?;
+        let snapshot = self.clients.refresh_names(&self.repository)?;
         let last = (after > AFTER_DOT_DOT).then(|| snapshot.by_number(after).map(|client| &client.name));
         if last == Some(None) {
             return Ok(());
@@ -100,7 +100,7 @@ impl View {
         with_attributes: bool,
         mut take: impl FnMut(ListEntry<'_>) -> bool,
     ) -> Result<(), ViewError> {
-        let snapshot = self.clients.refresh(&self.repository)?;
+        let snapshot = self.clients.refresh_client(&self.repository, &client.name)?;
         let Some(client) = snapshot.get(&client.name) else { return Ok(()) };
         let done = match Node::from_number(after) {
             Some(Node::Object { ordinal, .. }) => {
@@ -115,12 +115,13 @@ impl View {
         }
         for generation in client.generations.iter().skip(done.unwrap_or_default()) {
             let number = Node::Object { ordinal: generation.ordinal, object: ROOT_OBJECT }.to_number();
-            let attributes = if with_attributes {
+            let (attributes, lifetime) = if with_attributes {
                 self.generation_attributes(*generation)
             } else {
-                self.bare(number, FileKind::Directory)
+                (self.bare(number, FileKind::Directory), Lifetime::None)
             };
-            if !take(named(attributes, generation.time.to_string().as_bytes(), number)) {
+            let name = generation.time.to_string();
+            if !take(ListEntry { cookie: number, name: name.as_bytes(), attributes, lifetime }) {
                 return Ok(());
             }
         }

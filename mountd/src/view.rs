@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use reelfs::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Time};
+use reelfs::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Time, XattrList};
 use reelfs::id::{ClientName, GenerationTime, Ordinal};
 use reelfs::repo::{GenerationId, Node, ReadError, Repository};
 
@@ -30,6 +30,7 @@ pub(crate) const CONTROL_FILES: u64 = 4;
 pub(crate) const CLIENTS_NAME: &str = "clients";
 pub(crate) const CONTROL_NAME: &str = ".reelfs";
 pub(crate) const LATEST_NAME: &str = "latest";
+const SELINUX_LABEL: &[u8] = b"security.selinux";
 
 /// What the root of the mount is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -314,7 +315,7 @@ impl View {
         if let Some(client) = self.clients.snapshot().get(&name) {
             return Ok(Arc::clone(client));
         }
-        self.clients.refresh(&self.repository)?.get(&name).cloned().ok_or(ViewError::NoName)
+        self.clients.refresh_names(&self.repository)?.get(&name).cloned().ok_or(ViewError::NoName)
     }
 
     fn lookup_generation(&self, client: &Client, name: &[u8]) -> Result<(Attributes, Lifetime), ViewError> {
@@ -325,23 +326,22 @@ impl View {
             // It may be newer than what is known.
             None => self
                 .clients
-                .refresh(&self.repository)?
+                .refresh_client(&self.repository, &client.name)?
                 .get(&client.name)
                 .and_then(|client| client.find(time))
                 .ok_or(ViewError::NoName)?,
         };
-        Ok((self.generation_attributes(found), Lifetime::Unlimited))
+        Ok(self.generation_attributes(found))
     }
 
     // A generation that cannot be read is shown all the same; opening it then says why.
-    pub(crate) fn generation_attributes(&self, generation: GenerationId) -> Attributes {
+    pub(crate) fn generation_attributes(&self, generation: GenerationId) -> (Attributes, Lifetime) {
         let node = Node::Object { ordinal: generation.ordinal, object: ROOT_OBJECT };
-        match self.inode(node) {
-            Ok(inode) => self.shown(&inode, node),
-            Err(_) => {
-                self.owners.apply(Attributes::directory(node.to_number(), 0o700, time_of(generation.time)))
-            }
+        if let Ok(inode) = self.inode(node) {
+            return (self.shown(&inode, node), Lifetime::Unlimited);
         }
+        let bare = Attributes::directory(node.to_number(), 0o700, time_of(generation.time));
+        (self.owners.apply(bare), Lifetime::None)
     }
 
     fn lookup_entry(&self, node: Node, name: &[u8]) -> Result<(Attributes, Lifetime), ViewError> {
@@ -414,11 +414,24 @@ impl View {
         }
     }
 
+    /// An extended attribute of an object.
+    ///
+    /// # Errors
+    /// [`ViewError`] if there is none or it cannot be read.
+    pub fn xattr(&self, number: u64, name: &[u8]) -> Result<Vec<u8>, ViewError> {
+        let found = self.xattrs(number)?.into_iter().find(|(known, _)| known == name);
+        match found {
+            Some((_, value)) => Ok(value),
+            None if name == SELINUX_LABEL => Err(ViewError::NoLabel),
+            None => Err(ViewError::NoXattr),
+        }
+    }
+
     /// Extended attributes of an object.
     ///
     /// # Errors
     /// [`ViewError`] if they cannot be read.
-    pub fn xattrs(&self, number: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError> {
+    pub fn xattrs(&self, number: u64) -> Result<XattrList, ViewError> {
         self.counters.xattrs.fetch_add(1, Ordering::Relaxed);
         match self.place(number)? {
             Place::Node(node) => {

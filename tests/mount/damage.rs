@@ -138,14 +138,16 @@ fn a_damaged_generation_does_not_hide_the_others() {
     fs::write(site.source.join("f"), "1").unwrap();
     let first = site.backup("web1");
     fs::write(site.source.join("f"), "22").unwrap();
-    let second = site.backup("web1");
+    // Another client's generations share no pages with this one's.
+    let second = site.backup("db2");
     let dtf = PathBuf::from(site.open().pages().dtf(first.ordinal).unwrap().path());
     fs::write(&dtf, b"").unwrap();
     let mount = site.mount(&[]);
     let client = mount.path("clients/web1");
-    assert_eq!(fs::read_dir(&client).unwrap().count(), 3);
-    assert_eq!(fs::read_to_string(client.join("latest/f")).unwrap(), "22");
+    assert_eq!(fs::read_dir(&client).unwrap().count(), 2);
+    assert_eq!(fs::read_to_string(mount.path("clients/db2/latest/f")).unwrap(), "22");
     assert_eq!(errno(fs::read_dir(client.join(first.time.to_string())).map(|_| ())), None);
     assert!(fs::read(client.join(first.time.to_string()).join("f")).is_err());
-    assert_eq!(fs::read_to_string(client.join(second.time.to_string()).join("f")).unwrap(), "22");
+    let good = mount.path("clients/db2").join(second.time.to_string());
+    assert_eq!(fs::read_to_string(good.join("f")).unwrap(), "22");
 }

@@ -179,6 +179,8 @@ fn a_missing_attribute_is_missing_and_nothing_more() {
     for _ in 0..3 {
         assert_eq!(get("user.a").unwrap(), b"value");
         assert_eq!(get("user.none").unwrap_err(), rustix::io::Errno::NODATA);
+        // `ls -l` then asks no more, and the others are still there.
+        assert_eq!(get("security.selinux").unwrap_err(), rustix::io::Errno::NOTSUP);
     }
     let mut small = [0; 2];
     assert_eq!(rustix::fs::lgetxattr(&path, "user.a", &mut small).unwrap_err(), rustix::io::Errno::RANGE);
