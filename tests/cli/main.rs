@@ -1,1 +1,11 @@
+//! The command as a user meets it: exit codes, output, and what it leaves behind.
+
 #![cfg(test)]
+
+mod backup;
+mod compare;
+mod exit;
+mod help;
+mod interrupt;
+mod reading;
+mod support;

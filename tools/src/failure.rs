@@ -7,6 +7,7 @@ use reelfs::index::IndexError;
 use reelfs::job::backup::BackupError;
 use reelfs::job::index::IndexingError;
 use reelfs::job::restore::RestoreError;
+use reelfs::job::verify::VerifyError;
 use reelfs::live::LiveError;
 use reelfs::progress::Cancelled;
 use reelfs::repo::{ReadError, RepoError};
@@ -211,6 +212,17 @@ impl From<RestoreError> for Failure {
             RestoreError::Repo(error) => error.into(),
             RestoreError::Target(error) => error.into(),
             RestoreError::Cancelled(cancelled) => cancelled.into(),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Repo(error) => error.into(),
+            VerifyError::Index(error) => error.into(),
+            VerifyError::Cancelled(cancelled) => cancelled.into(),
             other => Self::failed(other),
         }
     }

@@ -14,6 +14,7 @@ mod rebuild;
 mod restore;
 mod stats;
 mod umount;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,7 @@ enum Command {
     Find(find::Args),
     Diff(diff::Args),
     Restore(restore::Args),
+    Verify(verify::Args),
     Stats(stats::Args),
     Rebuild(rebuild::Args),
     Mount(mount::Args),
@@ -109,6 +111,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
         Command::Find(args) => find::run(&args, context),
         Command::Diff(args) => diff::run(&args, context),
         Command::Restore(args) => restore::run(&args, context),
+        Command::Verify(args) => verify::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),
         Command::Rebuild(args) => rebuild::run(&args, context),
         Command::Mount(args) => mount::run(&args, context),

@@ -9,7 +9,10 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{place, session};
 
+// Name of the daemon where it was built.
 const DAEMON: &str = "mountd";
+// Name of the daemon where it is installed.
+const INSTALLED: &str = "reelfs-mountd";
 
 const AFTER_HELP: &str = "\
 EXAMPLES
@@ -20,7 +23,8 @@ EXAMPLES
   reelfs umount /mnt/backup
 
   The command returns when the mount is ready. New generations appear in it by themselves. With
-  --foreground it stays until the mount is gone, for services. mountd(8) describes all options of -o.
+  --foreground it stays until the mount is gone, for services. 'mountd --help' lists all
+  options of -o.
 
 EXIT STATUS
   0 mounted; 1 failed; 2 usage; 10 no repository; 12 the repository is damaged";
@@ -36,7 +40,7 @@ pub(crate) struct Args {
     /// Stay in the foreground until the mount is gone
     #[arg(long, short)]
     foreground: bool,
-    /// Options of the mount, as mountd(8) has them
+    /// Options of the mount, such as uid=, gid=, umask=; 'mountd --help' lists them
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<OsString>,
 }
@@ -59,7 +63,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let source = command.exec();
     let program = reelfs::path::display(command.get_program().as_encoded_bytes());
     Err(Failure::failed(Start { program, source })
-        .hint("mountd is expected beside reelfs, or in a directory of PATH"))
+        .hint("mountd or reelfs-mountd is expected beside reelfs, or reelfs-mountd in a directory of PATH"))
 }
 
 /// The daemon cannot be started.
@@ -70,7 +74,9 @@ struct Start {
     source: std::io::Error,
 }
 
+// On a PATH the plain name is that of the server of NFS.
 fn daemon() -> PathBuf {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(DAEMON));
-    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(DAEMON))
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = [DAEMON, INSTALLED].map(|name| own.with_file_name(name));
+    beside.into_iter().find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(INSTALLED))
 }
