@@ -10,6 +10,7 @@ pub mod frame;
 pub mod page;
 pub mod record;
 pub mod seal;
+pub mod splice;
 
 use thiserror::Error;
 

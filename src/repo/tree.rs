@@ -168,13 +168,16 @@ impl Iterator for Cursor<'_> {
                 return Some(Ok(Found { page: Arc::clone(&step.page), at: step.at, slot }));
             }
             let (page, at) = (Arc::clone(&step.page), step.at);
-            let key = seek.take();
             let down = self
                 .tree
                 .child(&page, slot, at)
-                .and_then(|child| self.descend(child, Some(page.level()), key.as_deref()));
+                .and_then(|child| self.descend(child, Some(page.level()), seek.as_deref()));
             if let Err(error) = down {
                 return Some(Err(error));
+            }
+            // The key leads down to the first leaf; all that follow are taken from their start.
+            if page.level() == 1 {
+                seek = None;
             }
         }
     }

@@ -63,10 +63,9 @@ impl PageSink {
         self.file.is_empty()
     }
 
-    /// Gives the file back, for the footer.
-    #[must_use]
-    pub fn into_file(self) -> Box<dyn WriteFile> {
-        self.file
+    /// The file itself, for the footer.
+    pub fn file(&mut self) -> &mut dyn WriteFile {
+        &mut *self.file
     }
 
     fn write(

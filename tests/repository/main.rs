@@ -3,6 +3,10 @@
 
 #![cfg(test)]
 
+mod commit_cost;
+mod commit_faults;
 mod damage;
 mod round_trip;
+mod splice;
 mod support;
+mod tree_model;
