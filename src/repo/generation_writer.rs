@@ -114,7 +114,10 @@ impl<'r> GenerationWriter<'r> {
             time: id.time,
         };
         let mut file = storage.create(&catalog::partial_name(client, id))?;
-        file.append(&header.encode())?;
+        if let Err(error) = file.append(&header.encode()) {
+            storage.remove(&catalog::partial_name(client, id))?;
+            return Err(error.into());
+        }
         let (next_linked, next_directory) =
             previous.as_ref().map_or((FIRST_LINKED_OBJECT, FIRST_DIRECTORY_OBJECT), |previous| {
                 (previous.footer.next_linked, previous.footer.next_directory)
@@ -307,17 +310,20 @@ impl<'r> GenerationWriter<'r> {
     fn write_tree(&mut self, message: &[u8], source: &[u8]) -> Result<(Totals, u64), RepoError> {
         let mut added = self.tail_totals;
         let mut removed = Totals::default();
+        let new_from = entry_key(self.first_new_directory, b"");
         let mut tally = |change: Tally<'_>| match change {
+            // What is in new directories was counted when it came.
+            Tally::In(key, _) if key >= &new_from[..] => {}
             Tally::In(key, value) => added = added.plus(totals_of(key, value)),
             Tally::Out(key, value) => removed = removed.plus(totals_of(key, value)),
         };
         let tail = std::mem::replace(&mut self.tail, TailBuilder::new(TreeKind::Directory));
-        let tail = tail.finish(&mut self.sink)?;
+        let (tail, few) = tail.finish(&mut self.sink)?;
         let root = self.previous.as_ref().map(|previous| previous.footer.root);
         let pages = self.repository.pages();
         let update = TreeUpdate::new(&mut self.sink, Some(pages), TreeKind::Directory, &mut tally);
         let changes = std::mem::take(&mut self.changes);
-        let root = update.apply(root, &mut changes.into_iter(), tail)?;
+        let root = update.apply(root, &mut changes.into_iter().chain(few), tail)?;
         let root = root.expect("a generation has the record of its root directory");
         let before = self.previous.as_ref().map(|previous| previous.footer.totals).unwrap_or_default();
         let totals = before.plus(added).minus(removed);

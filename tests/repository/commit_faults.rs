@@ -42,7 +42,6 @@ fn scene() -> Scene {
     change(root);
     let trial = open(&storage.after_kill());
     let second = backup(&trial, None, root).unwrap();
-    for f in trial.generation(second.ordinal).unwrap().records(trial.pages()) { let f = f.unwrap(); println!("{:?} {:?} {:?}", f.address(), reelfs::format::record::split_key(f.key()), reelfs::format::record::Record::decode(f.value())); }
     let after = read_all(&trial, second).unwrap();
     assert_ne!(before, after);
     Scene { source, storage, contents: [before, after] }

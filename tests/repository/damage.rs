@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reelfs::index::Index;
 use reelfs::job::backup::BackupOptions;
 use reelfs::job::restore::RestoreOptions;
-use reelfs::repo::{GenerationId, Repository};
+use reelfs::repo::GenerationId;
 use reelfs::storage::MemoryStorage;
 use tempfile::tempdir;
 
@@ -115,10 +115,9 @@ fn files_that_are_cut_emptied_zeroed_or_gone_are_found() {
         memory.put(&name, &bytes);
         let copy = memory.after_kill();
         reelfs::storage::Storage::remove(&copy, &name).unwrap();
-        let last = name.contains(&generations[1].time.to_string());
+        // Two trees this small share no page, so that one can go without a trace.
         let found = verify(&open(&copy), None);
-        // The last generation can go without a trace; every other file is pointed to.
-        assert!(last || !found.is_sound(), "{name} is missing");
+        assert!(name.ends_with(".dtf") || !found.is_sound(), "{name} is missing");
     }
 }
 
@@ -258,4 +257,27 @@ fn leftovers_and_unused_data_are_no_damage() {
     assert!(found.is_sound(), "{found:?}");
     assert_eq!(found.leftovers.len(), 1);
     assert!(found.unreferenced.contains(bdf));
+}
+
+#[test]
+fn a_missing_tree_file_is_told_by_the_generations_that_point_into_it() {
+    let source = tempdir().unwrap();
+    for number in 0..3000 {
+        fs::write(source.path().join(format!("file-{number:04}")), random(number, 40)).unwrap();
+    }
+    let (memory, repository) = in_memory();
+    backup(&repository, None, source.path()).unwrap();
+    fs::write(source.path().join("file-0000"), b"changed").unwrap();
+    let second = backup(&repository, None, source.path()).unwrap();
+    let first = sealed_files(&memory).into_iter().find(|name| name.ends_with(".1.dtf")).unwrap();
+    reelfs::storage::Storage::remove(&memory, &first).unwrap();
+    let repository = open(&memory);
+    let found = verify(&repository, None);
+    assert!(found.damage_count > 1, "{found:?}");
+    assert!(found.affected_count > 1 && found.affected.iter().all(|file| file.generation == second.time));
+    // What the second generation holds itself is readable.
+    let target = tempdir().unwrap();
+    let summary = restore_with(&repository, second, "", target.path(), &RestoreOptions::default());
+    assert!(summary.failed.count > 0);
+    assert_eq!(fs::read(target.path().join("file-0000")).unwrap(), b"changed");
 }

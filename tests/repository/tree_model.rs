@@ -57,9 +57,19 @@ impl Forest {
         for (key, value) in tail {
             leaves.push(&mut sink, key.clone(), value.clone()).unwrap();
         }
-        let leaves = leaves.finish(&mut sink).unwrap();
+        let (leaves, few) = leaves.finish(&mut sink).unwrap();
+        let is_few = leaves.is_empty();
         let update = TreeUpdate::new(&mut sink, Some(&self.pages), TreeKind::Directory, tally);
-        update.apply(root, &mut changes.clone().into_iter(), leaves).unwrap()
+        let root = update.apply(root, &mut changes.clone().into_iter().chain(few), leaves).unwrap();
+        // Records of leaves that were written already are not tallied.
+        if !is_few {
+            tail.iter().for_each(|(key, value)| tally(Tally::In(key, value)));
+        }
+        root
+    }
+
+    fn level(&self, root: Option<PageRef>) -> u8 {
+        root.map_or(0, |root| self.pages.page(root).unwrap().level())
     }
 
     fn check(&self, root: Option<PageRef>, model: &Model, probes: &[Vec<u8>]) {
@@ -152,7 +162,7 @@ proptest! {
                 Tally::Out(_, _) => count -= 1,
             };
             root = forest.update(root, &changes, &tail, &mut tally);
-            let tallied = count + tail.len();
+            let tallied = count;
             for (key, value) in changes {
                 match value {
                     Some(value) => drop(model.insert(key, value)),
@@ -168,4 +178,27 @@ proptest! {
             forest.check(*root, model, &probes[..4]);
         }
     }
+}
+
+#[test]
+fn a_tree_does_not_grow_in_height_with_the_number_of_commits() {
+    let mut forest = Forest::new();
+    let mut root = None;
+    let mut model = Model::new();
+    for number in 0..60_u32 {
+        // Large and small additions at the end, and a change elsewhere.
+        let len = if number % 7 == 0 { 900 } else { 3 };
+        let prefix = format!("{number:03}");
+        let tail: Model =
+            (0..len).map(|at| (format!("{prefix}/{at:05}").into_bytes(), value(number.into(), 60))).collect();
+        let mut changes = BTreeMap::new();
+        if number > 0 {
+            changes.insert(b"000/00001".to_vec(), Some(value(u64::from(number), 61)));
+        }
+        root = forest.update(root, &changes, &tail, &mut |_| {});
+        model.extend(tail);
+        model.extend(changes.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    }
+    forest.check(root, &model, &[b"000/00001".to_vec(), b"030/00001".to_vec(), b"999".to_vec()]);
+    assert_eq!(forest.level(root), 1);
 }
