@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::claims::Claims;
 use super::dedup::Dedup;
-use super::emission::{Emission, Emitter, Target};
+use super::emission::Emitter;
 use super::error::BackupError;
 use super::large::{self, LargeRead};
+use super::open_directories::{OpenDirectories, joined};
 use super::pipeline::Pipeline;
 use super::prepare::{SmallFile, Task};
+use super::queue::{Emission, Target};
 use super::record;
 use super::{BackupOptions, BackupSummary, Problem};
 use crate::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Record};
@@ -19,9 +21,6 @@ use crate::live::{Attributes, Identity, Scanned, SourceDirectory};
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
 use crate::repo::{Entry, Generation, Node, Repository};
-
-// Directories near each other in the walk share most of their path.
-const OPEN_DIRECTORY_COUNT_MAX: usize = 64;
 
 /// What the whole backup works with.
 pub(super) struct Context<'a> {
@@ -49,11 +48,12 @@ pub(super) struct Driver<'a> {
     emitter: Emitter<'a>,
     previous: Option<Arc<Generation>>,
     visits: VecDeque<Visit>,
-    open: VecDeque<(Vec<u8>, Arc<SourceDirectory>)>,
+    open: OpenDirectories,
     batch: Vec<SmallFile>,
     batch_len: u64,
     // Files with several names: where they are at the source, and their object id.
     linked: BTreeMap<(u32, u32, u64), u64>,
+    linked_objects: HashSet<u64>,
     // Object ids of the generation before that lost a name.
     unlinked: HashSet<u64>,
     device: Option<crate::live::Device>,
@@ -75,10 +75,11 @@ impl<'a> Driver<'a> {
             emitter,
             previous,
             visits: VecDeque::new(),
-            open: VecDeque::new(),
+            open: OpenDirectories::default(),
             batch: Vec::new(),
             batch_len: 0,
             linked: BTreeMap::new(),
+            linked_objects: HashSet::new(),
             unlinked: HashSet::new(),
             device: None,
             repository_identity,
@@ -111,26 +112,27 @@ impl<'a> Driver<'a> {
             attributes,
             is_known: self.previous.is_some(),
         });
-        self.open.push_back((Vec::new(), Arc::new(root)));
+        self.open.push_root(root);
         while let Some(visit) = self.visits.pop_front() {
             self.context.progress.check()?;
             self.visit(&visit)?;
             self.emitter.poll()?;
         }
         self.flush_batch()?;
-        let groups: HashSet<u64> = self.linked.values().copied().collect();
-        let gone: Vec<u64> = self.unlinked.difference(&groups).copied().collect();
+        let gone: Vec<u64> = self.unlinked.difference(&self.linked_objects).copied().collect();
         self.emitter.drain(&gone)
     }
 
     fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
-        let directory = self.open_directory(&visit.path);
+        let directory = self.open.open(&visit.path);
         let (directory, scanned) = match directory.and_then(|open| Ok((Arc::clone(&open), open.scan()?))) {
             Ok(opened) => opened,
             Err(error) => {
                 self.put_directory(visit, None)?;
                 self.emitter.failed(&error);
-                return self.remove_rest(visit, Vec::new());
+                // What the generation before has of it is not what it holds now.
+                let gone = self.entries_before(visit)?;
+                return self.remove_rest(visit, gone);
             }
         };
         self.put_directory(visit, Some(&directory))?;
@@ -239,6 +241,7 @@ impl<'a> Driver<'a> {
                 let object =
                     before.as_ref().map_or_else(|| self.emitter.writer.new_linked(), |(object, _)| *object);
                 self.linked.insert(identity, object);
+                self.linked_objects.insert(object);
                 // A file that had one name before is compared with what stood in its entry.
                 let before = before.map(|(_, inode)| inode).or_else(|| old.as_ref()?.inode.clone());
                 let is_new_object = old_object != Some(object);
@@ -247,12 +250,11 @@ impl<'a> Driver<'a> {
                 object
             }
         };
-        self.emitter.add_name(object);
-        if old_object == Some(object) {
-            return Ok(());
+        let is_known = old_object == Some(object);
+        if !is_known {
+            self.unlinked.extend(old_object);
         }
-        self.unlinked.extend(old_object);
-        self.emitter.put(visit.object, name.to_vec(), Record::Link { kind: FileKind::Regular, object })
+        self.emitter.put_name(visit.object, name.to_vec(), object, is_known)
     }
 
     // The object of the generation before, if it is this file and no other group took it.
@@ -262,7 +264,7 @@ impl<'a> Driver<'a> {
         attributes: &Attributes,
     ) -> Result<Option<(u64, Inode)>, BackupError> {
         let (Some(object), Some(previous)) = (object, &self.previous) else { return Ok(None) };
-        if self.linked.values().any(|taken| *taken == object) {
+        if self.linked_objects.contains(&object) {
             return Ok(None);
         }
         let inode = previous.object(self.context.repository.pages(), object)?;
@@ -354,7 +356,10 @@ impl<'a> Driver<'a> {
                 emitter.give(task)
             };
             match large::read(&file, before.as_ref(), frame_len, &mut give)? {
-                LargeRead::Failed(error) => return self.give_up(target, &error),
+                LargeRead::Failed(error) => {
+                    self.emitter.discard(first_task);
+                    return self.give_up(target, &error);
+                }
                 LargeRead::Done { attributes, signature, changed } => {
                     if changed && attempt == 0 {
                         self.emitter.discard(first_task);
@@ -380,7 +385,8 @@ impl<'a> Driver<'a> {
 
     fn give_up(&mut self, target: Target, error: &LiveError) -> Result<(), BackupError> {
         self.emitter.failed(error);
-        self.emitter.give_up(target)
+        self.emitter.give_up(target);
+        Ok(())
     }
 
     fn other(
@@ -417,7 +423,8 @@ impl<'a> Driver<'a> {
             }
             Err(error) => {
                 self.emitter.failed(&error);
-                self.emitter.give_up(Target::Entry { object: visit.object, name })
+                self.emitter.give_up(Target::Entry { object: visit.object, name });
+                Ok(())
             }
         }
     }
@@ -514,47 +521,6 @@ impl<'a> Driver<'a> {
         !self.context.exclusions.is_empty()
             && self.context.exclusions.is_excluded(&joined(&visit.path, &entry.name), is_directory)
     }
-
-    // Opens a directory step by step from the nearest open one, never through a symbolic link.
-    fn open_directory(&mut self, path: &[u8]) -> Result<Arc<SourceDirectory>, LiveError> {
-        let nearest = self
-            .open
-            .iter()
-            .filter(|(open, _)| is_prefix(open, path))
-            .max_by_key(|(open, _)| open.len())
-            .map(|(open, directory)| (open.clone(), Arc::clone(directory)));
-        let Some((mut reached, mut directory)) = nearest else {
-            return Err(LiveError::Replaced { path: crate::path::display(path) });
-        };
-        let rest = path.get(reached.len()..).unwrap_or_default().to_vec();
-        for name in crate::path::components(&rest) {
-            directory = Arc::new(directory.open_directory(name)?);
-            reached = joined(&reached, name);
-            self.open.push_back((reached.clone(), Arc::clone(&directory)));
-            if self.open.len() > OPEN_DIRECTORY_COUNT_MAX {
-                // The first is the root, which stays.
-                self.open.remove(1);
-            }
-        }
-        Ok(directory)
-    }
-}
-
-fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() {
-        return name.to_vec();
-    }
-    let mut path = directory.to_vec();
-    if !directory.ends_with(b"/") {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name);
-    path
-}
-
-fn is_prefix(directory: &[u8], path: &[u8]) -> bool {
-    path.strip_prefix(directory)
-        .is_some_and(|rest| directory.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
 }
 
 impl BackupSummary {

@@ -11,8 +11,10 @@ mod driver;
 mod emission;
 mod error;
 mod large;
+mod open_directories;
 mod pipeline;
 mod prepare;
+mod queue;
 mod record;
 
 use std::path::Path;
