@@ -13,11 +13,12 @@ use super::pipeline::Pipeline;
 use super::prepare::{SmallFile, Task};
 use super::queue::{Emission, Target};
 use super::record;
-use super::{BackupOptions, BackupSummary, Problem};
+use super::selection::Selection;
+use super::{BackupOptions, BackupSummary};
 use crate::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Record};
 use crate::live::Exclusions;
 use crate::live::LiveError;
-use crate::live::{Attributes, Identity, Scanned, SourceDirectory};
+use crate::live::{Attributes, Scanned, SourceDirectory};
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
 use crate::repo::{Entry, Generation, Node, Repository};
@@ -56,22 +57,14 @@ pub(super) struct Driver<'a> {
     linked_objects: HashSet<u64>,
     // Object ids of the generation before that lost a name.
     unlinked: HashSet<u64>,
-    device: Option<crate::live::Device>,
-    repository_identity: Option<Identity>,
+    selection: Selection<'a>,
 }
 
 impl<'a> Driver<'a> {
     pub(super) fn new(context: Context<'a>, writer: GenerationWriter<'a>, pipeline: Pipeline) -> Self {
         let previous = writer.previous().cloned();
-        let repository_identity = context
-            .repository
-            .root()
-            .and_then(|root| SourceDirectory::open_root(root).ok())
-            .and_then(|root| root.attributes().ok())
-            .map(|attributes| attributes.identity());
         let emitter = Emitter::new(context.repository, context.claims, context.progress, writer, pipeline);
         Self {
-            context,
             emitter,
             previous,
             visits: VecDeque::new(),
@@ -81,8 +74,8 @@ impl<'a> Driver<'a> {
             linked: BTreeMap::new(),
             linked_objects: HashSet::new(),
             unlinked: HashSet::new(),
-            device: None,
-            repository_identity,
+            selection: Selection::new(context.repository, context.options, context.exclusions),
+            context,
         }
     }
 
@@ -104,7 +97,7 @@ impl<'a> Driver<'a> {
 
     fn walk(&mut self, root: SourceDirectory) -> Result<(), BackupError> {
         let attributes = root.attributes().map_err(BackupError::Source)?;
-        self.device = Some(attributes.device);
+        self.selection.begin_at(attributes.device);
         self.visits.push_back(Visit {
             path: Vec::new(),
             object: ROOT_OBJECT,
@@ -144,7 +137,7 @@ impl<'a> Driver<'a> {
                 gone.push(old);
             }
             let old = before.next_if(|old| old.name == entry.name);
-            if self.is_left_out(visit, &entry, only_tag) {
+            if self.selection.is_left_out(&visit.path, &entry, only_tag) {
                 self.emitter.summary.excluded_count += 1;
                 gone.extend(old);
                 continue;
@@ -501,33 +494,5 @@ impl<'a> Driver<'a> {
             self.emitter.remove(directory, b"");
         }
         Ok(())
-    }
-
-    fn is_left_out(&self, visit: &Visit, entry: &Scanned, only_tag: bool) -> bool {
-        if only_tag && entry.name != b"CACHEDIR.TAG" {
-            return true;
-        }
-        let Ok(attributes) = &entry.attributes else { return false };
-        let is_directory = attributes.kind == FileKind::Directory;
-        if is_directory && Some(attributes.identity()) == self.repository_identity {
-            return true;
-        }
-        if self.context.options.one_file_system && is_directory && Some(attributes.device) != self.device {
-            return true;
-        }
-        if self.context.options.exclude_nodump && attributes.is_nodump {
-            return true;
-        }
-        !self.context.exclusions.is_empty()
-            && self.context.exclusions.is_excluded(&joined(&visit.path, &entry.name), is_directory)
-    }
-}
-
-impl BackupSummary {
-    /// Adds a problem to a list that has a bound.
-    pub(super) fn note(list: &mut Vec<Problem>, path: String, reason: String) {
-        if list.len() < super::PROBLEM_COUNT_MAX {
-            list.push(Problem { path, reason });
-        }
     }
 }

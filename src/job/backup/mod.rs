@@ -16,6 +16,7 @@ mod pipeline;
 mod prepare;
 mod queue;
 mod record;
+mod selection;
 
 use std::path::Path;
 
@@ -102,6 +103,13 @@ pub struct BackupSummary {
 }
 
 impl BackupSummary {
+    // Adds a problem to a list that has a bound.
+    fn note(list: &mut Vec<Problem>, path: String, reason: String) {
+        if list.len() < PROBLEM_COUNT_MAX {
+            list.push(Problem { path, reason });
+        }
+    }
+
     /// Tells whether everything was saved as it should be.
     #[must_use]
     pub fn is_complete(&self) -> bool {
