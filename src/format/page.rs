@@ -20,8 +20,8 @@
 //!     60   4  CRC-32 of the DTF's file id, bytes 0..60 and the stored payload
 //! ```
 //!
-//! A page with a base has codec 1, and its stored payload begins with the [`PageRef`] of the base, a page
-//! of the same tree that has no base itself. The rest is compressed with the decompressed payload of the
+//! A page with a base is a leaf of codec 1, and its stored payload begins with the [`PageRef`] of the base,
+//! a leaf of the same kind of tree that has no base itself. The rest is compressed with the decompressed payload of the
 //! base as prefix. So a page of which little changed takes little, and reading is one step deeper at most.
 //!
 //! Payload: for each record the start of the record in the payload (2 bytes), then the records in
@@ -232,7 +232,7 @@ impl PageHeader {
         }
         let (base, payload) = match has_base {
             0 => (None, payload),
-            1 if codec == Codec::Zstd => {
+            1 if codec == Codec::Zstd && level == 0 => {
                 let mut reader = Reader::new(payload);
                 let base = PageRef::read(&mut reader).map_err(malformed(STRUCTURE))?;
                 (Some(base), payload.get(reader.offset()..).unwrap_or_default())

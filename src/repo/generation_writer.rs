@@ -95,15 +95,14 @@ impl<'r> GenerationWriter<'r> {
     ) -> Result<Self, RepoError> {
         let storage = repository.storage();
         storage.create_directory(&catalog::client_directory(client))?;
+        // Before leftovers go: their numbers may have been seen, and are never used again.
+        let ordinal = repository.next_ordinal()?;
         remove_leftovers(repository, client)?;
         let previous = match repository.generations(client)?.last() {
             Some(last) if !full => Some(repository.generation(last.ordinal)?),
             _ => None,
         };
-        let id = GenerationId {
-            time: repository.next_time(client, inputs.now)?,
-            ordinal: repository.next_ordinal()?,
-        };
+        let id = GenerationId { time: repository.next_time(client, inputs.now)?, ordinal };
         let dtf_id = (inputs.new_id)();
         let header = DtfHeader {
             file: dtf_id,

@@ -1,5 +1,6 @@
 //! The repository: generations of clients, read from DTFs and BDFs and written into them.
 
+pub mod bdf_file;
 pub mod bdf_writer;
 pub mod catalog;
 pub mod content;

@@ -13,6 +13,7 @@ use crate::chunk::compress::Compressor;
 use crate::codec::len_u32;
 use crate::format::frame::Codec;
 use crate::format::page::{self, ALIGNMENT, Page, PageHeader, PageRef, RECORD_COUNT_MAX, TreeKind};
+use crate::format::record::ROOT_OBJECT;
 use crate::id::{FileId, Ordinal};
 use crate::storage::WriteFile;
 
@@ -192,7 +193,10 @@ impl LevelBuilder {
     }
 
     fn write(&mut self, sink: &mut PageSink, records: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), RepoError> {
-        let page = sink.write(self.tree, self.level, &records, self.base.as_ref())?;
+        // The leaf with the root directory stands alone: without it a generation could not be entered.
+        let holds_root = records.first().is_some_and(|(key, _)| key[..] == ROOT_OBJECT.to_be_bytes());
+        let base = self.base.as_ref().filter(|_| !holds_root);
+        let page = sink.write(self.tree, self.level, &records, base)?;
         if let Some(next) = self.next_base.take() {
             self.base = Some(next);
         }
@@ -292,19 +296,13 @@ impl<'a> TreeUpdate<'a> {
         children.append(&mut self.tail);
         while children.len() > 1 {
             level += 1;
-            children = self.build_level(children, level, None)?;
+            children = self.build_level(children, level)?;
         }
         Ok(children.pop().map(|(_, page)| page))
     }
 
-    fn build_level(
-        &mut self,
-        children: Vec<Child>,
-        level: u8,
-        base: Option<Base>,
-    ) -> Result<Vec<Child>, RepoError> {
+    fn build_level(&mut self, children: Vec<Child>, level: u8) -> Result<Vec<Child>, RepoError> {
         let mut builder = LevelBuilder::new(self.tree, level);
-        builder.set_base(base);
         for (key, page) in children {
             let mut value = Vec::new();
             page.put(&mut value);
@@ -398,8 +396,8 @@ impl<'a> TreeUpdate<'a> {
         if page.level() == 1 && upper.is_none() {
             kept.append(&mut self.tail);
         }
-        let base = self.base(at, page)?;
-        self.build_level(kept, page.level(), base)
+        // An interior page stands alone: were its base damaged, all below it would be lost.
+        self.build_level(kept, page.level())
     }
 
     // Merges the records of a leaf with the changes below `upper`.

@@ -155,80 +155,83 @@ fn a_trial_counts_and_writes_nothing() {
     assert_eq!(counts(&trial), counts(&done));
 }
 
+type Step = (&'static str, fn(&Path));
+
+/// One change after the other.
+const STEPS: [Step; 18] = [
+    ("nothing below a new directory", |root| fs::create_dir_all(root.join("new/er/deep")).unwrap()),
+    ("a file becomes a directory", |root| {
+        fs::remove_file(root.join("empty")).unwrap();
+        fs::create_dir(root.join("empty")).unwrap();
+        fs::write(root.join("empty/file"), b"x").unwrap();
+    }),
+    ("a directory becomes a file", |root| {
+        fs::remove_dir_all(root.join("new")).unwrap();
+        fs::write(root.join("new"), b"file").unwrap();
+    }),
+    ("a link becomes a file", |root| {
+        fs::remove_file(root.join("link")).unwrap();
+        fs::write(root.join("link"), b"no link").unwrap();
+    }),
+    ("a file becomes a link", |root| {
+        fs::remove_file(root.join("link")).unwrap();
+        symlink("dir", root.join("link")).unwrap();
+    }),
+    ("a directory becomes a link", |root| {
+        fs::rename(root.join("dir"), root.join("moved")).unwrap();
+        symlink("moved", root.join("dir")).unwrap();
+    }),
+    ("a directory comes back under its name", |root| {
+        fs::remove_file(root.join("dir")).unwrap();
+        fs::rename(root.join("moved"), root.join("dir")).unwrap();
+    }),
+    ("a hard link more", |root| fs::hard_link(root.join("large"), root.join("large four")).unwrap()),
+    ("a hard link less", |root| fs::remove_file(root.join("large")).unwrap()),
+    ("a single file gets a second name", |root| {
+        fs::hard_link(root.join("small"), root.join("dir/small too")).unwrap();
+    }),
+    ("a second name goes", |root| fs::remove_file(root.join("small")).unwrap()),
+    ("a group is split", |root| {
+        let content = fs::read(root.join("large four")).unwrap();
+        fs::remove_file(root.join("large four")).unwrap();
+        fs::write(root.join("large four"), content).unwrap();
+        fs::hard_link(root.join("large four"), root.join("large five")).unwrap();
+    }),
+    ("two groups change places", |root| {
+        fs::rename(root.join("large five"), root.join("swap")).unwrap();
+        fs::rename(root.join("dir/large too"), root.join("large five")).unwrap();
+        fs::rename(root.join("swap"), root.join("dir/large too")).unwrap();
+    }),
+    ("only attributes", |root| {
+        fs::set_permissions(root.join("dir/text"), fs::Permissions::from_mode(0o600)).unwrap();
+        rustix::fs::setxattr(root.join("dir/text"), "user.new", b"1", XattrFlags::empty()).unwrap();
+        rustix::fs::removexattr(root.join("attributes"), "user.key").unwrap();
+    }),
+    ("content in place, also in a group", |root| {
+        let large = File::options().write(true).open(root.join("large five")).unwrap();
+        large.write_all_at(b"in place", 1_000_000).unwrap();
+        let sparse = File::options().write(true).open(root.join("sparse")).unwrap();
+        sparse.write_all_at(b"in a hole", 20 << 20).unwrap();
+    }),
+    ("a file cut short, another made longer", |root| {
+        File::options().write(true).open(root.join("sparse")).unwrap().set_len(4 << 20).unwrap();
+        File::options().write(true).open(root.join("only a hole")).unwrap().set_len(6 << 20).unwrap();
+    }),
+    ("a renamed directory", |root| fs::rename(root.join("dir"), root.join("renamed")).unwrap()),
+    ("all is gone", |root| {
+        for entry in fs::read_dir(root).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(path).unwrap();
+            } else {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }),
+];
+
 #[test]
 fn every_kind_of_change_makes_a_generation_that_comes_back_as_it_was() {
-    type Step = (&'static str, fn(&Path));
-    let steps: [Step; 18] = [
-        ("nothing below a new directory", |root| fs::create_dir_all(root.join("new/er/deep")).unwrap()),
-        ("a file becomes a directory", |root| {
-            fs::remove_file(root.join("empty")).unwrap();
-            fs::create_dir(root.join("empty")).unwrap();
-            fs::write(root.join("empty/file"), b"x").unwrap();
-        }),
-        ("a directory becomes a file", |root| {
-            fs::remove_dir_all(root.join("new")).unwrap();
-            fs::write(root.join("new"), b"file").unwrap();
-        }),
-        ("a link becomes a file", |root| {
-            fs::remove_file(root.join("link")).unwrap();
-            fs::write(root.join("link"), b"no link").unwrap();
-        }),
-        ("a file becomes a link", |root| {
-            fs::remove_file(root.join("link")).unwrap();
-            symlink("dir", root.join("link")).unwrap();
-        }),
-        ("a directory becomes a link", |root| {
-            fs::rename(root.join("dir"), root.join("moved")).unwrap();
-            symlink("moved", root.join("dir")).unwrap();
-        }),
-        ("a directory comes back under its name", |root| {
-            fs::remove_file(root.join("dir")).unwrap();
-            fs::rename(root.join("moved"), root.join("dir")).unwrap();
-        }),
-        ("a hard link more", |root| fs::hard_link(root.join("large"), root.join("large four")).unwrap()),
-        ("a hard link less", |root| fs::remove_file(root.join("large")).unwrap()),
-        ("a single file gets a second name", |root| {
-            fs::hard_link(root.join("small"), root.join("dir/small too")).unwrap();
-        }),
-        ("a second name goes", |root| fs::remove_file(root.join("small")).unwrap()),
-        ("a group is split", |root| {
-            let content = fs::read(root.join("large four")).unwrap();
-            fs::remove_file(root.join("large four")).unwrap();
-            fs::write(root.join("large four"), content).unwrap();
-            fs::hard_link(root.join("large four"), root.join("large five")).unwrap();
-        }),
-        ("two groups change places", |root| {
-            fs::rename(root.join("large five"), root.join("swap")).unwrap();
-            fs::rename(root.join("dir/large too"), root.join("large five")).unwrap();
-            fs::rename(root.join("swap"), root.join("dir/large too")).unwrap();
-        }),
-        ("only attributes", |root| {
-            fs::set_permissions(root.join("dir/text"), fs::Permissions::from_mode(0o600)).unwrap();
-            rustix::fs::setxattr(root.join("dir/text"), "user.new", b"1", XattrFlags::empty()).unwrap();
-            rustix::fs::removexattr(root.join("attributes"), "user.key").unwrap();
-        }),
-        ("content in place, also in a group", |root| {
-            let large = File::options().write(true).open(root.join("large five")).unwrap();
-            large.write_all_at(b"in place", 1_000_000).unwrap();
-            let sparse = File::options().write(true).open(root.join("sparse")).unwrap();
-            sparse.write_all_at(b"in a hole", 20 << 20).unwrap();
-        }),
-        ("a file cut short, another made longer", |root| {
-            File::options().write(true).open(root.join("sparse")).unwrap().set_len(4 << 20).unwrap();
-            File::options().write(true).open(root.join("only a hole")).unwrap().set_len(6 << 20).unwrap();
-        }),
-        ("a renamed directory", |root| fs::rename(root.join("dir"), root.join("renamed")).unwrap()),
-        ("all is gone", |root| {
-            for entry in fs::read_dir(root).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() && !path.is_symlink() {
-                    fs::remove_dir_all(path).unwrap();
-                } else {
-                    fs::remove_file(path).unwrap();
-                }
-            }
-        }),
-    ];
     for with_index in [false, true] {
         let source = tempdir().unwrap();
         make_everything(source.path());
@@ -237,7 +240,7 @@ fn every_kind_of_change_makes_a_generation_that_comes_back_as_it_was() {
         let (memory, repository) = in_memory();
         let mut taken = vec![("begin", backup(&repository, index.as_ref(), source.path()).unwrap())];
         let mut expected = vec![look(source.path())];
-        for (what, change) in &steps {
+        for (what, change) in &STEPS {
             change(source.path());
             let generation = backup(&repository, index.as_ref(), source.path());
             taken.push((what, generation.unwrap_or_else(|| panic!("{what}: no generation"))));

@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use super::claims::Claims;
 use super::dedup::Dedup;
-use super::emission::{Emitter, Target};
+use super::emission::Emitter;
 use super::error::BackupError;
+use super::open_directories::{OpenDirectories, joined};
 use super::pipeline::Pipeline;
 use super::prepare::SmallFile;
+use super::queue::Target;
 use super::record;
+use super::selection::Selection;
 use super::{BackupOptions, BackupSummary};
 use crate::format::record::{Detail, FileKind, ROOT_OBJECT, Record};
 use crate::live::Exclusions;
 use crate::live::LiveError;
-use crate::live::{Attributes, Identity, Scanned, SourceDirectory};
+use crate::live::{Attributes, Scanned, SourceDirectory};
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
 use crate::repo::{Entry, Generation, Node, ReadError, Repository};
-
-// Directories near each other in the walk share most of their path.
-const OPEN_DIRECTORY_COUNT_MAX: usize = 64;
 
 /// What the whole backup works with.
 pub(super) struct Context<'a> {
@@ -48,39 +48,33 @@ pub(super) struct Driver<'a> {
     pub(super) emitter: Emitter<'a>,
     pub(super) previous: Option<Arc<Generation>>,
     visits: VecDeque<Visit>,
-    open: VecDeque<(Vec<u8>, Arc<SourceDirectory>)>,
+    open: OpenDirectories,
     pub(super) batch: Vec<SmallFile>,
     pub(super) batch_len: u64,
     // Files with several names: where they are at the source, and their object id.
     pub(super) linked: BTreeMap<(u32, u32, u64), u64>,
+    pub(super) linked_objects: HashSet<u64>,
     // Object ids of the generation before that lost a name.
     pub(super) unlinked: HashSet<u64>,
-    device: Option<crate::live::Device>,
-    repository_identity: Option<Identity>,
+    selection: Selection<'a>,
 }
 
 impl<'a> Driver<'a> {
     pub(super) fn new(context: Context<'a>, writer: GenerationWriter<'a>, pipeline: Pipeline) -> Self {
         let previous = writer.previous().cloned();
-        let repository_identity = context
-            .repository
-            .root()
-            .and_then(|root| SourceDirectory::open_root(root).ok())
-            .and_then(|root| root.attributes().ok())
-            .map(|attributes| attributes.identity());
         let emitter = Emitter::new(context.repository, context.claims, context.progress, writer, pipeline);
         Self {
-            context,
             emitter,
             previous,
             visits: VecDeque::new(),
-            open: VecDeque::new(),
+            open: OpenDirectories::default(),
             batch: Vec::new(),
             batch_len: 0,
             linked: BTreeMap::new(),
+            linked_objects: HashSet::new(),
             unlinked: HashSet::new(),
-            device: None,
-            repository_identity,
+            selection: Selection::new(context.repository, context.options, context.exclusions),
+            context,
         }
     }
 
@@ -102,7 +96,7 @@ impl<'a> Driver<'a> {
 
     fn walk(&mut self, root: SourceDirectory) -> Result<(), BackupError> {
         let attributes = root.attributes().map_err(BackupError::Source)?;
-        self.device = Some(attributes.device);
+        self.selection.begin_at(attributes.device);
         self.visits.push_back(Visit {
             path: Vec::new(),
             object: ROOT_OBJECT,
@@ -110,20 +104,19 @@ impl<'a> Driver<'a> {
             attributes,
             is_known: self.previous.is_some(),
         });
-        self.open.push_back((Vec::new(), Arc::new(root)));
+        self.open.push_root(root);
         while let Some(visit) = self.visits.pop_front() {
             self.context.progress.check()?;
             self.visit(&visit)?;
             self.emitter.poll()?;
         }
         self.flush_batch()?;
-        let groups: HashSet<u64> = self.linked.values().copied().collect();
-        let gone: Vec<u64> = self.unlinked.difference(&groups).copied().collect();
+        let gone: Vec<u64> = self.unlinked.difference(&self.linked_objects).copied().collect();
         self.emitter.drain(&gone)
     }
 
     fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
-        let directory = match self.open_directory(&visit.path) {
+        let directory = match self.open.open(&visit.path) {
             Ok(directory) => directory,
             Err(error) => return self.unreadable(visit, None, &error),
         };
@@ -146,7 +139,7 @@ impl<'a> Driver<'a> {
             let found =
                 |old: &Result<Entry, ReadError>| old.as_ref().map_or(true, |old| old.name == entry.name);
             let old = before.next_if(found).transpose()?;
-            if self.is_left_out(visit, &entry, only_tag) {
+            if self.selection.is_left_out(&visit.path, &entry, only_tag) {
                 self.emitter.summary.excluded_count += 1;
                 if let Some(old) = old {
                     self.remove(visit.object, &old)?;
@@ -309,64 +302,4 @@ impl<'a> Driver<'a> {
         }
         Ok(())
     }
-
-    fn is_left_out(&self, visit: &Visit, entry: &Scanned, only_tag: bool) -> bool {
-        if only_tag && entry.name != b"CACHEDIR.TAG" {
-            return true;
-        }
-        let Ok(attributes) = &entry.attributes else { return false };
-        let is_directory = attributes.kind == FileKind::Directory;
-        if is_directory && Some(attributes.identity()) == self.repository_identity {
-            return true;
-        }
-        if self.context.options.one_file_system && is_directory && Some(attributes.device) != self.device {
-            return true;
-        }
-        if self.context.options.exclude_nodump && attributes.is_nodump {
-            return true;
-        }
-        !self.context.exclusions.is_empty()
-            && self.context.exclusions.is_excluded(&joined(&visit.path, &entry.name), is_directory)
-    }
-
-    // Opens a directory step by step from the nearest open one, never through a symbolic link.
-    fn open_directory(&mut self, path: &[u8]) -> Result<Arc<SourceDirectory>, LiveError> {
-        let nearest = self
-            .open
-            .iter()
-            .filter(|(open, _)| is_prefix(open, path))
-            .max_by_key(|(open, _)| open.len())
-            .map(|(open, directory)| (open.clone(), Arc::clone(directory)));
-        let Some((mut reached, mut directory)) = nearest else {
-            return Err(LiveError::Replaced { path: crate::path::display(path) });
-        };
-        let rest = path.get(reached.len()..).unwrap_or_default().to_vec();
-        for name in crate::path::components(&rest) {
-            directory = Arc::new(directory.open_directory(name)?);
-            reached = joined(&reached, name);
-            self.open.push_back((reached.clone(), Arc::clone(&directory)));
-            if self.open.len() > OPEN_DIRECTORY_COUNT_MAX {
-                // The first is the root, which stays.
-                self.open.remove(1);
-            }
-        }
-        Ok(directory)
-    }
-}
-
-pub(super) fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() {
-        return name.to_vec();
-    }
-    let mut path = directory.to_vec();
-    if !directory.ends_with(b"/") {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name);
-    path
-}
-
-fn is_prefix(directory: &[u8], path: &[u8]) -> bool {
-    path.strip_prefix(directory)
-        .is_some_and(|rest| directory.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
 }

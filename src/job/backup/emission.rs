@@ -9,12 +9,13 @@ use super::claims::Claims;
 use super::error::BackupError;
 use super::pipeline::Pipeline;
 use super::prepare::{Outcome, PendingExtent, Prepared, SmallOutcome, Task};
+use super::queue::{Emission, Target};
 use super::record;
 use crate::chunk::compress::Compressor;
 use crate::codec::len_u32;
 use crate::format::frame::{ChunkInfo, ChunkPointer, Codec, Location};
 use crate::format::record::{
-    Content, Detail, Extent, INLINE_XATTR_LEN_MAX, Inode, Record, XattrList, Xattrs,
+    Content, Detail, Extent, FileKind, INLINE_XATTR_LEN_MAX, Inode, Record, XattrList, Xattrs,
 };
 use crate::id::Fingerprint;
 use crate::live::Attributes;
@@ -25,48 +26,6 @@ use crate::repo::Repository;
 use crate::repo::bdf_writer::PreparedFrame;
 use crate::repo::generation_writer::GenerationWriter;
 
-/// Where a file's record goes.
-#[derive(Debug)]
-pub(super) enum Target {
-    /// Into the entry itself.
-    Entry { object: u64, name: Vec<u8> },
-    /// Into the object of a file with several names, once they are all known.
-    Linked { object: u64, name: Vec<u8>, is_new_object: bool },
-}
-
-impl Target {
-    pub(super) fn name(&self) -> &[u8] {
-        match self {
-            Self::Entry { name, .. } | Self::Linked { name, .. } => name,
-        }
-    }
-}
-
-/// A record that waits for its turn.
-#[derive(Debug)]
-pub(super) enum Emission {
-    Ready {
-        object: u64,
-        name: Vec<u8>,
-        record: Record,
-    },
-    Small {
-        target: Target,
-        before: Option<Arc<Inode>>,
-        task: u64,
-        slot: usize,
-    },
-    Large {
-        target: Target,
-        before: Option<Arc<Inode>>,
-        tasks: Range<u64>,
-        attributes: Attributes,
-        xattrs: XattrList,
-        signature: Option<Fingerprint>,
-        inconsistent: bool,
-    },
-}
-
 /// A file with several names.
 #[derive(Debug, Default)]
 struct Group {
@@ -74,6 +33,8 @@ struct Group {
     before: Option<Arc<Inode>>,
     inode: Option<Inode>,
     is_new_object: bool,
+    // It could not be read: no name may lead to it.
+    is_failed: bool,
 }
 
 #[derive(Debug)]
@@ -166,9 +127,36 @@ impl<'a> Emitter<'a> {
         self.writer.remove(object, name);
     }
 
-    /// Counts a name of a file with several.
-    pub(super) fn add_name(&mut self, object: u64) {
-        self.groups.entry(object).or_default().name_count += 1;
+    /// Puts a name of a file with several; `is_known` if the generation before has it.
+    pub(super) fn put_name(
+        &mut self,
+        directory: u64,
+        name: Vec<u8>,
+        object: u64,
+        is_known: bool,
+    ) -> Result<(), BackupError> {
+        if self.queue.is_empty() {
+            return self.name(directory, &name, object, is_known);
+        }
+        self.queue.push_back(Emission::Name { directory, name, object, is_known });
+        Ok(())
+    }
+
+    // By now it is known whether the file could be read.
+    fn name(&mut self, directory: u64, name: &[u8], object: u64, is_known: bool) -> Result<(), BackupError> {
+        let group = self.groups.entry(object).or_default();
+        if group.is_failed {
+            if is_known {
+                self.writer.remove(directory, name);
+            }
+            return Ok(());
+        }
+        group.name_count += 1;
+        if is_known {
+            return Ok(());
+        }
+        let link = Record::Link { kind: FileKind::Regular, object };
+        Ok(self.writer.put(directory, name, &link)?)
     }
 
     /// Takes a file over without reading it.
@@ -211,14 +199,15 @@ impl<'a> Emitter<'a> {
     }
 
     /// Leaves a file out of the generation.
-    pub(super) fn give_up(&mut self, target: Target) -> Result<(), BackupError> {
+    pub(super) fn give_up(&mut self, target: Target) {
         self.progress.add(1, 0);
-        if let Target::Entry { object, name } = target
-            && !self.writer.is_new_directory(object)
-        {
-            self.writer.remove(object, &name);
+        match target {
+            Target::Entry { object, name } if !self.writer.is_new_directory(object) => {
+                self.writer.remove(object, &name);
+            }
+            Target::Entry { .. } => {}
+            Target::Linked { object, .. } => self.groups.entry(object).or_default().is_failed = true,
         }
-        Ok(())
     }
 
     /// Forgets the results of all tasks from `first` on.
@@ -265,6 +254,10 @@ impl<'a> Emitter<'a> {
         for frame in &outcome.frames {
             self.write(frame)?;
         }
+        if self.claims.is_full() {
+            self.resolve_results();
+            self.claims.forget_older();
+        }
         if self.discarded.iter().any(|range| range.contains(&number)) {
             return Ok(());
         }
@@ -277,6 +270,27 @@ impl<'a> Emitter<'a> {
         };
         self.results.insert(number, result);
         Ok(())
+    }
+
+    // Fills in all places that are known, before some of them are forgotten.
+    fn resolve_results(&mut self) {
+        let claims = self.claims;
+        let resolve = |pending: &mut PendingExtent| {
+            if let PendingExtent::Waiting(offset, len, fingerprint) = *pending
+                && let Some(chunk) = claims.resolve(&fingerprint)
+            {
+                *pending = PendingExtent::Ready(Extent { offset, len: len.into(), skip: 0, chunk });
+            }
+        };
+        for result in self.results.values_mut() {
+            match result {
+                TaskResult::Piece(extents) => extents.iter_mut().for_each(resolve),
+                TaskResult::Small { outcomes, .. } => {
+                    let read = outcomes.iter_mut().flatten().flatten();
+                    read.flat_map(|outcome| &mut outcome.extents).for_each(resolve);
+                }
+            }
+        }
     }
 
     fn wait_for_all(&mut self) -> Result<(), BackupError> {
@@ -295,6 +309,9 @@ impl<'a> Emitter<'a> {
             match self.queue.pop_front() {
                 None => return Ok(()),
                 Some(Emission::Ready { object, name, record }) => self.writer.put(object, &name, &record)?,
+                Some(Emission::Name { directory, name, object, is_known }) => {
+                    self.name(directory, &name, object, is_known)?;
+                }
                 Some(Emission::Small { target, before, task, slot }) => {
                     self.small(target, before, task, slot)?
                 }
@@ -309,9 +326,10 @@ impl<'a> Emitter<'a> {
                 }) => {
                     let mut extents = Vec::new();
                     for task in tasks {
-                        if let Some(TaskResult::Piece(pending)) = self.results.remove(&task) {
-                            extents.extend(self.resolve(&pending));
-                        }
+                        let Some(TaskResult::Piece(pending)) = self.results.remove(&task) else {
+                            return Err(BackupError::Worker);
+                        };
+                        extents.extend(self.resolve(&pending)?);
                     }
                     self.file(target, before, &attributes, xattrs, signature, extents, inconsistent)?;
                 }
@@ -328,7 +346,7 @@ impl<'a> Emitter<'a> {
             })
         };
         match emission {
-            Emission::Ready { .. } => true,
+            Emission::Ready { .. } | Emission::Name { .. } => true,
             Emission::Small { task, slot, .. } => match self.results.get(task) {
                 Some(TaskResult::Small { outcomes, .. }) => match outcomes.get(*slot) {
                     Some(Some(Ok(outcome))) => known(&outcome.extents),
@@ -361,10 +379,11 @@ impl<'a> Emitter<'a> {
         match outcome {
             Err(error) => {
                 self.failed(&error);
-                self.give_up(target)
+                self.give_up(target);
+                Ok(())
             }
             Ok(outcome) => {
-                let extents = self.resolve(&outcome.extents);
+                let extents = self.resolve(&outcome.extents)?;
                 if outcome.redundant {
                     self.summary.redundant.add(outcome.attributes.size);
                 }
@@ -374,17 +393,16 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn resolve(&self, pending: &[PendingExtent]) -> Vec<Extent> {
-        pending
-            .iter()
-            .filter_map(|extent| match extent {
-                PendingExtent::Ready(extent) => Some(*extent),
-                PendingExtent::Waiting(offset, len, fingerprint) => {
-                    let chunk = self.claims.resolve(fingerprint)?;
-                    Some(Extent { offset: *offset, len: u64::from(*len), skip: 0, chunk })
-                }
-            })
-            .collect()
+    // A place that is missing must stop the backup: left out, it would be read as zeros.
+    fn resolve(&self, pending: &[PendingExtent]) -> Result<Vec<Extent>, BackupError> {
+        let extents = pending.iter().map(|extent| match extent {
+            PendingExtent::Ready(extent) => Some(*extent),
+            PendingExtent::Waiting(offset, len, fingerprint) => {
+                let chunk = self.claims.resolve(fingerprint)?;
+                Some(Extent { offset: *offset, len: u64::from(*len), skip: 0, chunk })
+            }
+        });
+        extents.collect::<Option<_>>().ok_or(BackupError::Worker)
     }
 
     #[expect(
@@ -446,7 +464,10 @@ impl<'a> Emitter<'a> {
             return Err(BackupError::Worker);
         }
         for (object, group) in std::mem::take(&mut self.groups) {
-            let Some(mut inode) = group.inode else { continue };
+            let Some(mut inode) = group.inode else {
+                self.writer.remove(object, b"");
+                continue;
+            };
             if let Detail::Regular { link_count, .. } = &mut inode.detail {
                 *link_count = group.name_count;
             }

@@ -12,9 +12,12 @@ mod emission;
 mod error;
 mod large;
 mod objects;
+mod open_directories;
 mod pipeline;
 mod prepare;
+mod queue;
 mod record;
+mod selection;
 
 use std::path::Path;
 
@@ -101,17 +104,17 @@ pub struct BackupSummary {
 }
 
 impl BackupSummary {
-    /// Tells whether everything was saved as it should be.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.failed_count == 0 && self.inconsistent_count == 0
-    }
-
     // Adds a problem to a list that has a bound.
     fn note(list: &mut Vec<Problem>, path: String, reason: String) {
         if list.len() < PROBLEM_COUNT_MAX {
             list.push(Problem { path, reason });
         }
+    }
+
+    /// Tells whether everything was saved as it should be.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed_count == 0 && self.inconsistent_count == 0
     }
 }
 

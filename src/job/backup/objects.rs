@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::driver::{Driver, Visit};
-use super::emission::{Emission, Target};
 use super::error::BackupError;
 use super::large::{self, LargeRead};
 use super::prepare::{SmallFile, Task};
+use super::queue::{Emission, Target};
 use super::record;
 use crate::format::record::{Detail, FileKind, Inode, Record};
 use crate::live::{Attributes, LiveError, SourceDirectory};
@@ -36,6 +36,7 @@ impl Driver<'_> {
                 let object =
                     before.as_ref().map_or_else(|| self.emitter.writer.new_linked(), |(object, _)| *object);
                 self.linked.insert(identity, object);
+                self.linked_objects.insert(object);
                 // A file that had one name before is compared with what stood in its entry.
                 let before = before.map(|(_, inode)| inode).or_else(|| old.as_ref()?.inode.clone());
                 let is_new_object = old_object != Some(object);
@@ -44,12 +45,11 @@ impl Driver<'_> {
                 object
             }
         };
-        self.emitter.add_name(object);
-        if old_object == Some(object) {
-            return Ok(());
+        let is_known = old_object == Some(object);
+        if !is_known {
+            self.unlinked.extend(old_object);
         }
-        self.unlinked.extend(old_object);
-        self.emitter.put(visit.object, name.to_vec(), Record::Link { kind: FileKind::Regular, object })
+        self.emitter.put_name(visit.object, name.to_vec(), object, is_known)
     }
 
     // The object of the generation before, if it is this file and no other group took it.
@@ -59,7 +59,7 @@ impl Driver<'_> {
         attributes: &Attributes,
     ) -> Result<Option<(u64, Inode)>, BackupError> {
         let (Some(object), Some(previous)) = (object, &self.previous) else { return Ok(None) };
-        if self.linked.values().any(|taken| *taken == object) {
+        if self.linked_objects.contains(&object) {
             return Ok(None);
         }
         let inode = previous.object(self.context.repository.pages(), object)?;
@@ -151,7 +151,10 @@ impl Driver<'_> {
                 emitter.give(task)
             };
             match large::read(&file, before.as_ref(), frame_len, &mut give)? {
-                LargeRead::Failed(error) => return self.give_up(target, &error),
+                LargeRead::Failed(error) => {
+                    self.emitter.discard(first_task);
+                    return self.give_up(target, &error);
+                }
                 LargeRead::Done { attributes, signature, changed } => {
                     if changed && attempt == 0 {
                         self.emitter.discard(first_task);
@@ -177,7 +180,8 @@ impl Driver<'_> {
 
     fn give_up(&mut self, target: Target, error: &LiveError) -> Result<(), BackupError> {
         self.emitter.failed(error);
-        self.emitter.give_up(target)
+        self.emitter.give_up(target);
+        Ok(())
     }
 
     pub(super) fn other(
@@ -214,7 +218,8 @@ impl Driver<'_> {
             }
             Err(error) => {
                 self.emitter.failed(&error);
-                self.emitter.give_up(Target::Entry { object: visit.object, name })
+                self.emitter.give_up(Target::Entry { object: visit.object, name });
+                Ok(())
             }
         }
     }
