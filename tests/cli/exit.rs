@@ -129,6 +129,25 @@ fn a_damaged_file_ends_with_12_after_what_could_be_read() {
 }
 
 #[test]
+fn a_backup_after_a_verification_heals_old_generations() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("large", Numbers(5).bytes(4 << 20));
+    sandbox.backup(&[]);
+    let damaged = sandbox.stored(".bdf").remove(0);
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    assert_eq!(sandbox.command(&["cat", "web1:large"]).output().unwrap().status.code(), Some(12));
+    assert_eq!(sandbox.run(&["verify"]).code, 12);
+    sandbox.backup(&["--checksum"]);
+    for address in ["web1@-1:large", "web1@-2:large"] {
+        let output = sandbox.command(&["cat", address]).output().unwrap();
+        assert!(output.status.success() && output.stdout == Numbers(5).bytes(4 << 20), "{address}");
+    }
+}
+
+#[test]
 fn a_sound_repository_verifies_with_0() {
     let sandbox = Sandbox::with_repository();
     sandbox.write("file", "content");
