@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use reelfs::id::{ClientName, Fingerprint, GenerationTime};
+use reelfs::id::{ClientName, Fingerprint, GenerationTime, Ordinal};
 use reelfs::repo::{GenerationId, RepoError, Repository};
 
 // Inode numbers of clients' directories and of `latest` have this bit; it is the highest of 40.
@@ -60,6 +60,13 @@ impl Snapshot {
     #[must_use]
     pub fn by_number(&self, number: u64) -> Option<&Arc<Client>> {
         self.by_name.get(self.by_number.get(&number)?)
+    }
+
+    /// The generation with this number.
+    #[must_use]
+    pub fn find(&self, ordinal: Ordinal) -> Option<GenerationId> {
+        let all = self.clients().flat_map(|client| &client.generations);
+        all.copied().find(|generation| generation.ordinal == ordinal)
     }
 
     /// Time of the last generation of all.

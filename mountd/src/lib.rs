@@ -5,7 +5,8 @@
 //! launch        checks what was asked for, starts the supervisor, waits until the mount is ready
 //! supervisor    mounts, keeps the FUSE descriptor, starts the server again when it dies
 //! server        the process that answers: session, read-ahead, watching for new generations
-//! filesystem    the one module that names fuser: decodes, asks the view, replies
+//! session       the connection to the kernel, begun or taken over
+//! filesystem    the adapter to fuser: decodes, asks the view, replies
 //! view          the tree that is shown; knows nothing of FUSE
 //! ```
 
@@ -28,6 +29,7 @@ pub mod options;
 mod pool;
 mod reading;
 mod server;
+mod session;
 mod spin;
 pub mod supervisor;
 pub mod view;

@@ -9,16 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use fuser::{Config, Session, SessionACL};
 use reelfs::repo::{CacheBytes, Repository};
 
 use crate::control;
 use crate::errno::chain;
 use crate::filesystem::ReelFilesystem;
-use crate::fuse_fd;
 use crate::launch::Plan;
 use crate::logger;
 use crate::pool::Pool;
+use crate::session::Connection;
 use crate::spin::{self, Spin};
 use crate::view::View;
 use crate::watch;
@@ -45,7 +44,7 @@ pub(crate) fn serve(plan: &Plan, is_resumed: bool) -> Result<(), String> {
     let view = open(plan)?;
     let session = connect(plan, &view, &fuse, is_resumed).map_err(failed("cannot talk to the kernel"))?;
     if view.is_changing() {
-        watch::start(Arc::clone(&view), session.notifier()).map_err(failed("cannot watch"))?;
+        watch::start(Arc::clone(&view), session.notices()).map_err(failed("cannot watch"))?;
     }
     view.repository.frames().start_read_ahead(READ_AHEAD_THREAD_COUNT);
     // Nobody may be listening any more.
@@ -62,12 +61,7 @@ fn open(plan: &Plan) -> Result<Arc<View>, String> {
     Ok(Arc::new(view.map_err(|error| chain(&error))?))
 }
 
-fn connect(
-    plan: &Plan,
-    view: &Arc<View>,
-    fuse: &OwnedFd,
-    is_resumed: bool,
-) -> io::Result<Session<ReelFilesystem>> {
+fn connect(plan: &Plan, view: &Arc<View>, fuse: &OwnedFd, is_resumed: bool) -> io::Result<Connection> {
     let cpu_count = thread::available_parallelism().map_or(1, usize::from);
     let spin = if plan.options.spin.unwrap_or(cpu_count > 1) {
         let spin = Spin::new(fuse.try_clone()?);
@@ -78,12 +72,5 @@ fn connect(
     };
     let pool = Pool::start(cpu_count.clamp(1, READER_COUNT_MAX))?;
     let filesystem = ReelFilesystem::new(Arc::clone(view), pool, spin);
-    let mut config = Config::default();
-    config.acl = SessionACL::All;
-    config.n_threads = Some(1);
-    if is_resumed {
-        fuse_fd::resume(filesystem, fuse.as_fd(), &config)
-    } else {
-        Session::from_fd(filesystem, fuse.try_clone()?, SessionACL::All, config)
-    }
+    Connection::new(filesystem, fuse, is_resumed)
 }

@@ -237,6 +237,10 @@ impl View {
                 attributes.size = latest.time.to_string().len() as u64;
                 Ok((attributes, Lifetime::Unlimited))
             }
+            Place::Node(Node::Object { ordinal, object: ROOT_OBJECT }) if self.is_changing() => {
+                let snapshot = self.clients.snapshot();
+                snapshot.find(*ordinal).map(|id| self.generation_attributes(id)).ok_or(ViewError::NoNumber)
+            }
             Place::Node(node) => {
                 let inode = self.inode(*node)?;
                 Ok((self.shown(&inode, *node), Lifetime::Unlimited))

@@ -4,18 +4,17 @@
 //! machine writes, and costs a `stat` for each client.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use fuser::{INodeNo, Notifier};
 use reelfs::repo::catalog;
 
 use crate::clients::{Client, Snapshot};
 use crate::errno::chain;
+use crate::session::Notices;
 use crate::view::{CLIENTS, ROOT, View};
 
 const PERIOD: Duration = Duration::from_millis(400);
@@ -23,9 +22,9 @@ const PERIOD: Duration = Duration::from_millis(400);
 type Times = BTreeMap<String, Option<SystemTime>>;
 
 /// Starts the thread that watches.
-pub(crate) fn start(view: Arc<View>, notifier: Notifier) -> io::Result<()> {
+pub(crate) fn start(view: Arc<View>, notices: Notices) -> io::Result<()> {
     let mut watch =
-        Watch { told: view.clients.snapshot(), times: BTreeMap::new(), is_fresh: false, view, notifier };
+        Watch { told: view.clients.snapshot(), times: BTreeMap::new(), is_fresh: false, view, notices };
     thread::Builder::new().name("watch".to_owned()).spawn(move || {
         loop {
             thread::sleep(PERIOD);
@@ -37,7 +36,7 @@ pub(crate) fn start(view: Arc<View>, notifier: Notifier) -> io::Result<()> {
 
 struct Watch {
     view: Arc<View>,
-    notifier: Notifier,
+    notices: Notices,
     // What the kernel was last told of.
     told: Arc<Snapshot>,
     times: Times,
@@ -89,18 +88,18 @@ impl Watch {
                 Some(old) if old == client => {}
                 Some(old) => self.tell_client(old, client),
                 None => {
-                    self.forget_name(CLIENTS, client.name.as_str());
+                    self.notices.forget_name(CLIENTS, client.name.as_str());
                     is_changed = true;
                 }
             }
         }
         for gone in before.clients().filter(|client| now.get(&client.name).is_none()) {
-            self.forget_name(CLIENTS, gone.name.as_str());
+            self.notices.forget_name(CLIENTS, gone.name.as_str());
             is_changed = true;
         }
         if is_changed || before.latest_time() != now.latest_time() {
-            self.forget(CLIENTS);
-            self.forget(ROOT);
+            self.notices.forget(CLIENTS);
+            self.notices.forget(ROOT);
         }
     }
 
@@ -108,26 +107,13 @@ impl Watch {
         let number = self.view.client_number(now);
         let all = before.generations.iter().chain(&now.generations);
         for changed in all.filter(|one| before.find(one.time) != now.find(one.time)) {
-            self.forget_name(number, &changed.time.to_string());
+            self.notices.forget_name(number, &changed.time.to_string());
         }
         if before.latest() != now.latest() {
-            self.forget(now.latest_number);
-            self.forget_name(number, "latest");
+            self.notices.forget(now.latest_number);
+            self.notices.forget_name(number, "latest");
         }
-        self.forget(number);
-    }
-
-    // Both fail when the kernel does not know the inode; then there is nothing to forget.
-    fn forget(&self, number: u64) {
-        if let Err(error) = self.notifier.inval_inode(INodeNo(number), 0, 0) {
-            log::debug!("inode {number}: {error}");
-        }
-    }
-
-    fn forget_name(&self, parent: u64, name: &str) {
-        if let Err(error) = self.notifier.inval_entry(INodeNo(parent), OsStr::new(name)) {
-            log::debug!("inode {parent}, name {name}: {error}");
-        }
+        self.notices.forget(number);
     }
 }
 

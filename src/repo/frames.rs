@@ -1,10 +1,7 @@
 //! Reads frames of BDFs and the chunks in them, verified, through a cache bounded in bytes.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
 
 use quick_cache::sync::{Cache, GuardResult};
 use quick_cache::{OptionsBuilder, Weighter};
@@ -12,6 +9,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 use super::catalog;
 use super::error::ReadError;
 use super::locator::ChunkLocator;
+use super::read_ahead::ReadAhead;
 use crate::checksum::crc32;
 use crate::chunk::compress::Decompressor;
 use crate::format::FormatError;
@@ -24,15 +22,7 @@ use crate::storage::{ReadFile, Storage, StorageError};
 const OPEN_BDF_COUNT_MAX: usize = 128;
 // Most frames come with one read of this length: one seek on a disk, not two.
 const FIRST_READ_LEN: usize = 96 << 10;
-// More than this many wishes to read ahead are dropped, not queued: they would come too late.
-const READ_AHEAD_QUEUE_LEN: usize = 16;
-
-// So many files or directories may be read in order at the same time.
-const STREAM_COUNT_MAX: usize = 32;
-// So many frames are decompressed ahead of a reader.
-const READ_AHEAD_FRAME_COUNT: usize = 2;
-
-type FrameKey = (FileId, u64);
+pub(super) type FrameKey = (FileId, u64);
 
 /// Name of a BDF.
 #[must_use]
@@ -283,13 +273,6 @@ struct Shared {
     loaded_count: AtomicU64,
 }
 
-#[derive(Debug)]
-struct ReadAhead {
-    wishes: SyncSender<FrameKey>,
-    // The frames that come next in what is being read in order, the last used at the back.
-    streams: VecDeque<FrameKey>,
-}
-
 /// Reads chunks of all BDFs of a repository.
 #[derive(Debug)]
 pub struct FrameReader {
@@ -332,20 +315,12 @@ impl FrameReader {
     ///
     /// They end when the reader is dropped.
     pub fn start_read_ahead(&self, thread_count: usize) {
-        let (sender, receiver) = sync_channel(READ_AHEAD_QUEUE_LEN);
-        let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..thread_count {
-            let shared = Arc::clone(&self.shared);
-            let receiver = Arc::clone(&receiver);
-            let spawned = thread::Builder::new()
-                .name("read-ahead".to_owned())
-                .spawn(move || read_ahead(&shared, &receiver));
-            if let Err(error) = spawned {
-                log::warn!("no thread to read ahead: {error}");
-            }
-        }
-        *self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(ReadAhead { wishes: sender, streams: VecDeque::new() });
+        let shared = Arc::clone(&self.shared);
+        let started = ReadAhead::start(thread_count, move |(file, offset)| {
+            // After the last frame comes the footer, which is no frame and ends this.
+            shared.frame((file, offset), 0).map(|(frame, _)| (file, frame.next))
+        });
+        *self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
     }
 
     /// Finds and verifies a chunk where the pointer says, or, if it is damaged there, elsewhere.
@@ -364,28 +339,12 @@ impl FrameReader {
         let key = (pointer.location.file, pointer.location.frame);
         let (frame, _) = self.shared.frame(key, 0)?;
         if !frame.is_used.swap(true, Ordering::Relaxed) {
-            self.follow(key, frame.next);
+            let mut ahead = self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(ahead) = &mut *ahead {
+                ahead.used(key, (key.0, frame.next));
+            }
         }
         chunk_of(frame, pointer, &|| self.path(pointer.location.file))
-    }
-
-    // Wishes for the next frame if the one before this was used not long ago: who reads here and there
-    // needs no more than he asked for.
-    fn follow(&self, (file, offset): FrameKey, next: u64) {
-        let mut ahead = self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(ahead) = &mut *ahead else { return };
-        let stream = ahead.streams.iter().position(|expected| *expected == (file, offset));
-        let is_stream = stream.is_some();
-        if let Some(index) = stream {
-            ahead.streams.remove(index);
-        } else if ahead.streams.len() >= STREAM_COUNT_MAX {
-            ahead.streams.pop_front();
-        }
-        ahead.streams.push_back((file, next));
-        if is_stream {
-            // A full queue means that the threads are behind; then the reader is as quick itself.
-            let _full = ahead.wishes.try_send((file, next));
-        }
     }
 
     /// Tells whether the frame of a chunk is in the cache.
@@ -428,28 +387,6 @@ impl FrameReader {
     #[must_use]
     pub fn loaded_count(&self) -> u64 {
         self.shared.loaded_count.load(Ordering::Relaxed)
-    }
-}
-
-fn read_ahead(shared: &Shared, receiver: &Mutex<Receiver<FrameKey>>) {
-    loop {
-        let wish = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((file, mut offset)) = wish else { return };
-        let end = shared.bdf(file).map_or(0, |bdf| bdf.file.len());
-        for _ in 0..READ_AHEAD_FRAME_COUNT {
-            if offset >= end {
-                break;
-            }
-            // After the last frame comes the footer, which is no frame; that and damage are the reader's to
-            // report.
-            match shared.frame((file, offset), 0) {
-                Ok((frame, _)) => offset = frame.next,
-                Err(error) => {
-                    log::trace!("nothing to read ahead: {error}");
-                    break;
-                }
-            }
-        }
     }
 }
 

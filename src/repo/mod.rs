@@ -10,6 +10,7 @@ pub mod generation_writer;
 pub mod locator;
 pub mod node;
 pub mod pages;
+mod read_ahead;
 pub mod repository;
 pub mod tree;
 pub mod tree_changes;

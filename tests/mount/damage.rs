@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use reelfs::format::frame::{Codec, HEADER_LEN};
@@ -146,8 +146,10 @@ fn a_damaged_generation_does_not_hide_the_others() {
     let client = mount.path("clients/web1");
     assert_eq!(fs::read_dir(&client).unwrap().count(), 2);
     assert_eq!(fs::read_to_string(mount.path("clients/db2/latest/f")).unwrap(), "22");
-    assert_eq!(errno(fs::read_dir(client.join(first.time.to_string())).map(|_| ())), None);
-    assert!(fs::read(client.join(first.time.to_string()).join("f")).is_err());
+    let bad = client.join(first.time.to_string());
+    assert_eq!(bad.metadata().unwrap().mtime(), first.time.seconds());
+    assert_eq!(errno(fs::read_dir(&bad).unwrap().next().unwrap().map(|_| ())), Some(libc::EIO));
+    assert_eq!(errno(fs::read(bad.join("f")).map(|_| ())), Some(libc::EIO));
     let good = mount.path("clients/db2").join(second.time.to_string());
     assert_eq!(fs::read_to_string(good.join("f")).unwrap(), "22");
 }
