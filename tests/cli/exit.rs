@@ -167,7 +167,7 @@ fn a_file_that_cannot_be_read_is_named_and_the_rest_saved_with_3() {
     sandbox.write("open", "open");
     let is_root = sandbox.give_to_nobody().is_some();
     for name in ["secret", "closed"] {
-        fs::set_permissions(sandbox.source().join(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(sandbox.source().join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let source = sandbox.source();
     let arguments = ["backup", source.to_str().unwrap(), "--client", "web1", "--quiet"];

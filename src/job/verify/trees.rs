@@ -33,7 +33,7 @@ pub(super) fn verify(
 
 /// A page's place as one number.
 pub(super) fn page_number(at: PageRef) -> u64 {
-    u64::from(at.ordinal.get()) << 32 | at.offset / ALIGNMENT
+    (u64::from(at.ordinal.get()) << 32) | (at.offset / ALIGNMENT)
 }
 
 struct Trees<'a> {
@@ -276,7 +276,12 @@ impl Trees<'_> {
     }
 
     fn pointers(&mut self, extents: &[Extent]) -> Result<(), String> {
-        extents.iter().fold(Ok(()), |result, extent| self.pointer(&extent.chunk).and(result))
+        let mut result = Ok(());
+        for extent in extents {
+            // All are looked at; the last fault stands for them.
+            result = self.pointer(&extent.chunk).and(result);
+        }
+        result
     }
 
     fn pointer(&mut self, chunk: &ChunkPointer) -> Result<(), String> {
