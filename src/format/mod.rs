@@ -12,6 +12,7 @@ mod kind;
 pub mod page;
 pub mod record;
 pub mod seal;
+pub mod splice;
 mod xattr;
 
 use thiserror::Error;

@@ -114,7 +114,10 @@ impl<'r> GenerationWriter<'r> {
             time: id.time,
         };
         let mut file = storage.create(&catalog::partial_name(client, id))?;
-        file.append(&header.encode())?;
+        if let Err(error) = file.append(&header.encode()) {
+            storage.remove(&catalog::partial_name(client, id))?;
+            return Err(error.into());
+        }
         let (next_linked, next_directory) =
             previous.as_ref().map_or((FIRST_LINKED_OBJECT, FIRST_DIRECTORY_OBJECT), |previous| {
                 (previous.footer.next_linked, previous.footer.next_directory)
@@ -276,27 +279,51 @@ impl<'r> GenerationWriter<'r> {
     /// Makes the generation exist.
     ///
     /// # Errors
-    /// [`RepoError`] if the storage refuses; the generation then does not exist.
+    /// [`RepoError`] if the storage refuses; the generation then does not exist, and what was written is
+    /// removed as far as the storage allows.
     ///
     /// # Panics
     /// If the root directory was never put.
     pub fn commit(mut self, message: &[u8], source: &[u8]) -> Result<Committed, RepoError> {
+        let written = self.write_data().and_then(|()| self.write_tree(message, source));
+        let (totals, dtf_bytes) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                // Nothing has a name yet that makes a generation, so that nothing points to the data.
+                if let Err(left) = self.abandon() {
+                    log::warn!("what the commit had written could not be removed: {left}");
+                }
+                return Err(error);
+            }
+        };
+        self.publish()?;
+        let (id, bdfs, added_bytes) = (self.id, self.bdfs, self.added_bytes);
+        Ok(Committed { id, bdfs, added_bytes, dtf_bytes, totals })
+    }
+
+    fn write_data(&mut self) -> Result<(), RepoError> {
         self.finish_bdf()?;
-        if !self.bdfs.is_empty() {
-            self.sync_areas()?;
-        }
+        if self.bdfs.is_empty() { Ok(()) } else { self.sync_areas() }
+    }
+
+    // Returns what the generation holds, and the length of its DTF.
+    fn write_tree(&mut self, message: &[u8], source: &[u8]) -> Result<(Totals, u64), RepoError> {
         let mut added = self.tail_totals;
         let mut removed = Totals::default();
+        let new_from = entry_key(self.first_new_directory, b"");
         let mut tally = |change: Tally<'_>| match change {
+            // What is in new directories was counted when it came.
+            Tally::In(key, _) if key >= &new_from[..] => {}
             Tally::In(key, value) => added = added.plus(totals_of(key, value)),
             Tally::Out(key, value) => removed = removed.plus(totals_of(key, value)),
         };
-        let tail = self.tail.finish(&mut self.sink)?;
+        let tail = std::mem::replace(&mut self.tail, TailBuilder::new(TreeKind::Directory));
+        let (tail, few) = tail.finish(&mut self.sink)?;
         let root = self.previous.as_ref().map(|previous| previous.footer.root);
         let pages = self.repository.pages();
         let update = TreeUpdate::new(&mut self.sink, Some(pages), TreeKind::Directory, &mut tally);
         let changes = std::mem::take(&mut self.changes);
-        let root = update.apply(root, &mut changes.into_iter(), tail)?;
+        let root = update.apply(root, &mut changes.into_iter().chain(few), tail)?;
         let root = root.expect("a generation has the record of its root directory");
         let before = self.previous.as_ref().map(|previous| previous.footer.totals).unwrap_or_default();
         let totals = before.plus(added).minus(removed);
@@ -309,7 +336,7 @@ impl<'r> GenerationWriter<'r> {
             message: message.to_vec(),
             source: source.to_vec(),
         };
-        let mut file = self.sink.into_file();
+        let file = self.sink.file();
         let footer = footer.encode();
         let seal = Seal {
             footer_offset: file.len(),
@@ -320,14 +347,24 @@ impl<'r> GenerationWriter<'r> {
         file.append(&footer)?;
         file.append(&seal.encode())?;
         file.sync()?;
+        Ok((totals, file.len()))
+    }
+
+    // From the rename on the generation may survive a crash: its data is not removed any more.
+    fn publish(&self) -> Result<(), RepoError> {
         let storage = self.repository.storage();
-        storage.rename(
-            &catalog::partial_name(&self.client, self.id),
-            &catalog::dtf_name(&self.client, self.id),
-        )?;
-        storage.sync_directory(&catalog::client_directory(&self.client))?;
-        let (id, bdfs, added_bytes, dtf_bytes) = (self.id, self.bdfs, self.added_bytes, file.len());
-        Ok(Committed { id, bdfs, added_bytes, dtf_bytes, totals })
+        let partial = catalog::partial_name(&self.client, self.id);
+        let name = catalog::dtf_name(&self.client, self.id);
+        storage.rename(&partial, &name)?;
+        let synced = storage.sync_directory(&catalog::client_directory(&self.client));
+        if let Err(error) = synced {
+            // The next generation must not build on one that may be gone after a crash.
+            if let Err(left) = storage.rename(&name, &partial) {
+                log::warn!("a generation whose name may not be durable could not be taken back: {left}");
+            }
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     fn sync_areas(&self) -> Result<(), RepoError> {

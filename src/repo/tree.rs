@@ -172,12 +172,12 @@ impl Iterator for Cursor<'_> {
                 .tree
                 .child(&page, slot, at)
                 .and_then(|child| self.descend(child, Some(page.level()), seek.as_deref()));
-            // Only the way down to the first leaf is sought; from there on all comes in order.
-            if down.is_err() || self.stack.last().is_some_and(|step| step.page.level() == 0) {
-                seek = None;
-            }
             if let Err(error) = down {
                 return Some(Err(error));
+            }
+            // The key leads down to the first leaf; all that follow are taken from their start.
+            if page.level() == 1 {
+                seek = None;
             }
         }
     }

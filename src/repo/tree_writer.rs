@@ -64,10 +64,9 @@ impl PageSink {
         self.file.is_empty()
     }
 
-    /// Gives the file back, for the footer.
-    #[must_use]
-    pub fn into_file(self) -> Box<dyn WriteFile> {
-        self.file
+    /// The file itself, for the footer.
+    pub fn file(&mut self) -> &mut dyn WriteFile {
+        &mut *self.file
     }
 
     fn write(
@@ -237,6 +236,8 @@ pub struct TreeUpdate<'a> {
     pages: Option<&'a PageReader>,
     tree: TreeKind,
     tally: &'a mut dyn FnMut(Tally<'_>),
+    // Leaves of keys above all others, until they have their place.
+    tail: Vec<Child>,
 }
 
 impl std::fmt::Debug for TreeUpdate<'_> {
@@ -255,7 +256,7 @@ impl<'a> TreeUpdate<'a> {
         tree: TreeKind,
         tally: &'a mut dyn FnMut(Tally<'_>),
     ) -> Self {
-        Self { sink, pages, tree, tally }
+        Self { sink, pages, tree, tally, tail: Vec::new() }
     }
 
     /// Applies changes in strictly ascending order of keys; `tail` are leaves of keys above all others.
@@ -274,6 +275,7 @@ impl<'a> TreeUpdate<'a> {
         if changes.peek().is_none() && tail.is_empty() {
             return Ok(root);
         }
+        self.tail = tail;
         let (mut children, mut level) = match root {
             None => {
                 let mut builder = LevelBuilder::new(self.tree, 0);
@@ -286,13 +288,8 @@ impl<'a> TreeUpdate<'a> {
                 (self.update(root, &page, &mut changes)?, page.level())
             }
         };
-        if !tail.is_empty() {
-            let mut tail = tail;
-            for above in 1..=level {
-                tail = self.build_level(tail, above, None)?;
-            }
-            children.extend(tail);
-        }
+        // A tree of one leaf, or of none, has no page that could have taken it in.
+        children.append(&mut self.tail);
         while children.len() > 1 {
             level += 1;
             children = self.build_level(children, level, None)?;
@@ -369,7 +366,10 @@ impl<'a> TreeUpdate<'a> {
                 source,
             })?;
             let bound = page.record(index + 1).map(|(next, _)| next).or(upper);
-            let touched = changes.peek().is_some_and(|(key, _)| bound.is_none_or(|bound| &key[..] < bound));
+            // The tail goes to the end of the last page of the lowest interior level.
+            let takes_tail = bound.is_none() && page.level() > 1 && !self.tail.is_empty();
+            let touched = takes_tail
+                || changes.peek().is_some_and(|(key, _)| bound.is_none_or(|bound| &key[..] < bound));
             let absorb = page.level() == 1 && lower.len > 0 && lower.len < PAGE_LEN_SMALL;
             if !touched && !absorb {
                 lower.flush(self.sink)?;
@@ -395,6 +395,9 @@ impl<'a> TreeUpdate<'a> {
         }
         lower.flush(self.sink)?;
         kept.append(&mut lower.children);
+        if page.level() == 1 && upper.is_none() {
+            kept.append(&mut self.tail);
+        }
         let base = self.base(at, page)?;
         self.build_level(kept, page.level(), base)
     }
@@ -462,12 +465,17 @@ impl TailBuilder {
         self.leaves.push(sink, key, value)
     }
 
-    /// Writes the last leaf and returns all, for [`TreeUpdate::apply`].
+    /// Writes the last leaf and returns all, for [`TreeUpdate::apply`], and the records for which no leaf
+    /// was worth while: few records are better merged into the last leaf that is there.
     ///
     /// # Errors
     /// [`RepoError`] if a page cannot be written.
-    pub fn finish(mut self, sink: &mut PageSink) -> Result<Vec<Child>, RepoError> {
+    pub fn finish(mut self, sink: &mut PageSink) -> Result<(Vec<Child>, Vec<Change>), RepoError> {
+        if self.leaves.children.is_empty() {
+            let few = self.leaves.records.into_iter().map(|(key, value)| (key, Some(value)));
+            return Ok((Vec::new(), few.collect()));
+        }
         self.leaves.flush(sink)?;
-        Ok(self.leaves.children)
+        Ok((self.leaves.children, Vec::new()))
     }
 }

@@ -5,9 +5,13 @@
 
 #[path = "../../fuzz/checks.rs"]
 mod checks;
+mod commit_cost;
+mod commit_faults;
 mod damage;
 mod format;
 mod reader;
 mod round_trip;
 mod sample;
+mod splice;
 mod support;
+mod tree_model;

@@ -5,13 +5,19 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use reelfs::format::record::Time;
+use reelfs::index::{Index, RfeKey};
+use reelfs::job::backup::BackupOptions;
 use reelfs::job::restore::RestoreOptions;
 use reelfs::live::Overwrite;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 use tempfile::tempdir;
 
-use crate::support::{assert_same, backup, in_memory, look, open, random, restore, restore_with};
+use crate::support::{
+    assert_same, backup, in_memory, look, open, random, restore, restore_with, try_backup, verify,
+};
 
 fn set_mtime(path: &Path, seconds: i64, nanoseconds: i64) {
     let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
@@ -147,4 +153,187 @@ fn a_trial_counts_and_writes_nothing() {
         (summary.files, summary.directory_count, summary.symlink_count, summary.other_count)
     };
     assert_eq!(counts(&trial), counts(&done));
+}
+
+#[test]
+fn every_kind_of_change_makes_a_generation_that_comes_back_as_it_was() {
+    type Step = (&'static str, fn(&Path));
+    let steps: [Step; 18] = [
+        ("nothing below a new directory", |root| fs::create_dir_all(root.join("new/er/deep")).unwrap()),
+        ("a file becomes a directory", |root| {
+            fs::remove_file(root.join("empty")).unwrap();
+            fs::create_dir(root.join("empty")).unwrap();
+            fs::write(root.join("empty/file"), b"x").unwrap();
+        }),
+        ("a directory becomes a file", |root| {
+            fs::remove_dir_all(root.join("new")).unwrap();
+            fs::write(root.join("new"), b"file").unwrap();
+        }),
+        ("a link becomes a file", |root| {
+            fs::remove_file(root.join("link")).unwrap();
+            fs::write(root.join("link"), b"no link").unwrap();
+        }),
+        ("a file becomes a link", |root| {
+            fs::remove_file(root.join("link")).unwrap();
+            symlink("dir", root.join("link")).unwrap();
+        }),
+        ("a directory becomes a link", |root| {
+            fs::rename(root.join("dir"), root.join("moved")).unwrap();
+            symlink("moved", root.join("dir")).unwrap();
+        }),
+        ("a directory comes back under its name", |root| {
+            fs::remove_file(root.join("dir")).unwrap();
+            fs::rename(root.join("moved"), root.join("dir")).unwrap();
+        }),
+        ("a hard link more", |root| fs::hard_link(root.join("large"), root.join("large four")).unwrap()),
+        ("a hard link less", |root| fs::remove_file(root.join("large")).unwrap()),
+        ("a single file gets a second name", |root| {
+            fs::hard_link(root.join("small"), root.join("dir/small too")).unwrap();
+        }),
+        ("a second name goes", |root| fs::remove_file(root.join("small")).unwrap()),
+        ("a group is split", |root| {
+            let content = fs::read(root.join("large four")).unwrap();
+            fs::remove_file(root.join("large four")).unwrap();
+            fs::write(root.join("large four"), content).unwrap();
+            fs::hard_link(root.join("large four"), root.join("large five")).unwrap();
+        }),
+        ("two groups change places", |root| {
+            fs::rename(root.join("large five"), root.join("swap")).unwrap();
+            fs::rename(root.join("dir/large too"), root.join("large five")).unwrap();
+            fs::rename(root.join("swap"), root.join("dir/large too")).unwrap();
+        }),
+        ("only attributes", |root| {
+            fs::set_permissions(root.join("dir/text"), fs::Permissions::from_mode(0o600)).unwrap();
+            rustix::fs::setxattr(root.join("dir/text"), "user.new", b"1", XattrFlags::empty()).unwrap();
+            rustix::fs::removexattr(root.join("attributes"), "user.key").unwrap();
+        }),
+        ("content in place, also in a group", |root| {
+            let large = File::options().write(true).open(root.join("large five")).unwrap();
+            large.write_all_at(b"in place", 1_000_000).unwrap();
+            let sparse = File::options().write(true).open(root.join("sparse")).unwrap();
+            sparse.write_all_at(b"in a hole", 20 << 20).unwrap();
+        }),
+        ("a file cut short, another made longer", |root| {
+            File::options().write(true).open(root.join("sparse")).unwrap().set_len(4 << 20).unwrap();
+            File::options().write(true).open(root.join("only a hole")).unwrap().set_len(6 << 20).unwrap();
+        }),
+        ("a renamed directory", |root| fs::rename(root.join("dir"), root.join("renamed")).unwrap()),
+        ("all is gone", |root| {
+            for entry in fs::read_dir(root).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && !path.is_symlink() {
+                    fs::remove_dir_all(path).unwrap();
+                } else {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+        }),
+    ];
+    for with_index in [false, true] {
+        let source = tempdir().unwrap();
+        make_everything(source.path());
+        let index_directory = tempdir().unwrap();
+        let index = with_index.then(|| Index::open(index_directory.path()).unwrap());
+        let (memory, repository) = in_memory();
+        let mut taken = vec![("begin", backup(&repository, index.as_ref(), source.path()).unwrap())];
+        let mut expected = vec![look(source.path())];
+        for (what, change) in &steps {
+            change(source.path());
+            let generation = backup(&repository, index.as_ref(), source.path());
+            taken.push((what, generation.unwrap_or_else(|| panic!("{what}: no generation"))));
+            expected.push(look(source.path()));
+            assert_eq!(backup(&repository, index.as_ref(), source.path()), None, "{what}: nothing changed");
+        }
+        let repository = open(&memory);
+        for ((what, generation), expected) in taken.iter().zip(&expected) {
+            let target = tempdir().unwrap();
+            println!("{what}");
+            restore(&repository, *generation, target.path());
+            assert_same(target.path(), expected);
+        }
+        let found = verify(&open(&memory), None);
+        assert_eq!(found.damages, []);
+        assert_eq!(found.unreferenced, Vec::<String>::new());
+    }
+}
+
+/// Nanoseconds with which a file of this name and size has the wanted key, if there are any.
+fn forge_nanoseconds(name: &[u8], size: u64, seconds: i64, wanted: RfeKey) -> Option<u32> {
+    // The state after the part that is given, which a checksum ends with inverting.
+    let given = reelfs::checksum::crc32(&[name, &size.to_le_bytes(), &seconds.to_le_bytes()]) ^ u32::MAX;
+    // Thirty-two steps of the polynomial back from the wanted state.
+    let back = (0..32).fold(wanted.0 ^ u32::MAX, |state: u32, _| {
+        if state >> 31 == 1 { ((state ^ 0xedb8_8320) << 1) | 1 } else { state << 1 }
+    });
+    Some(back ^ given).filter(|nanoseconds| *nanoseconds < 1_000_000_000)
+}
+
+#[test]
+fn two_files_with_the_same_key_and_different_content_are_both_right() {
+    let source = tempdir().unwrap();
+    let root = source.path();
+    let (one, other) = (random(31, 5000), random(32, 5000));
+    fs::write(root.join("one"), &one).unwrap();
+    let time = Time { seconds: 1_700_000_000, nanoseconds: 5 };
+    set_mtime(&root.join("one"), time.seconds, time.nanoseconds.into());
+    let key = RfeKey::of(b"one", 5000, time);
+    let index_directory = tempdir().unwrap();
+    let index = Index::open(index_directory.path()).unwrap();
+    let (_, repository) = in_memory();
+    backup(&repository, Some(&index), root).unwrap();
+
+    let (seconds, nanoseconds) = (1_700_000_000..)
+        .find_map(|seconds| Some((seconds, forge_nanoseconds(b"another", 5000, seconds, key)?)))
+        .unwrap();
+    assert_eq!(RfeKey::of(b"another", 5000, Time { seconds, nanoseconds }), key, "forged");
+    fs::write(root.join("another"), &other).unwrap();
+    set_mtime(&root.join("another"), seconds, nanoseconds.into());
+    // And one that is the same in name, size and time, also with other content, and one that is a copy.
+    for (directory, content) in [("changed", random(33, 5000)), ("copied", one.clone())] {
+        fs::create_dir(root.join(directory)).unwrap();
+        fs::write(root.join(directory).join("one"), content).unwrap();
+        set_mtime(&root.join(directory).join("one"), time.seconds, time.nanoseconds.into());
+    }
+    let options = BackupOptions::default();
+    let summary = try_backup(&repository, Some(&index), root, &options).unwrap();
+    assert_eq!((summary.new.files, summary.redundant.files), (3, 1), "{summary:?}");
+    let target = tempdir().unwrap();
+    restore(&repository, summary.committed.unwrap().id, target.path());
+    assert_same(target.path(), &look(root));
+    assert_eq!(fs::read(target.path().join("another")).unwrap(), other);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_kept_and_reported() {
+    let source = tempdir().unwrap();
+    let path = source.path().join("busy");
+    fs::write(&path, random(41, 24 << 20)).unwrap();
+    fs::write(source.path().join("quiet"), b"quiet").unwrap();
+    let is_over = AtomicBool::new(false);
+    let (_, repository) = in_memory();
+    let summary = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = File::options().write(true).open(&path).unwrap();
+            for number in 0_u64.. {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                file.write_all_at(&number.to_le_bytes(), number * 4096 % (24 << 20)).unwrap();
+            }
+        });
+        let summary = try_backup(&repository, None, source.path(), &BackupOptions::default()).unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        summary
+    });
+    assert_eq!((summary.inconsistent_count, summary.failed_count), (1, 0), "{summary:?}");
+    assert_eq!(summary.inconsistent[0].path, "busy");
+    let committed = summary.committed.unwrap();
+    assert_eq!(committed.totals.inconsistent_count, 1);
+    let target = tempdir().unwrap();
+    restore(&repository, committed.id, target.path());
+    assert_eq!(fs::metadata(target.path().join("busy")).unwrap().len(), 24 << 20);
+    // Once it is quiet, the next backup takes it in again, though size and times are the same.
+    let next = backup(&repository, None, source.path()).unwrap();
+    restore(&repository, next, &target.path().join("next"));
+    assert_same(&target.path().join("next"), &look(source.path()));
 }

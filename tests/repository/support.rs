@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use reelfs::format::record::Detail;
 use reelfs::id::{ClientName, FileId, Fingerprint, GenerationTime};
 use reelfs::index::Index;
 use reelfs::job::backup::{self, BackupError, BackupOptions, BackupSummary};
 use reelfs::job::restore::{self, RestoreOptions, RestoreSummary};
+use reelfs::job::verify::{self, VerifyOptions, VerifySummary};
 use reelfs::progress::Progress;
 use reelfs::repo::generation_writer::WriterInputs;
-use reelfs::repo::{CacheBytes, GenerationId, Repository};
+use reelfs::repo::{CacheBytes, GenerationId, Node, ReadError, Repository};
 use reelfs::storage::{MemoryStorage, Storage};
 
 static ID_COUNT: AtomicU64 = AtomicU64::new(1);
@@ -174,4 +176,43 @@ pub(crate) fn random(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// Everything that can be read of a generation: paths, attributes and content.
+pub(crate) type Contents = Vec<(Vec<u8>, Result<String, String>)>;
+
+pub(crate) fn read_all(repository: &Repository, generation: GenerationId) -> Result<Contents, ReadError> {
+    let opened = repository.generation(generation.ordinal)?;
+    let mut found = Vec::new();
+    let mut pending = vec![(Vec::new(), reelfs::format::record::ROOT_OBJECT)];
+    while let Some((path, object)) = pending.pop() {
+        assert!(found.len() < 1000, "a damaged tree must not grow");
+        for entry in opened.list(repository.pages(), object, None)? {
+            let entry = entry?;
+            let path = [&path[..], b"/", &entry.name].concat();
+            let mut inode = match (entry.inode, entry.node) {
+                (Some(inode), _) => inode,
+                (None, node) => repository.inode(node)?,
+            };
+            if let (Detail::Directory { .. }, Node::Object { object, .. }) = (&inode.detail, entry.node) {
+                pending.push((path.clone(), object));
+            }
+            let content = match repository.content(&inode) {
+                None => Ok(Vec::new()),
+                Some(content) => content.read(0, usize::MAX).map_err(|error| error.to_string()),
+            };
+            // Where the bytes are is not what they are, and reading them changes the time of access.
+            inode.atime = Default::default();
+            if let Detail::Regular { content, .. } = &mut inode.detail {
+                *content = reelfs::format::record::Content::Inline(Vec::new());
+            }
+            found.push((path, content.map(|content| format!("{inode:?} {content:?}"))));
+        }
+    }
+    Ok(found)
+}
+
+/// Verifies everything.
+pub(crate) fn verify(repository: &Repository, index: Option<&Index>) -> VerifySummary {
+    verify::run(repository, index, &[], &VerifyOptions::default(), &Progress::new()).unwrap()
 }
