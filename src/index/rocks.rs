@@ -157,26 +157,22 @@ impl Index {
     /// # Errors
     /// [`IndexError`] if it is damaged or another process has it; the first calls for a rebuild.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let mut table = BlockBasedOptions::default();
-        table.set_block_cache(&cache);
-        table.set_bloom_filter(10.0, false);
-        table.set_cache_index_and_filter_blocks(true);
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_paranoid_checks(true);
-        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
-        options.set_max_open_files(64);
-        options.set_keep_log_file_num(2);
-        options.set_max_total_wal_size(32 << 20);
-        options.set_max_background_jobs(2);
-        let mut family = Options::default();
-        family.set_block_based_table_factory(&table);
-        family.set_write_buffer_size(8 << 20);
-        let families = [CHUNKS, RFE].map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
+        let (options, families) = settings();
+        Self::opened(path, DB::open_cf_descriptors(&options, path, families))
+    }
+
+    /// Opens the index as it is now to look things up; another process may have it open for writing.
+    ///
+    /// # Errors
+    /// [`IndexError`] if there is none or it is damaged.
+    pub fn open_read_only(path: &Path) -> Result<Self, IndexError> {
+        let (options, families) = settings();
+        Self::opened(path, DB::open_cf_descriptors_read_only(&options, path, families, false))
+    }
+
+    fn opened(path: &Path, opened: Result<DB, rocksdb::Error>) -> Result<Self, IndexError> {
         let shown = crate::path::display(path.as_os_str().as_encoded_bytes());
-        match DB::open_cf_descriptors(&options, path, families) {
+        match opened {
             Ok(db) => Ok(Self { db, path: shown }),
             Err(source) => Err(IndexError::Rocks { path: shown, operation: "open", source }),
         }
@@ -294,6 +290,28 @@ impl IndexBatch {
     pub fn is_full(&self) -> bool {
         self.batch.size_in_bytes() >= BATCH_LEN_MAX
     }
+}
+
+fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
+    let cache = Cache::new_lru_cache(CACHE_BYTES);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&cache);
+    table.set_bloom_filter(10.0, false);
+    table.set_cache_index_and_filter_blocks(true);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
+    options.set_max_open_files(64);
+    options.set_keep_log_file_num(2);
+    options.set_max_total_wal_size(32 << 20);
+    options.set_max_background_jobs(2);
+    let mut family = Options::default();
+    family.set_block_based_table_factory(&table);
+    family.set_write_buffer_size(8 << 20);
+    let families = [CHUNKS, RFE].map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
+    (options, families)
 }
 
 fn decode_chunk(fingerprint: Fingerprint, value: &[u8]) -> Result<ChunkPointer, IndexError> {

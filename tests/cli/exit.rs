@@ -129,6 +129,25 @@ fn a_damaged_file_ends_with_12_after_what_could_be_read() {
 }
 
 #[test]
+fn a_backup_after_a_verification_heals_old_generations() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("large", Numbers(5).bytes(4 << 20));
+    sandbox.backup(&[]);
+    let damaged = sandbox.stored(".bdf").remove(0);
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    assert_eq!(sandbox.command(&["cat", "web1:large"]).output().unwrap().status.code(), Some(12));
+    assert_eq!(sandbox.run(&["verify"]).code, 12);
+    sandbox.backup(&["--checksum"]);
+    for address in ["web1@-1:large", "web1@-2:large"] {
+        let output = sandbox.command(&["cat", address]).output().unwrap();
+        assert!(output.status.success() && output.stdout == Numbers(5).bytes(4 << 20), "{address}");
+    }
+}
+
+#[test]
 fn a_sound_repository_verifies_with_0() {
     let sandbox = Sandbox::with_repository();
     sandbox.write("file", "content");
@@ -148,7 +167,7 @@ fn a_file_that_cannot_be_read_is_named_and_the_rest_saved_with_3() {
     sandbox.write("open", "open");
     let is_root = sandbox.give_to_nobody().is_some();
     for name in ["secret", "closed"] {
-        fs::set_permissions(sandbox.source().join(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(sandbox.source().join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let source = sandbox.source();
     let arguments = ["backup", source.to_str().unwrap(), "--client", "web1", "--quiet"];

@@ -5,6 +5,7 @@ use crate::tree::Tree;
 
 /// Dependency, and the files or directories that may name it; tests may name any.
 const OWNERS: &[(&str, &[&str])] = &[
+    ("base64", &["tools/src/output.rs"]),
     ("blake3", &["src/id.rs"]),
     ("clap", &["tools/", "mountd/src/cli.rs"]),
     ("clap_complete", &["tools/"]),
@@ -13,6 +14,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("env_logger", &["tools/", "mountd/"]),
     ("fastcdc", &["src/chunk/split.rs"]),
     ("fuser", &["mountd/src/filesystem.rs", "mountd/src/session.rs"]),
+    ("getrandom", &["tools/src/clock.rs"]),
+    ("globset", &["tools/src/command/find.rs"]),
     ("ignore", &["src/live/"]),
     ("indicatif", &["tools/"]),
     ("jiff", &["src/id.rs", "tools/"]),
@@ -26,6 +29,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustix", &["src/live/", "src/storage/", "mountd/"]),
     ("serde", &["src/format/config.rs", "mountd/", "tools/"]),
     ("serde_json", &["mountd/", "tools/"]),
+    ("signal_hook", &["tools/src/context.rs"]),
     ("thiserror", EVERYWHERE),
     ("toml", &["src/format/config.rs"]),
     ("zstd", &["src/chunk/compress.rs"]),

@@ -11,8 +11,9 @@ use reelfs::progress::Progress;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 const OPEN: &str = "{msg} {elapsed}  {prefix}, {binary_bytes} at {binary_bytes_per_sec}";
+// Fits in 80 columns.
 const BOUNDED: &str =
-    "{msg} [{bar:24}] {percent:>3}%  {prefix}, {binary_bytes} at {binary_bytes_per_sec}, {eta} left";
+    "{msg} {percent:>3}% [{bar:10}] {prefix}, {binary_bytes} at {binary_bytes_per_sec}, {eta} left";
 
 /// A line on standard error that a thread keeps current; it goes away when dropped.
 #[derive(Debug)]
@@ -52,18 +53,13 @@ impl Drop for Display {
 }
 
 fn update(bar: &ProgressBar, progress: &Progress) {
-    let [items, bytes, total_items, total_bytes] =
-        [&progress.done_items, &progress.done_bytes, &progress.total_items, &progress.total_bytes]
-            .map(|counter| counter.load(Ordering::Relaxed));
+    let [items, bytes, total_bytes] = [&progress.done_items, &progress.done_bytes, &progress.total_bytes]
+        .map(|counter| counter.load(Ordering::Relaxed));
     let template = if total_bytes > 0 { BOUNDED } else { OPEN };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
-    let files = crate::human::grouped(items);
-    bar.set_prefix(match total_items {
-        0 => format!("{files} files"),
-        total => format!("{files} of {} files", crate::human::grouped(total)),
-    });
+    bar.set_prefix(crate::human::count(items, "file"));
     if total_bytes > 0 {
         bar.set_length(total_bytes.max(bytes));
     }

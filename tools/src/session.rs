@@ -1,9 +1,13 @@
 //! Opens the repository, becomes its writer, and finds or makes its index.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
+use reelfs::format::frame::ChunkPointer;
+use reelfs::id::Fingerprint;
 use reelfs::index::Index;
 use reelfs::job;
+use reelfs::repo::locator::ChunkLocator;
 use reelfs::repo::repository::{INDEX, WriterLock};
 use reelfs::repo::{CacheBytes, Repository};
 
@@ -19,9 +23,29 @@ pub(crate) fn directory(context: &Context) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Opens the repository.
+/// Opens the repository; the index is asked for another place of a chunk that is damaged.
 pub(crate) fn open(context: &Context) -> Result<Repository, Failure> {
-    Ok(Repository::open(&directory(context)?, CacheBytes::default())?)
+    let repository = Repository::open(&directory(context)?, CacheBytes::default())?;
+    if let Some(root) = repository.root() {
+        repository
+            .set_chunk_locator(Arc::new(IndexOnDemand { path: root.join(INDEX), index: OnceLock::new() }));
+    }
+    Ok(repository)
+}
+
+/// The index, opened for reading when it is first asked: most commands never meet damage.
+#[derive(Debug)]
+struct IndexOnDemand {
+    path: PathBuf,
+    index: OnceLock<Option<Index>>,
+}
+
+impl ChunkLocator for IndexOnDemand {
+    fn locate(&self, fingerprint: &Fingerprint) -> Option<ChunkPointer> {
+        let open =
+            || self.path.join("CURRENT").exists().then(|| Index::open_read_only(&self.path).ok()).flatten();
+        self.index.get_or_init(open).as_ref()?.locate(fingerprint)
+    }
 }
 
 /// Opens the repository and becomes its writer.

@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::ValueEnum;
 use globset::{GlobBuilder, GlobMatcher};
-use reelfs::format::record::FileKind;
+use reelfs::format::record::{Content, Detail, FileKind, Inode, Time};
+use reelfs::id::{Fingerprint, FingerprintHasher};
 use reelfs::job::walk::{Walk, Walked};
 use reelfs::path;
 use reelfs::repo::Repository;
@@ -31,8 +32,7 @@ EXAMPLES
   a name had to be escaped; --print0 writes names as they are. All conditions must hold. In patterns '*' and
   '?' do not match '/', '**' does, and [a-z] and {a,b} are what they are to a shell.
 
-  With --all-generations a file is shown in the oldest generation that has it, and again in each that
-  has it changed.
+  With --all-generations each version of a file is shown once, in the oldest generation that has it.
 
 EXIT STATUS
   0 done, found or not; 1 no such client, generation or path; 2 usage; 10 no repository; 12 something is
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
     let repository = session::open(context)?;
     let mut damage = Damage::default();
     for address in &addresses {
-        // Inode numbers of what was shown: one that two generations share is the same object.
+        // Versions that were shown.
         let mut seen = args.all_generations.then(HashSet::new);
         for place in places(&repository, address, args.all_generations)? {
             search(&repository, &place, &conditions, args, &mut seen, context, &mut damage)?;
@@ -143,7 +143,7 @@ fn search(
     place: &Place,
     conditions: &Conditions,
     args: &Args,
-    seen: &mut Option<HashSet<u64>>,
+    seen: &mut Option<HashSet<Fingerprint>>,
     context: &mut Context,
     damage: &mut Damage,
 ) -> Result<(), Failure> {
@@ -172,8 +172,24 @@ fn search(
     Ok(())
 }
 
-fn is_new(seen: &mut Option<HashSet<u64>>, walked: &Walked) -> bool {
-    seen.as_mut().is_none_or(|seen| seen.insert(walked.node.to_number()))
+fn is_new(seen: &mut Option<HashSet<Fingerprint>>, walked: &Walked) -> bool {
+    seen.as_mut().is_none_or(|seen| seen.insert(version(walked)))
+}
+
+// Equal for an object that is at the same path in two generations and did not change: place of the data,
+// inode number and the times that a backup or a link moves do not count.
+fn version(walked: &Walked) -> Fingerprint {
+    let mut inode =
+        Inode { ctime: Time::default(), atime: Time::default(), source_inode: 0, ..walked.inode.clone() };
+    if let Detail::Regular { link_count, signature: Some(_), content, .. } = &mut inode.detail {
+        *link_count = 1;
+        *content = Content::Inline(Vec::new());
+    }
+    let mut hasher = FingerprintHasher::default();
+    hasher.update(&walked.path);
+    hasher.update(&[0]);
+    hasher.update(&inode.encode());
+    hasher.finish()
 }
 
 fn show(place: &Place, walked: &Walked, args: &Args, context: &mut Context) -> Result<(), Failure> {

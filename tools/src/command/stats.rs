@@ -41,7 +41,7 @@ struct Counted {
     // Bytes in the areas full, delta and merge.
     area_bytes: [u64; 3],
     index_bytes: u64,
-    // Records in the index: chunks and files; `None` if another process has it open.
+    // Records in the index: chunks and files; `None` if there is none.
     index_counts: Option<(u64, u64)>,
     worst: Option<Kind>,
 }
@@ -87,10 +87,7 @@ fn count(repository: &Repository, context: &Context) -> Result<Counted, Failure>
     }
     let index = root.join(INDEX);
     counted.index_bytes = bytes_below(&index);
-    // Opening it would make one.
-    if index.join("CURRENT").exists() {
-        counted.index_counts = Index::open(&index).ok().map(|index| index.counts());
-    }
+    counted.index_counts = Index::open_read_only(&index).ok().map(|index| index.counts());
     Ok(counted)
 }
 

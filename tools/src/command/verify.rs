@@ -106,7 +106,8 @@ fn show(
     }
     more(summary.damage_count, summary.damages.len(), "damaged place", context)?;
     for file in &summary.affected {
-        let AffectedFile { client, generation, path, ranges, bytes } = file;
+        let AffectedFile { client, generation, ranges, bytes, .. } = file;
+        let path = path_in_address(file);
         let what = match ranges.first() {
             Some((offset, _)) => format!("{} cannot be read, from byte {offset} on", human::bytes(*bytes)),
             None => "its entries cannot be read".to_owned(),
@@ -139,6 +140,11 @@ fn show(
     Ok(())
 }
 
+// As all other commands write it: from the root of the backup, without a leading '/'.
+fn path_in_address(file: &AffectedFile) -> &str {
+    file.path.strip_prefix('/').unwrap_or(&file.path)
+}
+
 fn more(count: u64, listed: usize, thing: &str, context: &mut Context) -> Result<(), Failure> {
     match count.saturating_sub(listed as u64) {
         0 => Ok(()),
@@ -169,7 +175,7 @@ fn json(
             ("kind", "file".into()),
             ("client", file.client.as_str().into()),
             ("generation", file.generation.to_string().into()),
-            ("path", file.path.clone().into()),
+            ("path", path_in_address(file).into()),
             ("ranges", ranges),
             ("bytes", file.bytes.into()),
         ]))?;
