@@ -22,7 +22,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("libc", EVERYWHERE),
     ("log", EVERYWHERE),
     ("nix", &["src/live/", "src/repo/repository.rs", "mountd/", "tools/"]),
-    ("quick_cache", &["src/repo/"]),
+    ("quick_cache", &["src/repo/", "src/job/verify/pointers.rs"]),
     ("rayon", &["src/job/"]),
     ("reelfs", &["mountd/", "tools/"]),
     ("rocksdb", &["src/index/"]),
