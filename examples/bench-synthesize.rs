@@ -79,7 +79,9 @@ fn first(
         writer.put(ROOT_OBJECT, format!("group-{group:05}").as_bytes(), &link)?;
     }
     let directory_ids: Vec<u64> = (0..directories).map(|_| writer.new_directory()).collect();
-    for (group, members) in group_ids.iter().zip(directory_ids.chunks(DIRECTORIES_PER_DIRECTORY as usize)) {
+    for (group, members) in
+        group_ids.iter().zip(directory_ids.chunks(usize::try_from(DIRECTORIES_PER_DIRECTORY)?))
+    {
         writer.put(*group, b"", &inode(*group, Detail::Directory { parent: ROOT_OBJECT }))?;
         for (number, object) in members.iter().enumerate() {
             let link = Record::Link { kind: FileKind::Directory, object: *object };

@@ -1,5 +1,7 @@
 //! Compression of frames and pages with zstd, with or without a prefix.
 
+use std::cell::RefCell;
+
 use thiserror::Error;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, get_error_name};
 
@@ -127,6 +129,19 @@ impl Compressor {
             }
         })
     }
+}
+
+thread_local! {
+    // To make a context costs as much as to decompress a small page.
+    static CONTEXT: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+}
+
+/// Decompresses `stored` into exactly `plain_len` bytes, with this thread's [`Decompressor`].
+///
+/// # Errors
+/// [`CompressError`] if the data is damaged or has another length.
+pub fn decompress(stored: &[u8], plain_len: usize, prefix: &[u8]) -> Result<Vec<u8>, CompressError> {
+    CONTEXT.with_borrow_mut(|context| context.decompress(stored, plain_len, prefix))
 }
 
 /// Decompresses payloads of known length.

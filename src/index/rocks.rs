@@ -12,6 +12,9 @@
 //!
 //! A record is a hint: whoever finds one checks that the BDF or the DTF record is still there.
 
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rocksdb::{
@@ -158,6 +161,12 @@ impl Index {
     /// [`IndexError`] if it is damaged or another process has it; the first calls for a rebuild.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
         let (options, families) = settings();
+        // RocksDB makes files by the umask; what is in the repository is nobody else's to read.
+        if let Err(error) = DirBuilder::new().mode(0o700).create(path)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
+        }
         Self::opened(path, DB::open_cf_descriptors(&options, path, families))
     }
 

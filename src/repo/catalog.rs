@@ -80,11 +80,16 @@ pub fn generations(storage: &dyn Storage, client: &ClientName) -> Result<Vec<Gen
 }
 
 /// Which client and time an ordinal belongs to; looks again when it meets an unknown one.
+///
+/// A file that was copied under another name makes two of one ordinal; its header tells which one it is.
 #[derive(Debug)]
 pub struct Catalog {
     storage: Arc<dyn Storage>,
-    known: RwLock<BTreeMap<Ordinal, (Arc<ClientName>, GenerationTime)>>,
+    known: RwLock<BTreeMap<Ordinal, Vec<Named>>>,
 }
+
+/// Client and name of a DTF.
+pub type Named = (Arc<ClientName>, GenerationId);
 
 impl Catalog {
     /// Starts with nothing; reads the directories when first asked.
@@ -93,13 +98,14 @@ impl Catalog {
         Self { storage, known: RwLock::default() }
     }
 
-    /// Finds the client and name of a generation by its number.
+    /// Finds the DTFs that have this number in their names; one, unless someone copied files.
     ///
     /// # Errors
     /// [`StorageError`] if the directories cannot be listed.
-    pub fn find(&self, ordinal: Ordinal) -> Result<Option<(Arc<ClientName>, GenerationId)>, StorageError> {
-        if let Some(found) = self.lookup(ordinal) {
-            return Ok(Some(found));
+    pub fn find(&self, ordinal: Ordinal) -> Result<Vec<Named>, StorageError> {
+        let found = self.lookup(ordinal);
+        if !found.is_empty() {
+            return Ok(found);
         }
         self.refresh()?;
         Ok(self.lookup(ordinal))
@@ -110,20 +116,19 @@ impl Catalog {
     /// # Errors
     /// [`StorageError`] if they cannot be listed.
     pub fn refresh(&self) -> Result<(), StorageError> {
-        let mut known = BTreeMap::new();
+        let mut known: BTreeMap<_, Vec<Named>> = BTreeMap::new();
         for client in clients(&*self.storage)? {
             let client = Arc::new(client);
             for generation in generations(&*self.storage, &client)? {
-                known.insert(generation.ordinal, (Arc::clone(&client), generation.time));
+                known.entry(generation.ordinal).or_default().push((Arc::clone(&client), generation));
             }
         }
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
 
-    fn lookup(&self, ordinal: Ordinal) -> Option<(Arc<ClientName>, GenerationId)> {
+    fn lookup(&self, ordinal: Ordinal) -> Vec<Named> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (client, time) = known.get(&ordinal)?;
-        Some((Arc::clone(client), GenerationId { time: *time, ordinal }))
+        known.get(&ordinal).cloned().unwrap_or_default()
     }
 }

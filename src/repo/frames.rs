@@ -10,7 +10,7 @@ use super::catalog;
 use super::error::ReadError;
 use super::locator::ChunkLocator;
 use super::read_ahead::ReadAhead;
-use crate::chunk::compress::Decompressor;
+use crate::chunk::compress;
 use crate::format::bdf::Area;
 use crate::format::frame::{ChunkPointer, Codec, FrameHeader, HEADER_LEN};
 use crate::id::{FileId, Fingerprint};
@@ -363,8 +363,7 @@ impl Shared {
         }
         let payload = match header.codec {
             Codec::Raw => stored,
-            Codec::Zstd => Decompressor::new()
-                .decompress(&stored, header.plain_len as usize, &prefix)
+            Codec::Zstd => compress::decompress(&stored, header.plain_len as usize, &prefix)
                 .map_err(|source| damage.unwrap_or(ReadError::Compress { path: path(), offset, source }))?,
         };
         self.loaded_count.fetch_add(1, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 
 use super::catalog::{self, Catalog, GenerationId};
 use super::error::ReadError;
-use crate::chunk::compress::Decompressor;
+use crate::chunk::compress;
 use crate::format::FormatError;
 use crate::format::dtf::{self, DtfFooter, DtfHeader};
 use crate::format::frame::Codec;
@@ -141,8 +141,10 @@ impl DtfFile {
             Codec::Raw => stored.to_vec(),
             Codec::Zstd => {
                 let plain_len = header.plain_len as usize;
-                Decompressor::new().decompress(stored, plain_len, prefix).map_err(|source| {
-                    ReadError::Compress { path: self.path().to_owned(), offset: page.offset, source }
+                compress::decompress(stored, plain_len, prefix).map_err(|source| ReadError::Compress {
+                    path: self.path().to_owned(),
+                    offset: page.offset,
+                    source,
                 })?
             }
         };
@@ -228,14 +230,20 @@ impl PageReader {
         if self.missing.lock().unwrap_or_else(PoisonError::into_inner).contains(&ordinal) {
             return Err(missing);
         }
-        let Some((client, generation)) = self.catalog.find(ordinal)? else {
+        let mut opened = Err(missing);
+        for (client, generation) in self.catalog.find(ordinal)? {
+            opened = DtfFile::open(&*self.storage, self.repository, &client, generation);
+            if opened.is_ok() {
+                break;
+            }
+        }
+        if matches!(opened, Err(ReadError::NoDtf { .. })) {
             let mut known = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() < 1024 {
                 known.push(ordinal);
             }
-            return Err(missing);
-        };
-        let file = Arc::new(DtfFile::open(&*self.storage, self.repository, &client, generation)?);
+        }
+        let file = Arc::new(opened?);
         self.files.insert(ordinal, Arc::clone(&file));
         Ok(file)
     }
