@@ -18,7 +18,7 @@ fn entries_come_in_order_of_their_bytes() {
     }
     let source = SourceDirectory::open_root(directory.path()).unwrap();
     for _ in 0..2 {
-        let names: Vec<_> = source.scan().unwrap().into_iter().map(|entry| entry.name).collect();
+        let names: Vec<_> = source.scan().unwrap().map(|entry| entry.name).collect();
         assert_eq!(names, [&b"B"[..], b"a", b"a-b", b"a.b", b"b", "\u{e4}".as_bytes()]);
     }
 }
