@@ -122,6 +122,24 @@ fn files_that_are_cut_emptied_zeroed_or_gone_are_found() {
 }
 
 #[test]
+fn a_last_generation_cut_at_any_byte_leaves_the_earlier_one_whole() {
+    let (memory, generations) = make_repository();
+    let sound = open(&memory);
+    let first = generations[0];
+    let expected = read_all(&sound, first).unwrap();
+    let before = |name: &String| name.contains(".1.dtf") || name.starts_with("full/");
+    for name in sealed_files(&memory).into_iter().filter(|name| !before(name)) {
+        let bytes = memory.contents(&name).unwrap();
+        for len in 0..bytes.len() {
+            memory.put(&name, &bytes[..len]);
+            let is_wrong = check_reading(&memory, &[first], std::slice::from_ref(&expected));
+            assert!(!is_wrong, "{name}: a cut at byte {len} costs the first generation");
+        }
+        memory.put(&name, &bytes);
+    }
+}
+
+#[test]
 fn files_in_each_others_place_are_found() {
     let (memory, generations) = make_repository();
     let sound = open(&memory);
