@@ -104,6 +104,12 @@ impl LiveError {
     }
 }
 
+/// Files and directories that this process may have open at the same time.
+#[must_use]
+pub fn descriptor_count_max() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Makes a system call, again if a signal interrupts it, and tells of a refusal where it happened.
 fn attempt<T>(
     operation: &'static str,

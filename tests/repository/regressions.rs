@@ -12,6 +12,7 @@ use reelfs::id::{ClientName, FileId, Fingerprint, Ordinal};
 use reelfs::index::{Index, IndexBatch};
 use reelfs::job::backup::{self, BackupOptions};
 use reelfs::job::index::rebuild;
+use reelfs::job::restore::RestoreOptions;
 use reelfs::progress::Progress;
 use reelfs::repo::tree::Tree;
 use reelfs::repo::tree_changes::changed_keys;
@@ -21,7 +22,8 @@ use tempfile::tempdir;
 
 use crate::sample::{CLIENT, DtfMaker, Records, inode, repository, time};
 use crate::support::{
-    backup, in_memory, inputs, look, new_id, open, random, restore, restore_with, try_backup,
+    assert_same, backup, in_memory, inputs, look, new_id, open, random, restore, restore_with, try_backup,
+    verify,
 };
 
 /// A repository with one generation, of which `make` writes the pages and names the root.
@@ -241,7 +243,95 @@ fn runs_with_few_descriptors() {
     assert!(summary.is_complete(), "{} failed: {:?}", summary.failed_count, summary.failed.first());
     let target = tempdir().unwrap();
     let generation = summary.committed.unwrap().id;
-    let options = reelfs::job::restore::RestoreOptions::default();
+    let options = RestoreOptions::default();
     let restored = restore_with(&repository, generation, "1499", target.path(), &options);
     assert_eq!(restored.files.files, 1);
+}
+
+#[test]
+fn files_that_gain_and_lose_names_are_what_they_are_in_each_generation() {
+    let source = tempdir().unwrap();
+    let root = source.path();
+    let (_, repository) = in_memory();
+    let mut kept = Vec::new();
+    let mut step = |change: &dyn Fn()| {
+        change();
+        let generation = backup(&repository, None, root).unwrap();
+        kept.push((generation, look(root)));
+    };
+    step(&|| {
+        fs::create_dir(root.join("b")).unwrap();
+        fs::write(root.join("a"), b"one").unwrap();
+        fs::write(root.join("other"), random(40, 200_000)).unwrap();
+    });
+    step(&|| {
+        fs::hard_link(root.join("a"), root.join("b/a")).unwrap();
+        fs::hard_link(root.join("other"), root.join("b/other")).unwrap();
+        fs::hard_link(root.join("other"), root.join("b/third")).unwrap();
+    });
+    // A name that comes first in the walk; one that goes; another file by a name of the group.
+    step(&|| {
+        fs::hard_link(root.join("b/third"), root.join("0")).unwrap();
+        fs::remove_file(root.join("a")).unwrap();
+        fs::remove_file(root.join("b/other")).unwrap();
+        fs::write(root.join("b/other"), b"another").unwrap();
+        fs::hard_link(root.join("b/other"), root.join("b/another")).unwrap();
+    });
+    step(&|| {
+        fs::remove_file(root.join("0")).unwrap();
+        fs::remove_file(root.join("b/third")).unwrap();
+        fs::remove_file(root.join("b/another")).unwrap();
+    });
+    // A directory takes the name of a linked file, and a linked file that of a directory.
+    step(&|| {
+        fs::hard_link(root.join("other"), root.join("x")).unwrap();
+        fs::remove_file(root.join("b/a")).unwrap();
+        fs::create_dir_all(root.join("b/a/deep/er")).unwrap();
+        fs::hard_link(root.join("x"), root.join("b/a/deep/er/x")).unwrap();
+    });
+    step(&|| {
+        fs::rename(root.join("b/a/deep/er/x"), root.join("y")).unwrap();
+        fs::remove_dir_all(root.join("b")).unwrap();
+        fs::rename(root.join("y"), root.join("b")).unwrap();
+    });
+    step(&|| fs::remove_file(root.join("b")).unwrap());
+    for (generation, expected) in kept {
+        let target = tempdir().unwrap();
+        restore(&repository, generation, target.path());
+        assert_same(target.path(), &expected);
+        let found = repository.generation(generation.ordinal).unwrap();
+        let objects = found.records(repository.pages()).filter(|record| {
+            let key = record.as_ref().unwrap().key().to_vec();
+            key.len() == 8 && key[..] > 1_u64.to_be_bytes()[..] && key[..] < (1_u64 << 39).to_be_bytes()[..]
+        });
+        assert_eq!(objects.count() as u64, found.footer.totals.linked_count);
+    }
+    assert!(verify(&repository, None).is_sound());
+}
+
+#[test]
+fn files_of_sizes_around_the_limits_come_back() {
+    let source = tempdir().unwrap();
+    let (_, repository) = in_memory();
+    let target = tempdir().unwrap();
+    for (round, shift) in [(0, 0), (1, 1)] {
+        for size in [0, 1, (128 << 10) - 1, 128 << 10, (128 << 10) + 1, 256 << 10, (256 << 10) + 1] {
+            fs::write(source.path().join(format!("r{size}")), random(50 + shift, size)).unwrap();
+            fs::write(source.path().join(format!("s{size}")), random(50 + shift, size)).unwrap();
+            let sparse = fs::File::create(source.path().join(format!("h{size}"))).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&sparse, b"x", size as u64).unwrap();
+            sparse.set_len((size as u64 + 1) * 40).unwrap();
+        }
+        fs::File::create(source.path().join("hole")).unwrap().set_len(1 << 40).unwrap();
+        let generation = backup(&repository, None, source.path()).unwrap();
+        // The large hole would take long to be compared.
+        fs::remove_file(source.path().join("hole")).unwrap();
+        let made = target.path().join(format!("{round}"));
+        restore_with(&repository, generation, "", &made, &RestoreOptions::default());
+        assert_eq!(fs::metadata(made.join("hole")).unwrap().len(), 1 << 40);
+        fs::remove_file(made.join("hole")).unwrap();
+        for (path, _) in look(source.path()).iter().filter(|(path, _)| path.as_os_str() != "") {
+            assert!(fs::read(made.join(path)).unwrap() == fs::read(source.path().join(path)).unwrap());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use crate::live::{LiveError, SourceDirectory};
+use crate::live::{LiveError, SourceDirectory, descriptor_count_max};
 
 // Directories near each other in the walk share most of their path.
 const OPEN_DIRECTORY_COUNT_MAX: usize = 64;
@@ -20,8 +20,7 @@ pub(super) struct OpenDirectories {
 impl Default for OpenDirectories {
     fn default() -> Self {
         // Half of the descriptors that the process may have; the rest is for the repository and for files.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let half = usize::try_from(limit.unwrap_or(u64::MAX) / 2).unwrap_or(usize::MAX);
+        let half = usize::try_from(descriptor_count_max() / 2).unwrap_or(usize::MAX);
         Self { open: VecDeque::new(), held: Vec::new(), held_count_max: half.clamp(64, 4096) }
     }
 }
