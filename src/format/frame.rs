@@ -42,7 +42,7 @@ pub const CHUNK_LEN: usize = 4 + 32;
 pub const BASE_LEN: usize = 32 + 16 + 8 + 4 + 4;
 
 /// Longest payload when decompressed, in bytes.
-pub const PLAIN_LEN_MAX: u32 = 32 << 20;
+pub const PLAIN_LEN_MAX: u32 = 16 << 20;
 /// Longest payload as stored, in bytes: some room for what does not shrink.
 pub const STORED_LEN_MAX: u32 = PLAIN_LEN_MAX + (PLAIN_LEN_MAX >> 7);
 /// Most chunks in one frame.
@@ -50,7 +50,7 @@ pub const CHUNK_COUNT_MAX: u32 = 65_535;
 /// Most base chunks of one delta frame.
 pub const BASE_COUNT_MAX: u32 = 16;
 /// Longest prefix of a delta frame, in bytes.
-pub const PREFIX_LEN_MAX: u64 = 32 << 20;
+pub const PREFIX_LEN_MAX: u64 = 16 << 20;
 
 /// How the payload is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
