@@ -43,6 +43,8 @@ TARGETS = [
     Target("find -type f", "D1", "warm", NATIVE, at_most=1.2),
     Target("ls -lR", "D1", "cold", NATIVE, at_most=1.5),
     Target("ls -lR", "D1", "warm", NATIVE, at_most=2.5),
+    Target("cp -a, one generation", "D1", "cold", NATIVE, at_most=1.0),
+    Target("cp -a, one generation", "D1", "warm", NATIVE, at_most=1.15),
     Target("ls -lR, one generation", "D1", "cold", NATIVE, at_most=1.0),
     Target("ls -lR, one generation", "D1", "warm", NATIVE, at_most=1.0),
     # The lower of ext4 and of what zstd decompresses on all cores.

@@ -7,7 +7,7 @@ from .read_sides import Native, ReelfsMount, cold_and_warm, prepare_mount_reposi
 
 CLIENT, DATASET = "small", "D1"
 WALKS = {"find -type f": ["find", "{}/", "-type", "f"], "ls -lR": ["ls", "-lR", "{}/"]}
-ONE_GENERATION = "ls -lR, one generation"
+ONE_GENERATION = ", one generation"
 
 
 def measure(context):
@@ -25,9 +25,10 @@ def measure(context):
             for side in context.rotated(sides, repetition):
                 _walk(context, side, name, words, repetition)
         for side in context.rotated([sides[0], one] if context.reelfs else sides, repetition):
-            _walk(context, side, ONE_GENERATION, WALKS["ls -lR"], repetition)
+            _walk(context, side, "ls -lR" + ONE_GENERATION, WALKS["ls -lR"], repetition)
+            _copy(context, side, "cp -a" + ONE_GENERATION, repetition)
         for side in context.rotated(sides, repetition):
-            _copy(context, side, repetition)
+            _copy(context, side, "cp -a", repetition)
     if context.reelfs:
         context.reelfs.finish()
 
@@ -40,11 +41,11 @@ def _walk(context, side, name, words, repetition):
     cold_and_warm(context, side, once)
 
 
-def _copy(context, side, repetition):
+def _copy(context, side, name, repetition):
     def once(tree, temperature):
         target = context.workspace.empty_tmpfs()
         usage = process.run(["cp", "-a", f"{tree}/.", str(target)])
-        context.journal.add("cp -a", DATASET, temperature, side.name, repetition, usage.elapsed_s, "s")
+        context.journal.add(name, DATASET, temperature, side.name, repetition, usage.elapsed_s, "s")
 
     cold_and_warm(context, side, once)
     context.workspace.empty_tmpfs()
