@@ -250,4 +250,14 @@ mod test {
         assert!(Decompressor::new().decompress(&stored, 1000, &[]).is_err());
         assert!(Decompressor::new().decompress(&stored, 2 << 20, &[]).is_err());
     }
+
+    #[test]
+    fn a_compressor_that_returns_other_data_or_nonsense_is_found_out() {
+        let (plain, other) = (vec![b'a'; 50_000], vec![b'b'; 50_000]);
+        let mut compressor = Compressor::new(3);
+        let wrong = compressor.compress(&other, &[]).expect("compresses").expect("shrinks");
+        assert_eq!(compressor.prove(&wrong, &plain, &[]), Err(CompressError::Mismatch));
+        assert!(compressor.prove(&wrong[..wrong.len() - 1], &other, &[]).is_err());
+        assert!(compressor.prove(b"nonsense", &plain, &[]).is_err());
+    }
 }

@@ -34,6 +34,9 @@ const FOOTER: &str = "BDF footer";
 
 /// Length of the header in bytes.
 pub const HEADER_LEN: usize = 128;
+/// Most frames in one BDF, so that a footer is not longer than
+/// [`FOOTER_LEN_MAX`](super::seal::FOOTER_LEN_MAX).
+pub const FRAME_COUNT_MAX: usize = (1 << 20) - 1;
 /// Length of the footer before its rows, in bytes.
 pub const FOOTER_HEAD_LEN: usize = 12;
 

@@ -26,7 +26,7 @@ const STRUCTURE: &str = "seal";
 pub const SEAL_LEN: usize = 64;
 
 /// Longest footer that a reader accepts, in bytes.
-pub const FOOTER_LEN_MAX: u64 = 1 << 30;
+pub const FOOTER_LEN_MAX: u64 = 16 << 20;
 
 /// What the seal says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

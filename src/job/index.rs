@@ -1,5 +1,7 @@
 //! Brings the index up to date with sealed files: after a commit, and from nothing.
 
+use std::collections::HashSet;
+
 use thiserror::Error;
 
 use crate::format::bdf;
@@ -160,8 +162,10 @@ fn index_pages(
         Err(error) => return failed(error),
     };
     let mut left = vec![(root, None)];
+    // A damaged tree may lead to the same page again and again.
+    let mut seen = HashSet::new();
     while let Some((at, level_above)) = left.pop() {
-        if at.ordinal != generation.ordinal {
+        if at.ordinal != generation.ordinal || !seen.insert(at.offset) {
             continue;
         }
         let page = match repository.pages().page(at) {

@@ -120,6 +120,11 @@ impl BdfFile {
         let mut fixed = [0; HEADER_LEN];
         fixed.copy_from_slice(bytes.get(..HEADER_LEN).unwrap_or(&[0; HEADER_LEN]));
         let lengths = FrameLengths::peek(&fixed).map_err(format)?;
+        if lengths.total() > left {
+            // Nothing is allocated for what is not there.
+            let value = lengths.total() as u64;
+            return Err(format(FormatError::Unknown { structure: "frame", field: "length", value }));
+        }
         let read = bytes.len();
         bytes.resize(lengths.total(), 0);
         if let Some(rest) = bytes.get_mut(read..)

@@ -6,7 +6,7 @@ use super::error::RepoError;
 use super::frames::bdf_name;
 use crate::checksum::crc32;
 use crate::codec::len_u32;
-use crate::format::bdf::{Area, BdfHeader, FrameSpan, encode_footer};
+use crate::format::bdf::{Area, BdfHeader, FRAME_COUNT_MAX, FrameSpan, encode_footer};
 use crate::format::frame::{ChunkInfo, ChunkPointer, Codec, FrameHeader};
 use crate::format::seal::Seal;
 use crate::id::FileId;
@@ -85,6 +85,12 @@ impl BdfWriter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.file.is_empty()
+    }
+
+    /// Tells whether the footer has no room for another frame.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.spans.len() >= FRAME_COUNT_MAX
     }
 
     /// Writes a frame.

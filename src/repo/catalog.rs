@@ -127,6 +127,12 @@ impl Catalog {
         Ok(())
     }
 
+    /// The highest number that was in use when the directories were read last.
+    #[must_use]
+    pub fn highest(&self) -> Option<Ordinal> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).last_key_value().map(|(last, _)| *last)
+    }
+
     fn lookup(&self, ordinal: Ordinal) -> Vec<Named> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(&ordinal).cloned().unwrap_or_default()

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use quick_cache::sync::{Cache, GuardResult};
 use quick_cache::{OptionsBuilder, Weighter};
 
-use super::catalog;
 use super::error::ReadError;
 use super::locator::ChunkLocator;
 use super::read_ahead::ReadAhead;
 use crate::chunk::compress;
 use crate::format::bdf::Area;
 use crate::format::frame::{ChunkPointer, Codec, FrameHeader, HEADER_LEN};
-use crate::id::{FileId, Fingerprint};
+use crate::id::{ClientName, FileId, Fingerprint};
 use crate::storage::Storage;
 
 // Each open BDF holds a file descriptor.
@@ -289,8 +288,9 @@ impl Shared {
 
     // The pointer does not say whose BDF it is: data is shared by clients.
     fn open_bdf(&self, id: FileId) -> Result<BdfFile, ReadError> {
-        for client in catalog::clients(&*self.storage)? {
-            for area in Area::ALL {
+        for area in Area::ALL {
+            for directory in self.storage.list(area.directory())? {
+                let Ok(client) = directory.name.parse::<ClientName>() else { continue };
                 match BdfFile::open(&*self.storage, self.repository, &bdf_name(area, client.as_str(), id), id)
                 {
                     Err(ReadError::Storage(error)) if error.is_not_found() => {}

@@ -19,7 +19,7 @@ use super::repository::Repository;
 use super::tree_writer::{Change, PageSink, TailBuilder, Tally, TreeUpdate};
 use crate::checksum::crc32;
 use crate::format::bdf::{Area, BdfHeader};
-use crate::format::dtf::{DtfFooter, DtfHeader, Totals};
+use crate::format::dtf::{DtfFooter, DtfHeader, TEXT_LEN_MAX, Totals};
 use crate::format::page::TreeKind;
 use crate::format::record::{
     Content, Extent, FIRST_DIRECTORY_OBJECT, FIRST_LINKED_OBJECT, INLINE_EXTENT_COUNT_MAX, Record, entry_key,
@@ -181,7 +181,7 @@ impl<'r> GenerationWriter<'r> {
     /// [`RepoError`] if the storage refuses.
     pub fn append_frame(&mut self, frame: &PreparedFrame) -> Result<FramePlace, RepoError> {
         let limit = self.repository.config().chunking.bdf_bytes;
-        if self.bdf.as_ref().is_some_and(|bdf| bdf.len() >= limit) {
+        if self.bdf.as_ref().is_some_and(|bdf| bdf.len() >= limit || bdf.is_full()) {
             self.finish_bdf()?;
         }
         let bdf = match self.bdf.take() {
@@ -253,14 +253,18 @@ impl<'r> GenerationWriter<'r> {
             extent.put_value(&mut value);
             value
         };
+        let all = |extents: &[Extent]| -> Vec<Change> {
+            extents.iter().map(|extent| (Extent::key(extent.offset).to_vec(), Some(value(extent)))).collect()
+        };
         let pages = self.repository.pages();
-        let (root, changes): (_, Vec<Change>) = match before {
-            Some(Content::Tree { root, .. }) => (Some(*root), extent_changes(pages, *root, &extents, value)?),
-            _ => {
-                let all =
-                    extents.iter().map(|extent| (Extent::key(extent.offset).to_vec(), Some(value(extent))));
-                (None, all.collect())
-            }
+        let (root, changes) = match before {
+            Some(Content::Tree { root, .. }) => match extent_changes(pages, *root, &extents, &value) {
+                Ok(changes) => (Some(*root), changes),
+                // A damaged tree is not built upon.
+                Err(RepoError::Read(error)) if error.is_damage() => (None, all(&extents)),
+                Err(error) => return Err(error),
+            },
+            _ => (None, all(&extents)),
         };
         let mut ignore = |_: Tally<'_>| {};
         let update = TreeUpdate::new(&mut self.sink, Some(pages), TreeKind::Extents, &mut ignore);
@@ -332,8 +336,8 @@ impl<'r> GenerationWriter<'r> {
             next_directory: self.next_directory,
             totals,
             added_bytes: self.added_bytes,
-            message: message.to_vec(),
-            source: source.to_vec(),
+            message: shortened(message),
+            source: shortened(source),
         };
         let file = self.sink.file();
         let footer = footer.encode();
@@ -386,6 +390,11 @@ impl<'r> GenerationWriter<'r> {
     }
 }
 
+// A longer text would make a footer that no reader takes.
+fn shortened(text: &[u8]) -> Vec<u8> {
+    text.get(..TEXT_LEN_MAX).unwrap_or(text).to_vec()
+}
+
 fn totals_of(key: &[u8], value: &[u8]) -> Totals {
     match (split_key(key), Record::decode(value)) {
         (Ok((_, name)), Ok(record)) => record.totals(name),
@@ -398,7 +407,7 @@ fn extent_changes(
     pages: &super::pages::PageReader,
     root: crate::format::page::PageRef,
     extents: &[Extent],
-    value: impl Fn(&Extent) -> Vec<u8>,
+    value: &impl Fn(&Extent) -> Vec<u8>,
 ) -> Result<Vec<Change>, RepoError> {
     let mut changes = Vec::new();
     let mut after = extents.iter().peekable();

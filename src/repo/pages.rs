@@ -237,7 +237,9 @@ impl PageReader {
                 break;
             }
         }
-        if matches!(opened, Err(ReadError::NoDtf { .. })) {
+        // A higher one than all that are known may come yet; a lower one is gone.
+        let is_gone = self.catalog.highest().is_some_and(|highest| ordinal < highest);
+        if is_gone && matches!(opened, Err(ReadError::NoDtf { .. })) {
             let mut known = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() < 1024 {
                 known.push(ordinal);

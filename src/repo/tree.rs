@@ -75,16 +75,37 @@ impl<'a> Tree<'a> {
     pub fn floor(&self, key: &[u8]) -> Result<Option<Found>, ReadError> {
         let mut at = self.root;
         let mut page = self.load(at, None)?;
+        // The subtree next before the way down.
+        let mut before = None;
         while page.level() > 0 {
-            at = self.child(&page, page.child_index(key), at)?;
+            let index = page.child_index(key);
+            if let Some(index) = index.checked_sub(1) {
+                before = Some((Arc::clone(&page), at, index));
+            }
+            at = self.child(&page, index, at)?;
             page = self.load(at, Some(page.level()))?;
         }
-        // A separator is at most the first key of its child, so only the leftmost leaf can lack one.
         let slot = match page.search(key) {
             Ok(slot) => Some(slot),
             Err(after) => after.checked_sub(1),
         };
-        Ok(slot.map(|slot| Found { page, at, slot }))
+        match (slot, before) {
+            (Some(slot), _) => Ok(Some(Found { page, at, slot })),
+            (None, None) => Ok(None),
+            // A separator can be below the first key of its child, and the key between the two.
+            (None, Some((page, at, index))) => self.last(&page, at, index),
+        }
+    }
+
+    // The last record below the child at `index` of a page.
+    fn last(&self, above: &Page, at: PageRef, index: usize) -> Result<Option<Found>, ReadError> {
+        let mut at = self.child(above, index, at)?;
+        let mut page = self.load(at, Some(above.level()))?;
+        while let Some(last) = page.len().checked_sub(1).filter(|_| page.level() > 0) {
+            at = self.child(&page, last, at)?;
+            page = self.load(at, Some(page.level()))?;
+        }
+        Ok(page.len().checked_sub(1).map(|slot| Found { page, at, slot }))
     }
 
     /// Starts at the first record whose key is not below `key`.
@@ -115,11 +136,22 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// Tells whether the keys of a page lie between the separator that leads to it and the next one.
+///
+/// A damaged tree could otherwise lead to the same page again and again.
+pub(super) fn is_between(page: &Page, low: &[u8], upper: Option<&[u8]>) -> bool {
+    let first = page.record(0).map(|(key, _)| key);
+    let last = page.len().checked_sub(1).and_then(|last| page.record(last)).map(|(key, _)| key);
+    first.is_some_and(|first| first >= low) && last.is_some_and(|last| upper.is_none_or(|upper| last < upper))
+}
+
 #[derive(Debug)]
 struct Step {
     page: Arc<Page>,
     at: PageRef,
     next: usize,
+    // All keys are below this.
+    upper: Option<Vec<u8>>,
 }
 
 /// Walks a tree's records in ascending order of keys.
@@ -134,15 +166,36 @@ pub struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    fn descend(&mut self, at: PageRef, level_above: Option<u8>, key: Option<&[u8]>) -> Result<(), ReadError> {
-        let page = self.tree.load(at, level_above)?;
+    // Puts the root on the stack.
+    fn begin(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        let page = self.tree.load(self.tree.root, None)?;
+        self.push(page, self.tree.root, None, Some(key));
+        Ok(())
+    }
+
+    // Puts the child at `slot` of the page at the top on the stack.
+    fn descend(&mut self, slot: usize, key: Option<&[u8]>) -> Result<(), ReadError> {
+        let Some(step) = self.stack.last() else { return Ok(()) };
+        let at = self.tree.child(&step.page, slot, step.at)?;
+        let low = step.page.record(slot).map_or(&[][..], |(key, _)| key);
+        let upper = step.page.record(slot + 1).map(|(key, _)| key).or(step.upper.as_deref());
+        let page = self.tree.load(at, Some(step.page.level()))?;
+        if !is_between(&page, low, upper) {
+            let (ordinal, offset) = (at.ordinal, at.offset);
+            return Err(ReadError::PageMismatch { ordinal, offset, what: "range of keys" });
+        }
+        let upper = upper.map(<[u8]>::to_vec);
+        self.push(page, at, upper, key);
+        Ok(())
+    }
+
+    fn push(&mut self, page: Arc<Page>, at: PageRef, upper: Option<Vec<u8>>, key: Option<&[u8]>) {
         let next = match key {
             None => 0,
             Some(key) if page.level() > 0 => page.child_index(key),
             Some(key) => page.search(key).unwrap_or_else(|index| index),
         };
-        self.stack.push(Step { page, at, next });
-        Ok(())
+        self.stack.push(Step { page, at, next, upper });
     }
 }
 
@@ -151,8 +204,8 @@ impl Iterator for Cursor<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut seek = self.seek.take();
-        if seek.is_some()
-            && let Err(error) = self.descend(self.tree.root, None, seek.as_deref())
+        if let Some(key) = &seek
+            && let Err(error) = self.begin(key)
         {
             return Some(Err(error));
         }
@@ -167,16 +220,12 @@ impl Iterator for Cursor<'_> {
             if step.page.level() == 0 {
                 return Some(Ok(Found { page: Arc::clone(&step.page), at: step.at, slot }));
             }
-            let (page, at) = (Arc::clone(&step.page), step.at);
-            let down = self
-                .tree
-                .child(&page, slot, at)
-                .and_then(|child| self.descend(child, Some(page.level()), seek.as_deref()));
-            if let Err(error) = down {
+            let level = step.page.level();
+            if let Err(error) = self.descend(slot, seek.as_deref()) {
                 return Some(Err(error));
             }
             // The key leads down to the first leaf; all that follow are taken from their start.
-            if page.level() == 1 {
+            if level == 1 {
                 seek = None;
             }
         }

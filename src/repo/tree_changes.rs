@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::ReadError;
 use super::pages::PageReader;
+use super::tree::is_between;
 use crate::format::page::{Page, PageRef, TreeKind};
 
 /// Hands every key to `take` whose record is in one tree only, or differs, in ascending order, until it
@@ -87,6 +88,8 @@ struct Child {
     level: u8,
     // At most the first key of the subtree.
     low: Vec<u8>,
+    // Above all its keys.
+    upper: Option<Vec<u8>>,
 }
 
 enum Item {
@@ -94,10 +97,17 @@ enum Item {
     Subtree(Child),
 }
 
+struct Step {
+    page: Arc<Page>,
+    at: PageRef,
+    next: usize,
+    upper: Option<Vec<u8>>,
+}
+
 struct Side<'a> {
     pages: &'a PageReader,
     kind: TreeKind,
-    stack: Vec<(Arc<Page>, PageRef, usize)>,
+    stack: Vec<Step>,
 }
 
 impl<'a> Side<'a> {
@@ -107,22 +117,27 @@ impl<'a> Side<'a> {
         Ok(side)
     }
 
-    // Levels fall by one at each step, so that a loop in a damaged tree cannot be followed.
-    fn push(&mut self, at: PageRef, level: Option<u8>) -> Result<(), ReadError> {
+    // Levels fall by one at each step, and keys lie between their separators, so that a loop in a damaged
+    // tree cannot be followed.
+    fn push(&mut self, at: PageRef, child: Option<&Child>) -> Result<(), ReadError> {
         let page = self.pages.page(at)?;
-        if page.tree() != self.kind || level.is_some_and(|level| page.level() != level) {
-            let (ordinal, offset) = (at.ordinal, at.offset);
-            return Err(ReadError::PageMismatch { ordinal, offset, what: "kind of tree or level" });
+        let mismatch = |what| Err(ReadError::PageMismatch { ordinal: at.ordinal, offset: at.offset, what });
+        if page.tree() != self.kind || child.is_some_and(|child| page.level() != child.level) {
+            return mismatch("kind of tree or level");
         }
-        self.stack.push((page, at, 0));
+        if child.is_some_and(|child| !is_between(&page, &child.low, child.upper.as_deref())) {
+            return mismatch("range of keys");
+        }
+        let upper = child.and_then(|child| child.upper.clone());
+        self.stack.push(Step { page, at, next: 0, upper });
         Ok(())
     }
 
     fn item(&mut self) -> Result<Option<Item>, ReadError> {
-        while self.stack.last().is_some_and(|(page, _, next)| *next >= page.len()) {
+        while self.stack.last().is_some_and(|step| step.next >= step.page.len()) {
             self.stack.pop();
         }
-        let Some((page, at, next)) = self.stack.last() else { return Ok(None) };
+        let Some(Step { page, at, next, upper }) = self.stack.last() else { return Ok(None) };
         let Some((key, value)) = page.record(*next) else { return Ok(None) };
         let Some(level) = page.level().checked_sub(1) else {
             return Ok(Some(Item::Record(key.to_vec(), value.to_vec())));
@@ -132,19 +147,20 @@ impl<'a> Side<'a> {
             offset: at.offset,
             source,
         })?;
-        Ok(Some(Item::Subtree(Child { at: child, level, low: key.to_vec() })))
+        let upper = page.record(next + 1).map(|(key, _)| key.to_vec()).or_else(|| upper.clone());
+        Ok(Some(Item::Subtree(Child { at: child, level, low: key.to_vec(), upper })))
     }
 
     fn step(&mut self, going_on: bool) -> bool {
-        if let Some((_, _, next)) = self.stack.last_mut() {
-            *next += 1;
+        if let Some(step) = self.stack.last_mut() {
+            step.next += 1;
         }
         going_on
     }
 
     fn expand(&mut self, child: &Child) -> Result<bool, ReadError> {
         self.step(true);
-        self.push(child.at, Some(child.level))?;
+        self.push(child.at, Some(child))?;
         Ok(true)
     }
 }

@@ -106,11 +106,20 @@ impl Storage for LocalStorage {
 
     fn list(&self, name: &str) -> Result<Vec<DirectoryEntry>, StorageError> {
         let path = self.path(name);
+        let listing = match fs::read_dir(&path) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listing => listing.map_err(error("list", &path))?,
+        };
         let read = || -> io::Result<Vec<DirectoryEntry>> {
             let mut entries = Vec::new();
-            for entry in fs::read_dir(&path)? {
+            for entry in listing {
                 let entry = entry?;
-                let is_directory = entry.file_type()?.is_dir();
+                let is_directory = match entry.file_type() {
+                    Ok(kind) => kind.is_dir(),
+                    // Removed since it was listed; the others are there all the same.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                };
                 if let Ok(name) = entry.file_name().into_string() {
                     entries.push(DirectoryEntry { name, is_directory });
                 }
@@ -118,10 +127,7 @@ impl Storage for LocalStorage {
             entries.sort();
             Ok(entries)
         };
-        match read() {
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            listed => listed.map_err(error("list", &path)),
-        }
+        read().map_err(error("list", &path))
     }
 
     fn exists(&self, name: &str) -> Result<bool, StorageError> {

@@ -10,6 +10,7 @@ mod commit_faults;
 mod damage;
 mod format;
 mod reader;
+mod regressions;
 mod round_trip;
 mod sample;
 mod splice;

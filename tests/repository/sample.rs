@@ -24,11 +24,11 @@ use reelfs::id::{FileId, Fingerprint, GenerationTime, Ordinal};
 
 use crate::format::golden;
 
-const REPOSITORY: FileId = FileId(*b"\x01sample repo id\x01");
-const CLIENT: &str = "sample";
+pub(crate) const REPOSITORY: FileId = FileId(*b"\x01sample repo id\x01");
+pub(crate) const CLIENT: &str = "sample";
 const FIRST_SECONDS: i64 = 1_795_233_600;
 
-type Records = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Text of a file that the second generation changes.
 pub(crate) fn text(changed: bool) -> Vec<u8> {
@@ -40,14 +40,14 @@ pub(crate) fn text(changed: bool) -> Vec<u8> {
 }
 
 /// Writes a BDF.
-struct BdfMaker {
+pub(crate) struct BdfMaker {
     file: FileId,
     bytes: Vec<u8>,
     spans: Vec<FrameSpan>,
 }
 
 impl BdfMaker {
-    fn new(file: FileId, area: Area, ordinal: Ordinal) -> Self {
+    pub(crate) fn new(file: FileId, area: Area, ordinal: Ordinal) -> Self {
         let header = BdfHeader {
             file,
             repository: REPOSITORY,
@@ -59,7 +59,7 @@ impl BdfMaker {
         Self { file, bytes: header.encode(), spans: Vec::new() }
     }
 
-    fn frame(&mut self, chunks: &[&[u8]], bases: &[(ChunkPointer, &[u8])]) -> Vec<ChunkPointer> {
+    pub(crate) fn frame(&mut self, chunks: &[&[u8]], bases: &[(ChunkPointer, &[u8])]) -> Vec<ChunkPointer> {
         let plain = chunks.concat();
         let prefix = bases.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect::<Vec<_>>();
         let stored = Compressor::new(3).compress(&plain, &prefix).expect("compresses");
@@ -89,7 +89,7 @@ impl BdfMaker {
         header.chunks.iter().map(place).collect()
     }
 
-    fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         sealed(self.bytes, &bdf::encode_footer(&self.spans), self.file)
     }
 }
@@ -107,14 +107,14 @@ fn sealed(mut bytes: Vec<u8>, footer: &[u8], file: FileId) -> Vec<u8> {
 }
 
 /// Writes a DTF.
-struct DtfMaker {
+pub(crate) struct DtfMaker {
     file: FileId,
     ordinal: Ordinal,
     bytes: Vec<u8>,
 }
 
 impl DtfMaker {
-    fn new(file: FileId, number: u32) -> Self {
+    pub(crate) fn new(file: FileId, number: u32) -> Self {
         let ordinal = Ordinal::new(number).expect("in range");
         let header = DtfHeader {
             file,
@@ -127,7 +127,7 @@ impl DtfMaker {
         Self { file, ordinal, bytes: header.encode() }
     }
 
-    fn page(&mut self, level: u8, tree: TreeKind, records: &Records) -> PageRef {
+    pub(crate) fn page(&mut self, level: u8, tree: TreeKind, records: &Records) -> PageRef {
         let alignment = usize::try_from(ALIGNMENT).expect("small");
         self.bytes.resize(self.bytes.len().next_multiple_of(alignment), 0);
         let offset = self.bytes.len() as u64;
@@ -142,7 +142,7 @@ impl DtfMaker {
         PageRef { ordinal: self.ordinal, offset, stored_len }
     }
 
-    fn finish(self, root: PageRef, totals: Totals) -> Vec<u8> {
+    pub(crate) fn finish(self, root: PageRef, totals: Totals) -> Vec<u8> {
         let footer = DtfFooter {
             root,
             next_linked: FIRST_LINKED_OBJECT + 1,
@@ -156,11 +156,11 @@ impl DtfMaker {
     }
 }
 
-fn time(number: u32) -> GenerationTime {
+pub(crate) fn time(number: u32) -> GenerationTime {
     GenerationTime::from_seconds(FIRST_SECONDS + 3600 * i64::from(number - 1)).expect("valid")
 }
 
-fn inode(permissions: u16, detail: Detail, xattrs: Xattrs) -> Record {
+pub(crate) fn inode(permissions: u16, detail: Detail, xattrs: Xattrs) -> Record {
     let mtime = Time { seconds: -86_400, nanoseconds: 123_456_789 };
     Record::Inode(Inode {
         permissions,
@@ -176,15 +176,15 @@ fn inode(permissions: u16, detail: Detail, xattrs: Xattrs) -> Record {
     })
 }
 
-fn whole(pointer: ChunkPointer, offset: u64) -> Extent {
+pub(crate) fn whole(pointer: ChunkPointer, offset: u64) -> Extent {
     Extent { offset, len: pointer.len.into(), skip: 0, chunk: pointer }
 }
 
-fn regular(size: u64, link_count: u32, content: Content) -> Detail {
+pub(crate) fn regular(size: u64, link_count: u32, content: Content) -> Detail {
     Detail::Regular { link_count, size, signature: None, content }
 }
 
-fn file(size: u64, extents: Vec<Extent>, xattrs: Xattrs) -> Record {
+pub(crate) fn file(size: u64, extents: Vec<Extent>, xattrs: Xattrs) -> Record {
     inode(0o640, regular(size, 1, Content::Inline(extents)), xattrs)
 }
 

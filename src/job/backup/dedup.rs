@@ -36,11 +36,15 @@ impl<'a> Dedup<'a> {
         Self { repository, index, delta, present: Mutex::default() }
     }
 
-    /// Finds a chunk that is stored and whose BDF is there.
-    pub(super) fn chunk(&self, fingerprint: &Fingerprint) -> Result<Option<ChunkPointer>, BackupError> {
+    /// Finds a chunk of this length that is stored and whose BDF is there.
+    pub(super) fn chunk(
+        &self,
+        fingerprint: &Fingerprint,
+        len: usize,
+    ) -> Result<Option<ChunkPointer>, BackupError> {
         let Some(index) = self.index else { return Ok(None) };
         let found = index.chunk(fingerprint)?;
-        Ok(found.filter(|pointer| self.is_present(pointer.location.file)))
+        Ok(found.filter(|pointer| pointer.len as usize == len && self.is_present(pointer.location.file)))
     }
 
     fn is_present(&self, file: FileId) -> bool {
@@ -97,10 +101,8 @@ impl<'a> Dedup<'a> {
         // file must not be bound to data that cannot be read.
         let mut current = Vec::with_capacity(extents.len());
         for extent in extents {
-            let Some(chunk) = self.chunk(&extent.chunk.fingerprint)? else { return Ok(None) };
-            if chunk.len != extent.chunk.len {
-                return Ok(None);
-            }
+            let found = self.chunk(&extent.chunk.fingerprint, extent.chunk.len as usize)?;
+            let Some(chunk) = found else { return Ok(None) };
             current.push(Extent { chunk, ..extent });
         }
         Ok(Some(current))

@@ -124,6 +124,10 @@ impl<'a> Driver<'a> {
             Ok(scan) => scan,
             Err(error) => return self.unreadable(visit, Some(&directory), &error),
         };
+        if self.open.hold(&directory) {
+            self.flush_batch()?;
+            self.emitter.wait_for_all()?;
+        }
         self.put_directory(visit, Some(&directory))?;
         let only_tag = self.context.options.exclude_caches && directory.is_cache_directory();
         // Both sides come in order of names, so that a directory of any size is compared as it streams by.
@@ -147,6 +151,10 @@ impl<'a> Driver<'a> {
                 continue;
             }
             self.entry(visit, &directory, entry, old)?;
+            if self.emitter.is_behind() {
+                self.flush_batch()?;
+                self.emitter.wait_for_all()?;
+            }
         }
         for old in before {
             self.remove(visit.object, &old?)?;
@@ -288,7 +296,12 @@ impl<'a> Driver<'a> {
             return Ok(());
         }
         let mut directories = vec![object];
+        // A damaged tree may lead round in a circle.
+        let mut seen = HashSet::new();
         while let Some(directory) = directories.pop() {
+            if !seen.insert(directory) {
+                continue;
+            }
             for entry in self.listed_before(directory)? {
                 if let Node::Object { object, .. } = entry.node {
                     match entry.kind {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::BackupSummary;
 use super::claims::Claims;
 use super::error::BackupError;
+use super::names::Group;
 use super::pipeline::Pipeline;
 use super::prepare::{Outcome, PendingExtent, Prepared, SmallOutcome, Task};
 use super::queue::{Emission, Target};
@@ -15,7 +16,7 @@ use crate::chunk::compress::Compressor;
 use crate::codec::len_u32;
 use crate::format::frame::{ChunkInfo, ChunkPointer, Codec, Location};
 use crate::format::record::{
-    Content, Detail, Extent, FileKind, INLINE_XATTR_LEN_MAX, Inode, Record, XattrList, Xattrs,
+    Content, Detail, Extent, INLINE_XATTR_LEN_MAX, Inode, Record, XattrList, Xattrs,
 };
 use crate::id::Fingerprint;
 use crate::live::Attributes;
@@ -26,16 +27,8 @@ use crate::repo::Repository;
 use crate::repo::bdf_writer::PreparedFrame;
 use crate::repo::generation_writer::GenerationWriter;
 
-/// A file with several names.
-#[derive(Debug, Default)]
-struct Group {
-    name_count: u32,
-    before: Option<Arc<Inode>>,
-    inode: Option<Inode>,
-    is_new_object: bool,
-    // It could not be read: no name may lead to it.
-    is_failed: bool,
-}
+// Records of objects that are not read pile up behind one that is.
+const QUEUE_LEN_MAX: usize = 1 << 14;
 
 #[derive(Debug)]
 enum TaskResult {
@@ -51,9 +44,9 @@ pub(super) struct Emitter<'a> {
     claims: &'a Claims,
     progress: &'a Progress,
     pipeline: Pipeline,
-    queue: VecDeque<Emission>,
+    pub(super) queue: VecDeque<Emission>,
     results: HashMap<u64, TaskResult>,
-    groups: BTreeMap<u64, Group>,
+    pub(super) groups: BTreeMap<u64, Group>,
     // Tasks of a file that was read again.
     discarded: Vec<Range<u64>>,
     compressor: Compressor,
@@ -105,6 +98,11 @@ impl<'a> Emitter<'a> {
         self.emit()
     }
 
+    /// Tells whether so many records wait that they should be written before more come.
+    pub(super) fn is_behind(&self) -> bool {
+        self.queue.len() >= QUEUE_LEN_MAX
+    }
+
     /// Queues a record that waits for a result.
     pub(super) fn queue(&mut self, emission: Emission) {
         self.queue.push_back(emission);
@@ -125,38 +123,6 @@ impl<'a> Emitter<'a> {
             self.summary.removed_count += 1;
         }
         self.writer.remove(object, name);
-    }
-
-    /// Puts a name of a file with several; `is_known` if the generation before has it.
-    pub(super) fn put_name(
-        &mut self,
-        directory: u64,
-        name: Vec<u8>,
-        object: u64,
-        is_known: bool,
-    ) -> Result<(), BackupError> {
-        if self.queue.is_empty() {
-            return self.name(directory, &name, object, is_known);
-        }
-        self.queue.push_back(Emission::Name { directory, name, object, is_known });
-        Ok(())
-    }
-
-    // By now it is known whether the file could be read.
-    fn name(&mut self, directory: u64, name: &[u8], object: u64, is_known: bool) -> Result<(), BackupError> {
-        let group = self.groups.entry(object).or_default();
-        if group.is_failed {
-            if is_known {
-                self.writer.remove(directory, name);
-            }
-            return Ok(());
-        }
-        group.name_count += 1;
-        if is_known {
-            return Ok(());
-        }
-        let link = Record::Link { kind: FileKind::Regular, object };
-        Ok(self.writer.put(directory, name, &link)?)
     }
 
     /// Takes a file over without reading it.
@@ -185,6 +151,9 @@ impl<'a> Emitter<'a> {
         self.summary.redundant.add(attributes.size);
         // Its place in the order is after all that waits.
         self.wait_for_all()?;
+        if !self.queue.is_empty() {
+            return Err(BackupError::Worker);
+        }
         self.file(target, before, attributes, xattrs, Some(signature), extents, false)
     }
 
@@ -293,7 +262,8 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn wait_for_all(&mut self) -> Result<(), BackupError> {
+    /// Waits until the workers have answered all tasks.
+    pub(super) fn wait_for_all(&mut self) -> Result<(), BackupError> {
         while let Some((number, outcome)) = self.pipeline.wait()? {
             self.apply(number, outcome)?;
         }
@@ -309,9 +279,7 @@ impl<'a> Emitter<'a> {
             match self.queue.pop_front() {
                 None => return Ok(()),
                 Some(Emission::Ready { object, name, record }) => self.writer.put(object, &name, &record)?,
-                Some(Emission::Name { directory, name, object, is_known }) => {
-                    self.name(directory, &name, object, is_known)?;
-                }
+                Some(Emission::Name(name)) => self.name(name)?,
                 Some(Emission::Small { target, before, task, slot }) => {
                     self.small(target, before, task, slot)?
                 }
@@ -346,7 +314,7 @@ impl<'a> Emitter<'a> {
             })
         };
         match emission {
-            Emission::Ready { .. } | Emission::Name { .. } => true,
+            Emission::Ready { .. } | Emission::Name(_) => true,
             Emission::Small { task, slot, .. } => match self.results.get(task) {
                 Some(TaskResult::Small { outcomes, .. }) => match outcomes.get(*slot) {
                     Some(Some(Ok(outcome))) => known(&outcome.extents),

@@ -11,6 +11,7 @@ mod driver;
 mod emission;
 mod error;
 mod large;
+mod names;
 mod objects;
 mod open_directories;
 mod pipeline;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use super::driver::{Driver, Visit};
 use super::error::BackupError;
 use super::large::{self, LargeRead};
+use super::open_directories::joined;
 use super::prepare::{SmallFile, Task};
-use super::queue::{Emission, Target};
+use super::queue::{Emission, LinkName, Target};
 use super::record;
 use crate::format::record::{Detail, FileKind, Inode, Record};
 use crate::live::{Attributes, LiveError, SourceDirectory};
+use crate::path::SYMLINK_LEN_MAX;
 use crate::repo::{Entry, Node};
 
 impl Driver<'_> {
@@ -28,7 +30,8 @@ impl Driver<'_> {
             Some(Entry { kind: FileKind::Regular, node: Node::Object { object, .. }, .. }) => Some(*object),
             _ => None,
         };
-        let group = self.linked.get(&identity).copied();
+        // If the file could not be read by its names before this one, this one may do better.
+        let group = self.linked.get(&identity).copied().filter(|object| !self.emitter.is_failed(*object));
         let object = match group {
             Some(object) => object,
             None => {
@@ -49,7 +52,9 @@ impl Driver<'_> {
         if !is_known {
             self.unlinked.extend(old_object);
         }
-        self.emitter.put_name(visit.object, name.to_vec(), object, is_known)
+        let path = group.map(|_| crate::path::display(&joined(directory.path(), name)));
+        let directory = visit.object;
+        self.emitter.put_name(LinkName { directory, name: name.to_vec(), object, is_known, path })
     }
 
     // The object of the generation before, if it is this file and no other group took it.
@@ -203,7 +208,7 @@ impl Driver<'_> {
         let read = || -> Result<_, LiveError> {
             let detail = match record::special(attributes) {
                 Some(detail) => detail,
-                None => Detail::Symlink { target: directory.read_symlink(&name)? },
+                None => Detail::Symlink { target: symlink_target(directory, &name)? },
             };
             Ok((detail, directory.xattrs_of(&name)?))
         };
@@ -223,4 +228,13 @@ impl Driver<'_> {
             }
         }
     }
+}
+
+// A file system in user space can answer anything; a record takes no other target than this.
+fn symlink_target(directory: &SourceDirectory, name: &[u8]) -> Result<Vec<u8>, LiveError> {
+    let target = directory.read_symlink(name)?;
+    if target.is_empty() || target.len() > SYMLINK_LEN_MAX || target.contains(&0) {
+        return Err(LiveError::Name { path: crate::path::display(&joined(directory.path(), name)) });
+    }
+    Ok(target)
 }

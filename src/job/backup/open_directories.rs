@@ -1,7 +1,7 @@
 //! The directories of the source that are open.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::live::{LiveError, SourceDirectory};
 
@@ -9,15 +9,39 @@ use crate::live::{LiveError, SourceDirectory};
 const OPEN_DIRECTORY_COUNT_MAX: usize = 64;
 
 /// The root and the directories opened last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OpenDirectories {
     open: VecDeque<(Vec<u8>, Arc<SourceDirectory>)>,
+    // Directories that files to be read hold open, too.
+    held: Vec<Weak<SourceDirectory>>,
+    held_count_max: usize,
+}
+
+impl Default for OpenDirectories {
+    fn default() -> Self {
+        // Half of the descriptors that the process may have; the rest is for the repository and for files.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let half = usize::try_from(limit.unwrap_or(u64::MAX) / 2).unwrap_or(usize::MAX);
+        Self { open: VecDeque::new(), held: Vec::new(), held_count_max: half.clamp(64, 4096) }
+    }
 }
 
 impl OpenDirectories {
     /// Takes the root, which stays open.
     pub(super) fn push_root(&mut self, root: SourceDirectory) {
         self.open.push_back((Vec::new(), Arc::new(root)));
+    }
+
+    /// Notes that files of this directory may hold it open while they wait to be read; tells whether so many
+    /// directories are held that what waits should be read first.
+    pub(super) fn hold(&mut self, directory: &Arc<SourceDirectory>) -> bool {
+        let mut is_full = false;
+        if self.held.len() >= self.held_count_max {
+            self.held.retain(|held| held.strong_count() > 0);
+            is_full = self.held.len() >= self.held_count_max / 2;
+        }
+        self.held.push(Arc::downgrade(directory));
+        is_full
     }
 
     /// Opens a directory step by step from the nearest open one, never through a symbolic link.

@@ -1,6 +1,7 @@
 //! Hands tasks to worker threads and takes their results back in the order in which they were given.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -34,7 +35,10 @@ pub(super) fn run<'a, T>(
         for _ in 0..worker_count {
             let answer_sender = answer_sender.clone();
             let (task_receiver, make_worker) = (&task_receiver, &make_worker);
-            scope.spawn(move || work(make_worker(), task_receiver, &answer_sender));
+            scope.spawn(move || {
+                let mut worker = make_worker();
+                work(|task| worker.run(task), task_receiver, &answer_sender);
+            });
         }
         drop(answer_sender);
         drive(Pipeline {
@@ -47,12 +51,19 @@ pub(super) fn run<'a, T>(
     })
 }
 
-fn work(mut worker: Worker<'_>, tasks: &Mutex<Receiver<(u64, Task)>>, answers: &Sender<Answer>) {
+fn work(
+    mut run: impl FnMut(Task) -> Result<Outcome, BackupError>,
+    tasks: &Mutex<Receiver<(u64, Task)>>,
+    answers: &Sender<Answer>,
+) {
     loop {
         let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((number, task)) = task else { return };
+        // Without an answer the driver would wait for ever. The worker is not used again after a panic.
+        let answer = catch_unwind(AssertUnwindSafe(|| run(task)));
+        let is_over = answer.is_err();
         // When the driver failed it takes no answers any more, and there is nothing left to do.
-        if answers.send((number, worker.run(task))).is_err() {
+        if answers.send((number, answer.unwrap_or(Err(BackupError::Worker)))).is_err() || is_over {
             return;
         }
     }
@@ -106,5 +117,21 @@ impl Pipeline {
     /// Tells the workers that no more tasks come.
     pub(super) fn close(&mut self) {
         self.tasks = None;
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_panics_answers_with_an_error() {
+        let (task_sender, task_receiver) = sync_channel(1);
+        let (answer_sender, answers) = channel();
+        task_sender.send((7, Task::Small(Vec::new()))).expect("the receiver is there");
+        work(|_| panic!("a fault"), &Mutex::new(task_receiver), &answer_sender);
+        let (number, answer) = answers.try_recv().expect("an answer");
+        assert_eq!(number, 7);
+        assert!(matches!(answer, Err(BackupError::Worker)));
     }
 }

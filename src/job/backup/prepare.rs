@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::claims::{Claim, Claims};
 use super::dedup::Dedup;
 use super::error::BackupError;
-use crate::chunk::compress::Compressor;
+use crate::chunk::compress::{CompressError, Compressor};
 use crate::codec::len_u32;
 use crate::format::frame::{ChunkInfo, ChunkPointer, Codec};
 use crate::format::record::{Extent, Inode, XattrList};
@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
             outcome.extents = extents.into_iter().map(PendingExtent::Ready).collect();
             return Ok(Ok(outcome));
         }
-        let extent = match self.claims.claim(&signature, || self.dedup.chunk(&signature))? {
+        let extent = match self.claims.claim(&signature, || self.dedup.chunk(&signature, bytes.len()))? {
             Claim::Stored(chunk) => whole(0, chunk),
             Claim::Pending => PendingExtent::Waiting(0, len_u32(bytes.len()), signature),
             Claim::Granted => {
@@ -168,7 +168,7 @@ impl<'a> Worker<'a> {
             let chunk = piece.bytes.get(start..start + len).unwrap_or_default();
             let offset = piece.offset + start as u64;
             let fingerprint = Fingerprint::of(chunk);
-            extents.push(match self.claims.claim(&fingerprint, || self.dedup.chunk(&fingerprint))? {
+            extents.push(match self.claims.claim(&fingerprint, || self.dedup.chunk(&fingerprint, *len))? {
                 Claim::Stored(pointer) => whole(offset, pointer),
                 Claim::Pending => PendingExtent::Waiting(offset, len_u32(*len), fingerprint),
                 Claim::Granted => {
@@ -237,7 +237,7 @@ impl<'a> Worker<'a> {
         }
         let chunks = std::mem::take(&mut self.chunks);
         let compressed = self.compressor.compress(&self.payload, &[])?;
-        self.frames.push(frame(&self.payload, compressed, chunks, Vec::new()));
+        self.frames.push(frame(&self.payload, compressed, chunks, Vec::new())?);
         self.payload.clear();
         Ok(())
     }
@@ -258,7 +258,7 @@ impl<'a> Worker<'a> {
                 return Ok(false);
             }
         }
-        self.frames.push(frame(bytes, Some(delta), chunks.to_vec(), bases));
+        self.frames.push(frame(bytes, Some(delta), chunks.to_vec(), bases)?);
         Ok(true)
     }
 }
@@ -289,17 +289,28 @@ fn whole(offset: u64, chunk: ChunkPointer) -> PendingExtent {
     PendingExtent::Ready(Extent { offset, len: chunk.len.into(), skip: 0, chunk })
 }
 
+// The chunks are compared with the fingerprints that were computed when they were read: what memory did to
+// them meanwhile must not be stored. What was compressed was proven to come back as `payload`.
 fn frame(
     payload: &[u8],
     compressed: Option<Vec<u8>>,
     chunks: Vec<ChunkInfo>,
     bases: Vec<ChunkPointer>,
-) -> PreparedFrame {
+) -> Result<PreparedFrame, CompressError> {
     let plain_len = len_u32(payload.len());
-    match compressed {
-        Some(stored) => PreparedFrame { codec: Codec::Zstd, stored, plain_len, chunks, bases },
-        None => PreparedFrame { codec: Codec::Raw, stored: payload.to_vec(), plain_len, chunks, bases },
+    let (codec, stored) = match compressed {
+        Some(stored) => (Codec::Zstd, stored),
+        None => (Codec::Raw, payload.to_vec()),
+    };
+    let mut rest = if codec == Codec::Raw { &stored[..] } else { payload };
+    for chunk in &chunks {
+        let (data, after) = rest.split_at_checked(chunk.len as usize).ok_or(CompressError::Mismatch)?;
+        if Fingerprint::of(data) != chunk.fingerprint {
+            return Err(CompressError::Mismatch);
+        }
+        rest = after;
     }
+    Ok(PreparedFrame { codec, stored, plain_len, chunks, bases })
 }
 
 struct ReadFile {
@@ -373,5 +384,41 @@ impl SignatureHasher {
 
     pub(super) fn finish(&self) -> Option<Fingerprint> {
         (!self.given_up).then(|| self.hasher.finish())
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_small_file_that_has_grown_large_is_kept_as_far_as_a_chunk_can_go() {
+        let source = tempfile::tempdir().expect("a directory");
+        let path = source.path().join("log");
+        std::fs::write(&path, b"small").expect("writes");
+        let directory = Arc::new(SourceDirectory::open_root(source.path()).expect("opens"));
+        let attributes = directory.attributes_of(b"log").expect("looks");
+        std::fs::File::options().write(true).open(&path).expect("opens").set_len(1 << 42).expect("grows");
+        let file = SmallFile { directory, name: b"log".to_vec(), attributes, before: None };
+        let read = read_whole(&file).expect("reads");
+        assert!(read.inconsistent);
+        assert_eq!((read.bytes.len(), read.attributes.size), (READ_LEN_MAX, READ_LEN_MAX as u64));
+    }
+
+    #[test]
+    fn a_bit_that_flips_in_memory_after_it_was_read_stops_the_backup() {
+        let storage: Arc<dyn crate::storage::Storage> = Arc::new(crate::storage::MemoryStorage::new());
+        crate::repo::Repository::initialise(&storage, crate::id::FileId([1; 16])).expect("initialises");
+        let cache = crate::repo::CacheBytes::default();
+        let repository = crate::repo::Repository::open_storage(storage, cache).expect("opens");
+        let (dedup, claims) = (Dedup::new(&repository, None), Claims::default());
+        for level in [0, 3] {
+            let mut worker = Worker::new(&dedup, &claims, level, 256 << 10);
+            let bytes = vec![b'a'; 10_000];
+            worker.add(&bytes, Fingerprint::of(&bytes)).expect("fits");
+            worker.payload[5000] ^= 1;
+            let stored = worker.close_frame();
+            assert!(matches!(stored, Err(BackupError::Compress(CompressError::Mismatch))), "level {level}");
+        }
     }
 }

@@ -24,6 +24,20 @@ impl Target {
     }
 }
 
+/// A name of a file with several.
+#[derive(Debug)]
+pub(super) struct LinkName {
+    /// Object id of the directory.
+    pub(super) directory: u64,
+    pub(super) name: Vec<u8>,
+    /// Object id of the file.
+    pub(super) object: u64,
+    /// The generation before has the same name for the same object.
+    pub(super) is_known: bool,
+    /// Path as people know it, for a name that is not the first: should the file fail, this one is told, too.
+    pub(super) path: Option<String>,
+}
+
 /// A record that waits for its turn.
 #[derive(Debug)]
 pub(super) enum Emission {
@@ -33,12 +47,7 @@ pub(super) enum Emission {
         record: Record,
     },
     /// A name of a file with several, whose first name is in the queue before it.
-    Name {
-        directory: u64,
-        name: Vec<u8>,
-        object: u64,
-        is_known: bool,
-    },
+    Name(LinkName),
     Small {
         target: Target,
         before: Option<Arc<Inode>>,
