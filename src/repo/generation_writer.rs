@@ -367,6 +367,7 @@ impl<'r> GenerationWriter<'r> {
             }
             return Err(error.into());
         }
+        self.repository.pages().found(&[self.id]);
         Ok(())
     }
 
