@@ -66,6 +66,12 @@ impl IndexError {
             if source.kind() == rocksdb::ErrorKind::IOError && source.as_ref().contains("While lock file"))
     }
 
+    /// Tells whether there was no space to write.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Rocks { source, .. } if source.as_ref().contains("No space left on device"))
+    }
+
     /// Tells whether the index itself is at fault, so that it must be made again.
     #[must_use]
     pub fn is_damage(&self) -> bool {

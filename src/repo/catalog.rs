@@ -4,6 +4,7 @@
 //! `clients/<client>/<generation>.<ordinal>.partial`, and the rename is what makes the generation exist.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::id::{ClientName, GenerationTime, Ordinal};
@@ -54,9 +55,14 @@ pub fn parse_dtf_name(name: &str, suffix: &str) -> Option<GenerationId> {
 /// All clients that have a directory, in order of names.
 ///
 /// # Errors
-/// [`StorageError`] if it cannot be listed.
+/// [`StorageError`] if it cannot be listed or does not exist, as when its disk is not mounted.
 pub fn clients(storage: &dyn Storage) -> Result<Vec<ClientName>, StorageError> {
     let entries = storage.list(CLIENTS)?;
+    // Every repository has the directory: without it generations are out of reach, not gone.
+    if entries.is_empty() && !storage.exists(CLIENTS)? {
+        let (path, source) = (CLIENTS.to_owned(), io::Error::from_raw_os_error(libc::ENOENT));
+        return Err(StorageError { operation: "list", path, source });
+    }
     Ok(entries
         .into_iter()
         .filter(|entry| entry.is_directory)

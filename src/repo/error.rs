@@ -103,12 +103,7 @@ impl ReadError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Storage(error) => {
-                matches!(
-                    error.source.kind(),
-                    std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound
-                ) || error.source.raw_os_error() == Some(libc::EIO)
-            }
+            Self::Storage(error) => error.is_damage(),
             _ => true,
         }
     }

@@ -94,9 +94,10 @@ impl<'r> GenerationWriter<'r> {
         full: bool,
     ) -> Result<Self, RepoError> {
         let storage = repository.storage();
-        storage.create_directory(&catalog::client_directory(client))?;
-        // Before leftovers go: their numbers may have been seen, and are never used again.
+        // Before leftovers go: their numbers may have been seen, and are never used again. And before
+        // anything is made: where the other generations are out of reach, none may be begun.
         let ordinal = repository.next_ordinal()?;
+        storage.create_directory(&catalog::client_directory(client))?;
         remove_leftovers(repository, client)?;
         let previous = match repository.generations(client)?.last() {
             Some(last) if !full => Some(repository.generation(last.ordinal)?),
@@ -367,6 +368,7 @@ impl<'r> GenerationWriter<'r> {
             }
             return Err(error.into());
         }
+        self.repository.pages().found(&[self.id]);
         Ok(())
     }
 

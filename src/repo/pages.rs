@@ -250,6 +250,12 @@ impl PageReader {
         Ok(file)
     }
 
+    /// Takes note that these generations are there: a number that was missing may have come.
+    pub fn found(&self, generations: &[GenerationId]) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.retain(|ordinal| !generations.iter().any(|generation| generation.ordinal == *ordinal));
+    }
+
     /// Reads a page, or takes it from the cache.
     ///
     /// # Errors

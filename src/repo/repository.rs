@@ -214,7 +214,9 @@ impl Repository {
     /// # Errors
     /// [`RepoError`] if they cannot be listed.
     pub fn generations(&self, client: &ClientName) -> Result<Vec<GenerationId>, RepoError> {
-        Ok(catalog::generations(&*self.storage, client)?)
+        let found = catalog::generations(&*self.storage, client)?;
+        self.pages.found(&found);
+        Ok(found)
     }
 
     /// Finds one generation: by name, by a prefix of it, `latest`, or `-2` for the one before the last.

@@ -35,6 +35,15 @@ impl StorageError {
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+
+    /// Tells whether stored bytes are wrong or missing, as against a refusal that may pass.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        // A disk that does not take new bytes may still hold the old ones.
+        matches!(self.operation, "list" | "look up" | "open" | "read")
+            && (matches!(self.source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
+                || self.source.raw_os_error() == Some(libc::EIO))
+    }
 }
 
 /// One name in a directory.

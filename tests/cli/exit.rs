@@ -20,6 +20,40 @@ fn without_a_repository_the_exit_code_is_10() {
 }
 
 #[test]
+fn a_repository_whose_disk_is_not_mounted_is_out_of_reach_and_not_empty() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("file", "content");
+    sandbox.backup(&[]);
+    let away = sandbox.path("away");
+    fs::rename(sandbox.repository(), &away).unwrap();
+    fs::create_dir(sandbox.repository()).unwrap();
+    let source = sandbox.source();
+    let backup = ["backup", source.to_str().unwrap(), "--client", "web1"];
+    let target = sandbox.path("target");
+    let restore = ["restore", "web1", target.to_str().unwrap()];
+    let all = [&["list"][..], &["ls", "web1"], &["stats"], &["verify"], &["rebuild"], &backup, &restore];
+    for arguments in all {
+        let ended = sandbox.run(arguments);
+        assert_eq!((ended.code, ended.out.as_str()), (10, ""), "{arguments:?}: {ended:?}");
+    }
+    assert_eq!(fs::read_dir(sandbox.repository()).unwrap().count(), 0, "nothing is made where nothing is");
+    assert!(!target.exists());
+    fs::remove_dir(sandbox.repository()).unwrap();
+    fs::rename(&away, sandbox.repository()).unwrap();
+    // The generations alone may be elsewhere, too.
+    let clients = sandbox.repository().join("clients");
+    fs::rename(&clients, &away).unwrap();
+    for arguments in all {
+        let ended = sandbox.run(arguments);
+        assert_eq!(ended.code, 12, "{arguments:?}: {ended:?}");
+    }
+    assert!(!clients.exists());
+    fs::rename(&away, &clients).unwrap();
+    assert_eq!(sandbox.run(&["verify"]).code, 0);
+    assert!(sandbox.backup(&[])["generation"].is_null());
+}
+
+#[test]
 fn arguments_that_make_no_sense_end_with_2() {
     let sandbox = Sandbox::with_repository();
     for arguments in [

@@ -7,5 +7,6 @@ mod compare;
 mod exit;
 mod help;
 mod interrupt;
+mod kill_points;
 mod reading;
 mod support;

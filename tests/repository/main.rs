@@ -5,6 +5,7 @@
 
 #[path = "../../fuzz/checks.rs"]
 mod checks;
+mod clock;
 mod commit_cost;
 mod commit_faults;
 mod damage;

@@ -22,8 +22,8 @@ use tempfile::tempdir;
 
 use crate::sample::{CLIENT, DtfMaker, Records, inode, repository, time};
 use crate::support::{
-    assert_same, backup, in_memory, inputs, look, new_id, open, random, restore, restore_with, try_backup,
-    verify,
+    assert_same, backup, client, in_memory, inputs, look, new_id, open, random, restore, restore_with,
+    try_backup, verify,
 };
 
 /// A repository with one generation, of which `make` writes the pages and names the root.
@@ -334,4 +334,19 @@ fn files_of_sizes_around_the_limits_come_back() {
             assert!(fs::read(made.join(path)).unwrap() == fs::read(source.path().join(path)).unwrap());
         }
     }
+}
+
+#[test]
+fn a_generation_that_was_missing_when_it_was_asked_for_is_found_once_it_has_come() {
+    let source = tempdir().unwrap();
+    fs::write(source.path().join("file"), b"content").unwrap();
+    let (memory, reader) = in_memory();
+    let writer = open(&memory);
+    let first = Ordinal::new(1).unwrap();
+    assert!(reader.generation(first).is_err() && writer.generation(first).is_err());
+    let made = backup(&writer, None, source.path()).unwrap();
+    assert_eq!(made.ordinal, first);
+    assert!(writer.generation(first).is_ok(), "by who made it");
+    assert_eq!(reader.generations(&client()).unwrap(), [made]);
+    assert!(reader.generation(first).is_ok(), "by who listed it");
 }

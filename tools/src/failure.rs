@@ -12,6 +12,8 @@ use reelfs::live::LiveError;
 use reelfs::progress::Cancelled;
 use reelfs::repo::{ReadError, RepoError};
 
+const DISK_FULL: &str = "the disk is full; what was there before is untouched";
+
 /// Sorts of failure; each has its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -168,7 +170,11 @@ impl From<RepoError> for Failure {
 
 impl From<IndexError> for Failure {
     fn from(error: IndexError) -> Self {
-        Self::new(Kind::Damaged, error)
+        if error.is_disk_full() {
+            return Self::failed(error).hint(DISK_FULL);
+        }
+        let kind = if error.is_damage() { Kind::Damaged } else { Kind::Failed };
+        Self::new(kind, error)
             .hint("'reelfs rebuild' makes the index again; mount, list and restore work without it")
     }
 }
@@ -230,9 +236,7 @@ impl From<VerifyError> for Failure {
 
 fn hint_for(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "the disk is full; what was there before is untouched"
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DISK_FULL,
         io::ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only",
         io::ErrorKind::PermissionDenied => "the user who runs the command may not do that",
         _ => return None,

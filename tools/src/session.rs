@@ -1,5 +1,7 @@
 //! Opens the repository, becomes its writer, and finds or makes its index.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -9,11 +11,14 @@ use reelfs::index::Index;
 use reelfs::job;
 use reelfs::repo::locator::ChunkLocator;
 use reelfs::repo::repository::{INDEX, WriterLock};
-use reelfs::repo::{CacheBytes, Repository};
+use reelfs::repo::{CacheBytes, RepoError, Repository};
 
 use crate::clock;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
+
+// An index while it is made.
+const INDEX_PARTIAL: &str = "index.partial";
 
 /// Where the repository is.
 pub(crate) fn directory(context: &Context) -> Result<PathBuf, Failure> {
@@ -60,13 +65,11 @@ pub(crate) fn open_index(context: &Context, repository: &Repository) -> Result<O
     let Some(root) = repository.root() else { return Ok(None) };
     let path = root.join(INDEX);
     if !path.join("CURRENT").exists() {
-        let has_generations = has_generations(repository)?;
-        let index = Index::open(&path)?;
-        if has_generations {
+        if has_generations(repository)? {
             context.note("the index is missing and is made again");
-            fill(context, repository, &index)?;
+            rebuild_index(context, repository, &path)?;
         }
-        return Ok(Some(index));
+        return Ok(Some(Index::open(&path)?));
     }
     let error = match Index::open(&path) {
         Ok(index) => return Ok(Some(index)),
@@ -83,24 +86,46 @@ pub(crate) fn open_index(context: &Context, repository: &Repository) -> Result<O
     let aside = set_aside(&path)?;
     let (error, aside) = (job::chain(&error), reelfs::path::display(aside.as_os_str().as_encoded_bytes()));
     context.warn(&format!("{error}; it is kept as {aside} and made again"));
-    let index = Index::open(&path)?;
-    fill(context, repository, &index)?;
-    Ok(Some(index))
+    rebuild_index(context, repository, &path)?;
+    Ok(Some(Index::open(&path)?))
 }
 
-/// Fills an empty index.
-pub(crate) fn fill(
+/// Makes the index again beside the old one, which stays until the new one is whole. The caller is the
+/// writer.
+pub(crate) fn rebuild_index(
     context: &Context,
     repository: &Repository,
-    index: &Index,
+    path: &Path,
 ) -> Result<job::index::RebuildSummary, Failure> {
+    let partial = path.with_file_name(INDEX_PARTIAL);
+    let refused = |source| Failure::failed(IndexChange { source });
+    remove_directory(&partial).map_err(refused)?;
+    let index = Index::open(&partial)?;
     let display = context.show_progress("rebuild");
-    let summary = job::index::rebuild(repository, index, &context.progress)?;
+    let summary = job::index::rebuild(repository, &index, &context.progress)?;
     drop(display);
     for failed in &summary.failed {
         context.warn(&format!("not in the index: {failed}"));
     }
+    drop(index);
+    remove_directory(path).map_err(refused)?;
+    fs::rename(&partial, path).map_err(refused)?;
+    repository.storage().sync_directory("").map_err(RepoError::from)?;
     Ok(summary)
+}
+
+fn remove_directory(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The new index cannot take the place of the old one.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot replace the old index")]
+struct IndexChange {
+    source: io::Error,
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf, Failure> {

@@ -1,9 +1,5 @@
 //! `reelfs rebuild`
 
-use std::fs;
-use std::io;
-
-use reelfs::index::Index;
 use reelfs::repo::repository::INDEX;
 
 use crate::context::Context;
@@ -20,7 +16,7 @@ EXAMPLES
 
 EXIT STATUS
   0 done; 1 failed; 2 usage; 3 done, but for damaged files that were named; 10 no repository; 11 another
-  process writes to the repository; 130 interrupted, the index is incomplete: run it again";
+  process writes to the repository; 130 interrupted, the index is as it was";
 
 /// Make the index again from the sealed files of the repository
 #[derive(Debug, clap::Args)]
@@ -31,15 +27,7 @@ pub(crate) fn run(_: &Args, context: &mut Context) -> Result<(), Failure> {
     context.watch_signals()?;
     let (repository, _lock) = session::open_for_writing(context)?;
     let Some(root) = repository.root() else { return Err(Failure::failed("the repository has no index")) };
-    let path = root.join(INDEX);
-    match fs::remove_dir_all(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Failure::failed(Remove { source: error }));
-        }
-        _ => {}
-    }
-    let index = Index::open(&path)?;
-    let summary = session::fill(context, &repository, &index)?;
+    let summary = session::rebuild_index(context, &repository, &root.join(INDEX))?;
     if context.global.json {
         context.out.json(object([
             ("generations", summary.generation_count.into()),
@@ -56,11 +44,4 @@ pub(crate) fn run(_: &Args, context: &mut Context) -> Result<(), Failure> {
         ))?;
     }
     if summary.failed.is_empty() { Ok(()) } else { Err(Failure::told(Kind::Partial)) }
-}
-
-/// The old index is in the way.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot remove the old index")]
-struct Remove {
-    source: io::Error,
 }
