@@ -177,6 +177,13 @@ pub(crate) fn this_program() -> Command {
     command
 }
 
+// Started through a link in /proc, the process would have its name: `exe`, which no pgrep looks for.
+fn set_process_name() {
+    if let Err(errno) = nix::sys::prctl::set_name(c"mountd") {
+        log::debug!("cannot set the name of the process: {errno}");
+    }
+}
+
 pub(crate) fn to_json(plan: &Plan) -> String {
     serde_json::to_string(plan).unwrap_or_default()
 }
@@ -244,6 +251,7 @@ fn resolve_client(repository: &Repository, client: &ClientName) -> Result<Planne
 /// Runs as the supervisor in the background: says [`supervisor::READY`] or the reason on standard output.
 #[must_use]
 pub fn run_supervisor(plan: &str) -> u8 {
+    set_process_name();
     let Ok(plan) = serde_json::from_str::<Plan>(plan) else { return 2 };
     logger::start(plan.log);
     // It has no terminal that could end it; an error means that it leads a session already.
@@ -268,6 +276,7 @@ pub fn run_supervisor(plan: &str) -> u8 {
 /// Runs as the server; says the reason on standard output if it cannot start.
 #[must_use]
 pub fn run_server(plan: &str, is_resumed: bool) -> u8 {
+    set_process_name();
     let Ok(plan) = serde_json::from_str::<Plan>(plan) else { return 2 };
     match crate::server::serve(&plan, is_resumed) {
         Ok(()) => 0,
