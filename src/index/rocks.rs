@@ -246,7 +246,12 @@ impl Index {
     /// # Errors
     /// [`IndexError`] if RocksDB refuses.
     pub fn sync(&self) -> Result<(), IndexError> {
-        self.db.flush_wal(true).map_err(self.refused("sync"))
+        self.db.flush_wal(true).map_err(self.refused("sync"))?;
+        // Else the next process to open the index would write all of it again, out of the log.
+        for family in [CHUNKS, RFE] {
+            self.db.flush_cf(self.family(family)).map_err(self.refused("sync"))?;
+        }
+        Ok(())
     }
 
     /// Adds a chunk to a batch.
