@@ -21,6 +21,10 @@ class Mounted:
         words = ["mount", self.mountpoint] + ([self._address] if self._address else [])
         self.ready_s = process.run(self._reelfs.command(*words)).elapsed_s
         self._daemons = process.processes_named(DAEMON_NAME) - before
+        if not self._daemons:
+            # Else its memory would be measured as nothing, and every target be reached.
+            process.run(self._reelfs.command("umount", self.mountpoint))
+            raise process.CommandFailed(f"no process named {DAEMON_NAME} came with the mount")
         return self
 
     def __exit__(self, *_):
