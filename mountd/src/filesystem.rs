@@ -41,6 +41,9 @@ pub(crate) struct ReelFilesystem {
     is_without_xattrs: bool,
 }
 
+// Reads up to this many bytes are answered soon, and waited for without sleeping.
+const SPIN_LEN_MAX: usize = 128 << 10;
+
 impl ReelFilesystem {
     pub(crate) fn new(view: Arc<View>, pool: Pool, spin: Option<Arc<Spin>>) -> Self {
         let is_without_xattrs = view.is_without_xattrs();
@@ -50,6 +53,12 @@ impl ReelFilesystem {
     fn hit(&self) {
         if let Some(spin) = &self.spin {
             spin.hit();
+        }
+    }
+
+    fn rest(&self) {
+        if let Some(spin) = &self.spin {
+            spin.rest();
         }
     }
 }
@@ -220,11 +229,19 @@ impl Filesystem for ReelFilesystem {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.hit();
         let len = size as usize;
         match self.view.read(number.0, offset, len, true) {
-            Ok(Some(bytes)) => reply.data(&bytes),
+            Ok(Some(bytes)) => {
+                self.hit();
+                reply.data(&bytes);
+            }
             Ok(None) => {
+                // A long request keeps all processors busy; after a short one the next is not far.
+                if len > SPIN_LEN_MAX {
+                    self.rest()
+                } else {
+                    self.hit()
+                }
                 let view = Arc::clone(&self.view);
                 self.pool.run(move || reply_read(&view, number.0, offset, len, reply));
             }

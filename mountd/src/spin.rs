@@ -55,6 +55,13 @@ impl Spin {
         }
     }
 
+    /// Called when a request takes other threads long: they need the processor more.
+    pub(crate) fn rest(&self) {
+        if self.is_spinning.load(Ordering::Relaxed) && self.is_spinning.swap(false, Ordering::AcqRel) {
+            self.set_blocking(true);
+        }
+    }
+
     fn cool(&self) {
         loop {
             if !self.is_spinning.load(Ordering::Acquire) {
