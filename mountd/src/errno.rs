@@ -1,5 +1,6 @@
 //! Why a request cannot be answered, and the error number for it.
 
+pub use reelfs::job::chain;
 use reelfs::repo::{ReadError, RepoError};
 use thiserror::Error;
 
@@ -57,17 +58,4 @@ impl ViewError {
             Self::PartlyListed | Self::Read(_) | Self::Repo(_) => libc::EIO,
         }
     }
-}
-
-/// An error with all its causes, in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

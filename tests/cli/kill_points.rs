@@ -67,7 +67,7 @@ impl fmt::Display for Call {
     }
 }
 
-fn strace(log: &Path, more: &[&str], command: &Command) -> Command {
+pub(crate) fn strace(log: &Path, more: &[&str], command: &Command) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-y", "-s", "0", "-o"]).arg(log).args(more).arg("--");
     strace.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
@@ -77,7 +77,7 @@ fn strace(log: &Path, more: &[&str], command: &Command) -> Command {
     strace
 }
 
-fn can_trace() -> bool {
+pub(crate) fn can_trace() -> bool {
     let is_able = Command::new("strace").args(["-f", "-qq", "-o", "/dev/null", "true"]).output();
     let is_able = is_able.is_ok_and(|output| output.status.success());
     if !is_able {

@@ -7,6 +7,7 @@ mod compare;
 mod exit;
 mod help;
 mod interrupt;
+mod interrupted_calls;
 mod kill_points;
 mod reading;
 mod support;
