@@ -22,7 +22,7 @@ mod selection;
 
 use std::path::Path;
 
-use crate::id::{ClientName, GenerationTime};
+use crate::id::ClientName;
 use crate::index::Index;
 use crate::job::index::index_generation;
 use crate::live::Exclusions;
@@ -182,13 +182,4 @@ pub fn run(
     }
     summary.committed = Some(committed);
     Ok(summary)
-}
-
-/// The time of a generation for the present moment.
-///
-/// # Errors
-/// `None` if the clock is beyond the year 9999.
-#[must_use]
-pub fn generation_time(seconds: i64) -> Option<GenerationTime> {
-    GenerationTime::from_seconds(seconds)
 }
