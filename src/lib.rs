@@ -7,7 +7,8 @@
 //! 4  job                                  backup and restore as operations with progress
 //! 3  repo                                 repository, generations, reading, writing, verifying
 //! 2  index  live                          what is found quickly; live trees, read and written
-//! 1  format  chunk  storage               bytes; cutting and compressing; durable files
+//!    tape  library  emulator              drives and what is on tape; changers; both made of files
+//! 1  format  chunk  storage  scsi         bytes; cutting and compressing; durable files; commands
 //! 0  codec  checksum  id  path  progress
 //! ```
 //!
@@ -27,4 +28,5 @@ pub mod live;
 pub mod path;
 pub mod progress;
 pub mod repo;
+pub mod scsi;
 pub mod storage;

@@ -6,8 +6,8 @@ use crate::tree::Tree;
 /// Modules of `src/` from the bottom layer up.
 const LAYERS: &[&[&str]] = &[
     &["codec", "checksum", "id", "path", "progress"],
-    &["format", "chunk", "storage"],
-    &["index", "live"],
+    &["format", "chunk", "storage", "scsi"],
+    &["index", "live", "tape", "library", "emulator"],
     &["repo"],
     &["job"],
 ];
