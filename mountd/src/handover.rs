@@ -48,11 +48,7 @@ pub(crate) fn give_tree(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<()
 ///
 /// # Errors
 /// The refusal of the kernel.
-pub(crate) fn give_staging(
-    socket: &OwnedFd,
-    fuse: BorrowedFd<'_>,
-    table: BorrowedFd<'_>,
-) -> io::Result<()> {
+pub(crate) fn give_staging(socket: &OwnedFd, fuse: BorrowedFd<'_>, table: BorrowedFd<'_>) -> io::Result<()> {
     give(socket, STAGING, &[fuse, table])
 }
 
@@ -74,8 +70,7 @@ pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTOR_COUNT_MAX))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let mut kind = [0];
-    let received =
-        recvmsg(socket, &mut [IoSliceMut::new(&mut kind)], &mut rights, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut kind)], &mut rights, RecvFlags::CMSG_CLOEXEC)?;
     if received.bytes == 0 {
         return Ok(None);
     }

@@ -24,7 +24,6 @@ const PARALLEL_DIROPS: u64 = 1 << 18;
 const POSIX_ACL: u64 = 1 << 20;
 const MAX_PAGES: u64 = 1 << 22;
 const CACHE_SYMLINKS: u64 = 1 << 23;
-const NO_OPENDIR_SUPPORT: u64 = 1 << 24;
 const EXPLICIT_INVAL_DATA: u64 = 1 << 25;
 const HANDLE_KILLPRIV_V2: u64 = 1 << 28;
 const SETXATTR_EXT: u64 = 1 << 29;
@@ -43,7 +42,6 @@ const WANTED: u64 = ASYNC_READ
     | POSIX_ACL
     | MAX_PAGES
     | CACHE_SYMLINKS
-    | NO_OPENDIR_SUPPORT
     | EXPLICIT_INVAL_DATA
     | HANDLE_KILLPRIV_V2
     | SETXATTR_EXT

@@ -78,7 +78,9 @@ pub(crate) enum Operation<'a> {
     GetXattr { name: &'a [u8], len_max: u32 },
     ListXattrs { len_max: u32 },
     RemoveXattr { name: &'a [u8] },
-    List { offset: u64, len_max: u32, is_plus: bool },
+    OpenDirectory,
+    List { handle: u64, offset: u64, len_max: u32, is_plus: bool },
+    ReleaseDirectory { handle: u64 },
     Allocate { handle: u64, offset: u64, len: u64, mode: u32 },
     Seek { handle: u64, offset: u64, whence: u32 },
     CopyRange { handle: u64, offset: u64, to_number: u64, to_handle: u64, to_offset: u64, len: u64 },
@@ -136,15 +138,14 @@ fn operation<'a>(header: &Header, mut f: Fields<'a>) -> Result<Operation<'a>, Sh
         }
         op::STATFS => Operation::StatFs,
         op::RELEASE => Operation::Release { handle: f.u64()? },
-        op::FSYNC => {
-            Operation::Sync { handle: f.u64()?, is_data_only: f.u32()? & op::FSYNC_DATA != 0 }
-        }
+        op::FSYNC => Operation::Sync { handle: f.u64()?, is_data_only: f.u32()? & op::FSYNC_DATA != 0 },
+        op::OPENDIR => Operation::OpenDirectory,
+        op::RELEASEDIR => Operation::ReleaseDirectory { handle: f.u64()? },
         op::FSYNCDIR => Operation::SyncDirectory,
         op::SYNCFS => Operation::SyncAll,
         op::READDIR | op::READDIRPLUS => {
-            f.skip(8)?;
-            let (offset, len_max) = (f.u64()?, f.u32()?);
-            Operation::List { offset, len_max, is_plus: header.opcode == op::READDIRPLUS }
+            let (handle, offset, len_max) = (f.u64()?, f.u64()?, f.u32()?);
+            Operation::List { handle, offset, len_max, is_plus: header.opcode == op::READDIRPLUS }
         }
         op::SETXATTR | op::GETXATTR | op::LISTXATTR | op::REMOVEXATTR => xattr(header.opcode, f)?,
         op::READ | op::WRITE | op::FALLOCATE | op::LSEEK | op::COPY_FILE_RANGE => content(header.opcode, f)?,
