@@ -34,7 +34,7 @@ mod reading;
 mod server;
 mod session;
 mod spin;
-mod staging;
+pub mod staging;
 pub mod supervisor;
 pub mod view;
 mod watch;

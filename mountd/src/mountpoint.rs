@@ -115,6 +115,21 @@ pub fn detach(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Unmounts a mount with what is mounted on its `staging` directory.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
+    if is_lazy {
+        return detach(path);
+    }
+    let staging = path.join(crate::view::STAGING_NAME);
+    if find(&staging).is_some_and(|mounted| mounted.kind == TYPE) {
+        umount2(&staging, MntFlags::UMOUNT_NOFOLLOW)?;
+    }
+    Ok(umount2(path, MntFlags::UMOUNT_NOFOLLOW)?)
+}
+
 /// Mounts, and returns the descriptor that a server answers on.
 ///
 /// # Errors

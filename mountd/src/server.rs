@@ -63,6 +63,7 @@ pub(crate) fn serve(plan: &Plan, is_resumed: bool) -> Result<(), String> {
             repository: Arc::clone(&view.repository),
             passthrough: plan.options.passthrough,
             gate: spins(plan).then(|| Arc::clone(&gate)),
+            counts: Arc::clone(&view.staging_counts),
             is_resumed,
         };
         thread::Builder::new().name("staging".to_owned()).spawn(move || serve_staging(inputs, &socket, &null))

@@ -18,6 +18,7 @@ use crate::clients::{Client, Clients, Snapshot};
 use crate::control::{ControlName, ControlText, ControlTexts};
 use crate::damage::DamageLog;
 use crate::errno::{ViewError, chain};
+use crate::staging::Counts;
 
 /// Inode number of the root.
 pub const ROOT: u64 = 1;
@@ -103,6 +104,8 @@ pub struct View {
     pub(crate) started: Time,
     /// There is a directory for staging to be mounted on.
     pub has_staging: bool,
+    /// Counts of what was asked of staging.
+    pub staging_counts: Arc<Counts>,
     /// Counts of what was asked.
     pub counters: Counters,
 }
@@ -140,6 +143,7 @@ impl View {
             texts: ControlTexts::default(),
             started,
             has_staging: false,
+            staging_counts: Arc::default(),
             counters: Counters::default(),
         })
     }

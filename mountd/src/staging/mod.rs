@@ -10,6 +10,7 @@
 //! nodes       inode numbers of the connection, and what is said of objects
 //! handles     open files, in a table that outlives the server
 //! directories open directories
+//! counts      how often was asked for what
 //! backing     files made ahead, which the kernel then writes itself
 //! ```
 
@@ -17,6 +18,7 @@ mod adapter;
 mod backing;
 mod clients;
 mod content;
+mod counts;
 mod directories;
 mod handles;
 mod nodes;
@@ -24,5 +26,6 @@ mod objects;
 mod root;
 mod session;
 
+pub use counts::Counts;
 pub(crate) use handles::make_table;
 pub(crate) use session::{Inputs, Session};

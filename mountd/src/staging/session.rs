@@ -15,6 +15,7 @@ use crate::spin::{self, Gate};
 use crate::staging::adapter::Adapter;
 use crate::staging::backing::Backings;
 use crate::staging::clients::Clients;
+use crate::staging::counts::Counts;
 use crate::staging::handles::Handles;
 use crate::wire::channel::{Channel, Received, Reply};
 use crate::wire::init::Agreed;
@@ -31,6 +32,8 @@ pub(crate) struct Inputs {
     pub(crate) passthrough: bool,
     /// Whose turn it is to spin; absent: nobody spins.
     pub(crate) gate: Option<Arc<Gate>>,
+    /// Counts the requests.
+    pub(crate) counts: Arc<Counts>,
     /// Another server began the connection.
     pub(crate) is_resumed: bool,
 }
@@ -50,6 +53,7 @@ pub(crate) struct Session {
     channel: Arc<Channel>,
     adapter: Adapter,
     gate: Option<Arc<Gate>>,
+    counts: Arc<Counts>,
 }
 
 impl Session {
@@ -79,7 +83,7 @@ impl Session {
             adapter.restore();
             channel.ask_again()?;
         }
-        Ok(Self { channel, adapter, gate: inputs.gate })
+        Ok(Self { channel, adapter, gate: inputs.gate, counts: inputs.counts })
     }
 
     /// Answers until staging is unmounted.
@@ -107,6 +111,7 @@ impl Session {
     fn answer(&self, message: &[u8]) -> Pace {
         match decode(message) {
             Ok((header, operation)) => {
+                self.counts.count(header.opcode);
                 let reply = Reply::new(&self.channel, header.unique);
                 self.adapter.handle(&header, operation, reply)
             }

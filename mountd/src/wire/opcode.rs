@@ -43,6 +43,68 @@ pub(crate) const TMPFILE: u32 = 51;
 /// Opcodes are below this.
 pub(crate) const OPCODE_COUNT: usize = 64;
 
+/// Name of an opcode in reports.
+pub(crate) fn name(opcode: usize) -> Option<&'static str> {
+    NAMES.get(opcode).copied().filter(|name| !name.is_empty())
+}
+
+const NAMES: [&str; 54] = [
+    "",
+    "lookup",
+    "forget",
+    "getattr",
+    "setattr",
+    "readlink",
+    "symlink",
+    "",
+    "mknod",
+    "mkdir",
+    "unlink",
+    "rmdir",
+    "rename",
+    "link",
+    "open",
+    "read",
+    "write",
+    "statfs",
+    "release",
+    "",
+    "fsync",
+    "setxattr",
+    "getxattr",
+    "listxattr",
+    "removexattr",
+    "flush",
+    "init",
+    "opendir",
+    "readdir",
+    "releasedir",
+    "fsyncdir",
+    "getlk",
+    "setlk",
+    "setlkw",
+    "access",
+    "create",
+    "interrupt",
+    "bmap",
+    "destroy",
+    "ioctl",
+    "poll",
+    "",
+    "batch_forget",
+    "fallocate",
+    "readdirplus",
+    "rename2",
+    "lseek",
+    "copy_file_range",
+    "setupmapping",
+    "removemapping",
+    "syncfs",
+    "tmpfile",
+    "statx",
+    "copy_file_range_64",
+];
+
 /// Set in the number of a request that a dead server may have answered in part.
 pub(crate) const UNIQUE_RESENT: u64 = 1 << 63;
 
