@@ -11,6 +11,7 @@ use crate::errno::chain;
 use crate::pool::Pool;
 use crate::staging::backing::Backings;
 use crate::staging::clients::Clients;
+use crate::staging::control::Control;
 use crate::staging::directories::Directories;
 use crate::staging::handles::Handles;
 use crate::staging::nodes::{self, KEPT, Place};
@@ -92,6 +93,15 @@ impl Adapter {
         let directories = Directories::new(handles.era());
         let (clients, handles, backings) = (Arc::new(clients), Arc::new(handles), Arc::new(backings));
         Self { channel, clients, handles, directories, backings, pool }
+    }
+
+    /// What other threads may do with the trees.
+    pub(super) fn control(&self) -> Control {
+        Control {
+            clients: Arc::clone(&self.clients),
+            handles: Arc::clone(&self.handles),
+            channel: Arc::clone(&self.channel),
+        }
     }
 
     /// Closes the trees, when nobody can reach them any more.

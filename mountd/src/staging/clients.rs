@@ -1,13 +1,22 @@
 //! The clients' trees, opened when they are needed.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use reelfs::id::ClientName;
 use reelfs::repo::Repository;
 use reelfs::repo::staging::{Caller, OpenMode, StagingError, StagingOptions, StagingTree};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+// How often what a commit left is looked for.
+const RECLAIM_PERIOD: Duration = Duration::from_millis(500);
+// A tree that is about to be removed may still be in use for an instant, by what runs in the background.
+const REMOVE_ATTEMPT_COUNT: u32 = 100;
+const REMOVE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The trees of all clients.
 #[derive(Debug)]
@@ -118,13 +127,33 @@ impl Clients {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let slot = tree.slot();
         open.remove(&slot);
-        match Arc::try_unwrap(tree) {
-            Ok(tree) => tree.remove(),
-            Err(tree) => {
-                open.insert(slot, tree);
-                Err(StagingError::Busy { what: "it is used" })
+        let mut tree = tree;
+        for _ in 0..REMOVE_ATTEMPT_COUNT {
+            match Arc::try_unwrap(tree) {
+                Ok(tree) => return tree.remove(),
+                Err(used) => tree = used,
             }
+            thread::sleep(REMOVE_PAUSE);
         }
+        open.insert(slot, tree);
+        Err(StagingError::Busy { what: "files of it are open" })
+    }
+
+    /// Starts the thread that removes what is of no use any more; it ends with the last other user.
+    ///
+    /// # Errors
+    /// The refusal of the system.
+    pub(crate) fn start_reclaiming(self: &Arc<Self>) -> io::Result<()> {
+        let clients = Arc::downgrade(self);
+        thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
+            while let Some(trees) = clients.upgrade().map(|clients| clients.all_opened()) {
+                for tree in trees {
+                    reclaim(&tree);
+                }
+                thread::sleep(RECLAIM_PERIOD);
+            }
+        })?;
+        Ok(())
     }
 
     /// Closes all trees of which nobody has anything open.
@@ -135,6 +164,22 @@ impl Clients {
             let closed = Arc::try_unwrap(tree).map_or(Ok(()), StagingTree::close);
             if let Err(error) = closed {
                 log::warn!("staging of {name} was not closed: {}", crate::errno::chain(&error));
+            }
+        }
+    }
+}
+
+fn reclaim(tree: &StagingTree) {
+    loop {
+        match tree.reclaim() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                let name = tree.client();
+                return log::warn!(
+                    "staging of {name}: what is of no use stays: {}",
+                    crate::errno::chain(&error)
+                );
             }
         }
     }

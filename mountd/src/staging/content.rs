@@ -69,7 +69,7 @@ impl Adapter {
                     copy(&header, (file, offset), (&*to?, to_offset), len)
                 })
             }
-            Operation::Sync { is_data_only, .. } => {
+            Operation::Sync { is_data_only } => {
                 self.sync(header, if is_data_only { Synced::Data } else { Synced::All }, reply)
             }
             Operation::SyncDirectory => self.sync(header, Synced::All, reply),

@@ -206,6 +206,11 @@ impl Handles {
         self.state().slot(number).and_then(|(_, file)| file.clone())
     }
 
+    /// Inode numbers of all open files.
+    pub(crate) fn nodes(&self) -> Vec<u64> {
+        self.state().usages.keys().copied().collect()
+    }
+
     /// How the kernel uses an inode's open file.
     pub(crate) fn usage(&self, node: u64) -> Usage {
         self.state().usages.get(&node).copied().unwrap_or_default()

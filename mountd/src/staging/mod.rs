@@ -10,6 +10,7 @@
 //! nodes       inode numbers of the connection, and what is said of objects
 //! handles     open files, in a table that outlives the server
 //! directories open directories
+//! control     what commands that reach the server may do with the trees
 //! counts      how often was asked for what
 //! backing     files made ahead, which the kernel then writes itself
 //! ```
@@ -18,6 +19,7 @@ mod adapter;
 mod backing;
 mod clients;
 mod content;
+mod control;
 mod counts;
 mod directories;
 mod handles;

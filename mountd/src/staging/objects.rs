@@ -16,7 +16,7 @@ const SET_GID: u16 = 0o2000;
 impl Adapter {
     pub(super) fn object(&self, header: &Header, operation: Operation<'_>) -> Answer {
         match operation {
-            Operation::GetAttributes { .. } => {
+            Operation::GetAttributes => {
                 let target = self.target(header.number)?;
                 let attributes = target.tree.attributes(target.place.number)?;
                 let shown = nodes::shown(target.place.slot, &attributes);

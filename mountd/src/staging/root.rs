@@ -21,7 +21,7 @@ const NOT_OPENED: u64 = 2;
 impl Adapter {
     pub(super) fn root(&self, header: &Header, operation: Operation<'_>) -> Answer {
         match operation {
-            Operation::GetAttributes { .. } => Ok(answer::attributes(&self.root_attributes(), KEPT).into()),
+            Operation::GetAttributes => Ok(answer::attributes(&self.root_attributes(), KEPT).into()),
             Operation::Lookup { name } => {
                 let name = client_name(name).ok_or(Refusal(libc::ENOENT))?;
                 let tree = self.clients.by_name(&name)?;

@@ -15,6 +15,7 @@ use crate::spin::{self, Gate};
 use crate::staging::adapter::Adapter;
 use crate::staging::backing::Backings;
 use crate::staging::clients::Clients;
+use crate::staging::control::Control;
 use crate::staging::counts::Counts;
 use crate::staging::handles::Handles;
 use crate::wire::channel::{Channel, Received, Reply};
@@ -79,11 +80,17 @@ impl Session {
         let backings = Backings::start(&channel, agreed.has_passthrough())?;
         let pool = Pool::start(WORKER_COUNT)?;
         let adapter = Adapter::new(Arc::clone(&channel), clients, handles, backings, pool);
+        adapter.clients.start_reclaiming()?;
         if inputs.is_resumed {
             adapter.restore();
             channel.ask_again()?;
         }
         Ok(Self { channel, adapter, gate: inputs.gate, counts: inputs.counts })
+    }
+
+    /// What other threads may do with the trees.
+    pub(crate) fn control(&self) -> Control {
+        self.adapter.control()
     }
 
     /// Answers until staging is unmounted.

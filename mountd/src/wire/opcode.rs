@@ -108,16 +108,12 @@ const NAMES: [&str; 54] = [
 /// Set in the number of a request that a dead server may have answered in part.
 pub(crate) const UNIQUE_RESENT: u64 = 1 << 63;
 
-/// GETATTR tells the handle.
-pub(crate) const GETATTR_HANDLE: u32 = 1;
-
 pub(crate) const SET_MODE: u32 = 1;
 pub(crate) const SET_UID: u32 = 1 << 1;
 pub(crate) const SET_GID: u32 = 1 << 2;
 pub(crate) const SET_SIZE: u32 = 1 << 3;
 pub(crate) const SET_ATIME: u32 = 1 << 4;
 pub(crate) const SET_MTIME: u32 = 1 << 5;
-pub(crate) const SET_HANDLE: u32 = 1 << 6;
 pub(crate) const SET_ATIME_NOW: u32 = 1 << 7;
 pub(crate) const SET_MTIME_NOW: u32 = 1 << 8;
 pub(crate) const SET_KILL_SET_ID: u32 = 1 << 11;

@@ -39,7 +39,6 @@ pub(crate) enum SetTime {
 /// Attributes to set; what is absent stays.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SetAttributes {
-    pub(crate) handle: Option<u64>,
     pub(crate) mode: Option<u32>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
@@ -55,7 +54,7 @@ pub(crate) enum Operation<'a> {
     Lookup { name: &'a [u8] },
     Forget { count: u64 },
     BatchForget { nodes: Vec<(u64, u64)> },
-    GetAttributes { handle: Option<u64> },
+    GetAttributes,
     SetAttributes(SetAttributes),
     ReadLink,
     MakeSymlink { name: &'a [u8], target: &'a [u8] },
@@ -71,7 +70,7 @@ pub(crate) enum Operation<'a> {
     Write { handle: u64, offset: u64, bytes: &'a [u8], kills_set_id: bool },
     StatFs,
     Release { handle: u64 },
-    Sync { handle: u64, is_data_only: bool },
+    Sync { is_data_only: bool },
     SyncDirectory,
     SyncAll,
     SetXattr { name: &'a [u8], value: &'a [u8], flags: u32, kills_set_gid: bool },
@@ -124,12 +123,7 @@ fn operation<'a>(header: &Header, mut f: Fields<'a>) -> Result<Operation<'a>, Sh
         op::LOOKUP => Operation::Lookup { name: f.name()? },
         op::FORGET => Operation::Forget { count: f.u64()? },
         op::BATCH_FORGET => Operation::BatchForget { nodes: nodes(f)? },
-        op::GETATTR => {
-            let flags = f.u32()?;
-            f.skip(4)?;
-            let handle = f.u64()?;
-            Operation::GetAttributes { handle: (flags & op::GETATTR_HANDLE != 0).then_some(handle) }
-        }
+        op::GETATTR => Operation::GetAttributes,
         op::SETATTR => Operation::SetAttributes(set_attributes(f)?),
         op::READLINK => Operation::ReadLink,
         op::OPEN => {
@@ -138,7 +132,10 @@ fn operation<'a>(header: &Header, mut f: Fields<'a>) -> Result<Operation<'a>, Sh
         }
         op::STATFS => Operation::StatFs,
         op::RELEASE => Operation::Release { handle: f.u64()? },
-        op::FSYNC => Operation::Sync { handle: f.u64()?, is_data_only: f.u32()? & op::FSYNC_DATA != 0 },
+        op::FSYNC => {
+            f.skip(8)?;
+            Operation::Sync { is_data_only: f.u32()? & op::FSYNC_DATA != 0 }
+        }
         op::OPENDIR => Operation::OpenDirectory,
         op::RELEASEDIR => Operation::ReleaseDirectory { handle: f.u64()? },
         op::FSYNCDIR => Operation::SyncDirectory,
@@ -170,8 +167,8 @@ fn nodes(mut f: Fields<'_>) -> Result<Vec<(u64, u64)>, Short> {
 
 fn set_attributes(mut f: Fields<'_>) -> Result<SetAttributes, Short> {
     let valid = f.u32()?;
-    f.skip(4)?;
-    let handle = f.u64()?;
+    // Padding, handle.
+    f.skip(12)?;
     let size = f.u64()?;
     f.skip(8)?;
     let (atime, mtime) = (f.i64()?, f.i64()?);
@@ -184,7 +181,6 @@ fn set_attributes(mut f: Fields<'_>) -> Result<SetAttributes, Short> {
     let is_set = |flag: u32| valid & flag != 0;
     let time = |flag, now, at| is_set(flag).then_some(if is_set(now) { SetTime::Now } else { at });
     Ok(SetAttributes {
-        handle: is_set(op::SET_HANDLE).then_some(handle),
         mode: is_set(op::SET_MODE).then_some(mode),
         uid: is_set(op::SET_UID).then_some(uid),
         gid: is_set(op::SET_GID).then_some(gid),
