@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reelfs::format::record::FileKind;
+use reelfs::format::record::{FileKind, Time};
 use reelfs::repo::staging::{Caller, Entry, RenameMode, StagingError, StagingTree};
 
 use crate::control;
@@ -74,6 +74,7 @@ pub(crate) struct Adapter {
     pub(super) directories: Directories,
     pub(super) backings: Arc<Backings>,
     pub(super) pool: Pool,
+    pub(super) started: Time,
 }
 
 /// An object and the tree it is in.
@@ -92,7 +93,7 @@ impl Adapter {
     ) -> Self {
         let directories = Directories::new(handles.era());
         let (clients, handles, backings) = (Arc::new(clients), Arc::new(handles), Arc::new(backings));
-        Self { channel, clients, handles, directories, backings, pool }
+        Self { channel, clients, handles, directories, backings, pool, started: control::now() }
     }
 
     /// What other threads may do with the trees.

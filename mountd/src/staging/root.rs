@@ -65,6 +65,8 @@ impl Adapter {
         let mut shown = nodes::bare(nodes::ROOT, FileKind::Directory);
         shown.mode |= PERMISSIONS;
         shown.size = u64::from(BLOCK_LEN);
+        let time = (self.started.seconds, self.started.nanoseconds);
+        (shown.atime, shown.mtime, shown.ctime) = (time, time, time);
         let place = self.clients.repository().root().map(|root| root.join(staging::STAGING));
         if let Some(found) = place.and_then(|place| rustix::fs::stat(&place).ok()) {
             let time = (found.st_mtime, u32::try_from(found.st_mtime_nsec).unwrap_or_default());

@@ -6,8 +6,11 @@ use std::process::Command;
 use super::Stage;
 use crate::support::can_mount;
 
-// The suite has 398 tests; 15 are for other systems or remount the file system read-only.
-const PASSED_COUNT_MIN: u64 = 382;
+// The suite has 398 tests. 13 would remount the file system read-only with the helper of mount(8), which
+// refuses that (`*::erofs_*`); `link::link_count_max` is for systems that tell a bound. One fails, for a
+// reason: `rename::updates_link_parent` wants directories to count those below in their links, and here,
+// as on btrfs, they have one link: programs then do not conclude anything from it.
+const PASSED_COUNT_MIN: u64 = 383;
 
 fn program(variable: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
