@@ -65,7 +65,7 @@ impl Exerciser<'_> {
         let (from, len) = self.range();
         let to = self.random.below(LEN_MAX - len + 1);
         let len = len.min((self.content.len() as u64).saturating_sub(from));
-        if from < to + len && to < from + len {
+        if len == 0 || (from < to + len && to < from + len) {
             return;
         }
         let (mut source, mut target, mut left) = (from, to, len);
@@ -78,9 +78,7 @@ impl Exerciser<'_> {
             left -= count as u64;
         }
         let bytes = self.content[from as usize..(from + len) as usize].to_vec();
-        if len > 0 {
-            self.fill(to, &bytes);
-        }
+        self.fill(to, &bytes);
     }
 
     fn truncate(&mut self) {
