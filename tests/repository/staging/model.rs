@@ -1,0 +1,1 @@
+//! A POSIX tree in memory.
