@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use reelfs::format::record::Time;
 use reelfs::repo::Repository;
@@ -11,12 +10,10 @@ use tempfile::TempDir;
 
 use crate::support::{client, new_id};
 
-static LAST_SECOND: AtomicI64 = AtomicI64::new(0);
-
 /// Who does it, now by the clock that files are stamped with.
 pub(crate) fn caller() -> Caller {
     let now = rustix_now();
-    LAST_SECOND.fetch_max(now.seconds, Ordering::Relaxed);
+
     Caller { uid: 0, gid: 0, umask: 0, now }
 }
 
@@ -38,15 +35,16 @@ pub(crate) fn options(mode: OpenMode) -> StagingOptions {
 /// A repository in a directory of its own.
 pub(crate) struct Place {
     pub(crate) directory: TempDir,
+    pub(crate) root: PathBuf,
     pub(crate) repository: Arc<Repository>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let repository =
-            Arc::new(Repository::create(&directory.path().join("repository"), new_id()).unwrap());
-        Self { directory, repository }
+        let root = directory.path().join("repository");
+        let repository = Arc::new(Repository::create(&root, new_id()).unwrap());
+        Self { directory, root, repository }
     }
 
     pub(crate) fn source(&self) -> PathBuf {
@@ -56,7 +54,7 @@ impl Place {
     }
 
     pub(crate) fn staging(&self) -> PathBuf {
-        self.directory.path().join("repository/staging").join(client().as_str())
+        self.root.join("staging").join(client().as_str())
     }
 
     pub(crate) fn create(&self) -> StagingTree {
