@@ -1,0 +1,3 @@
+//! Tape: the session with a drive, what is on a cartridge, writing and reading it.
+
+pub mod archive;
