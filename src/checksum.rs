@@ -1,4 +1,5 @@
-//! CRC-32 (ISO-HDLC, as in zip and Ethernet), which guards every header, page and frame.
+//! Checksums: CRC-32 (ISO-HDLC, as in zip and Ethernet), which guards every header, page and frame;
+//! CRC-32C, which guards blocks and network packets on the way to a device.
 
 /// Computes the CRC-32 of `parts` one after the other.
 #[must_use]
@@ -10,6 +11,12 @@ pub fn crc32(parts: &[&[u8]]) -> u32 {
     hasher.finalize()
 }
 
+/// Computes the CRC-32C (Castagnoli, RFC 3720 appendix B.4) of `parts` one after the other.
+#[must_use]
+pub fn crc32c(parts: &[&[u8]]) -> u32 {
+    parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part))
+}
+
 #[cfg(test)]
 mod test {
     use super::*;
@@ -18,5 +25,12 @@ mod test {
     fn the_check_value_of_the_standard_is_met() {
         assert_eq!(crc32(&[b"123456789"]), 0xcbf4_3926);
         assert_eq!(crc32(&[b"1234", b"56789"]), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn the_examples_of_rfc_3720_are_met() {
+        assert_eq!(crc32c(&[&[0; 32]]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[&[0xff; 16], &[0xff; 16]]), 0x62a8_ab43);
+        assert_eq!(crc32c(&[b"123456789"]), 0xe306_9283);
     }
 }
