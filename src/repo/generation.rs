@@ -9,7 +9,7 @@ use super::tree::{Cursor, Found, Tree};
 use crate::format::FormatError;
 use crate::format::dtf::{DtfFooter, DtfHeader};
 use crate::format::page::TreeKind;
-use crate::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Record, entry_key, split_key};
+use crate::format::record::{FileKind, Inode, ROOT_OBJECT, Record, entry_key, split_key};
 use crate::id::Ordinal;
 
 /// An open generation.
@@ -80,19 +80,15 @@ impl Generation {
         Ok(Some(entry))
     }
 
-    /// Reads an object: a directory, or a file with several names.
+    /// Reads an object: a directory, or what has several names.
     ///
     /// # Errors
     /// [`ReadError`] if it is missing or damaged.
     pub fn object(&self, pages: &PageReader, object: u64) -> Result<Inode, ReadError> {
         let found = self.tree(pages).get(&entry_key(object, b""))?.ok_or(ReadError::NoObject { object })?;
         match decode(&found)? {
-            Record::Inode(inode)
-                if matches!(inode.detail, Detail::Directory { .. } | Detail::Regular { .. }) =>
-            {
-                Ok(inode)
-            }
-            _ => Err(ReadError::NoObject { object }),
+            Record::Inode(inode) => Ok(inode),
+            Record::Link { .. } => Err(ReadError::NoObject { object }),
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) struct Driver<'a> {
     open: OpenDirectories,
     pub(super) batch: Vec<SmallFile>,
     pub(super) batch_len: u64,
-    // Files with several names: where they are at the source, and their object id.
+    // What has several names: where it is at the source, and its object id.
     pub(super) linked: BTreeMap<(u32, u32, u64), u64>,
     pub(super) linked_objects: HashSet<u64>,
     // Object ids of the generation before that lost a name.
@@ -205,18 +205,17 @@ impl<'a> Driver<'a> {
         let name = entry.name;
         match attributes.kind {
             FileKind::Directory => self.subdirectory(visit, path, &name, attributes, old.as_ref()),
-            FileKind::Regular if attributes.link_count > 1 => {
-                self.linked_file(visit, directory, &name, attributes, old)
-            }
-            FileKind::Regular => {
-                if let Some(Entry { kind: FileKind::Regular, node: Node::Object { object, .. }, .. }) = old {
+            _ if attributes.link_count > 1 => self.linked_file(visit, directory, &name, attributes, old),
+            _ => {
+                if let Some(Entry { kind, node: Node::Object { object, .. }, .. }) = old
+                    && kind == attributes.kind
+                {
                     self.unlinked.insert(object);
                 }
                 let before = old.and_then(|old| old.inode).map(Arc::new);
                 let target = Target::Entry { object: visit.object, name };
-                self.file(directory, target, attributes, before)
+                self.content_of(directory, target, attributes, before)
             }
-            _ => self.other(visit, directory, name, &attributes, old),
         }
     }
 
@@ -291,7 +290,7 @@ impl<'a> Driver<'a> {
     // Removes all that only this entry leads to, but not the entry itself.
     fn forget(&mut self, entry: &Entry) -> Result<(), BackupError> {
         let Node::Object { object, .. } = entry.node else { return Ok(()) };
-        if entry.kind == FileKind::Regular {
+        if entry.kind != FileKind::Directory {
             self.unlinked.insert(object);
             return Ok(());
         }

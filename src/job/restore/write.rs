@@ -85,9 +85,9 @@ impl Writer<'_> {
             }
             (None, _) => return Ok(()),
         };
-        let result = match (entry.node, &inode.detail) {
-            (Node::Object { object, .. }, Detail::Regular { link_count, .. }) if *link_count > 1 => {
-                self.linked(object, *link_count, &inode)
+        let result = match entry.node {
+            Node::Object { object, .. } if inode.link_count > 1 => {
+                self.linked(object, inode.link_count, &inode)
             }
             _ => self.alone(&inode).map(drop),
         };
