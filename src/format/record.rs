@@ -351,7 +351,7 @@ fn read_detail(reader: &mut Reader<'_>, kind: FileKind, flags: u8) -> Result<Det
     let offset = reader.offset();
     let range = |what, value: u64| DecodeError::Range { what, offset, value };
     Ok(match kind {
-        FileKind::Directory => Detail::Directory { parent: read_object(reader)? },
+        FileKind::Directory => Detail::Directory { parent: read_object(reader, ROOT_OBJECT)? },
         FileKind::Regular => {
             let size = reader.varint("size")?;
             if size > i64::MAX.cast_unsigned() {
@@ -394,10 +394,10 @@ fn read_detail(reader: &mut Reader<'_>, kind: FileKind, flags: u8) -> Result<Det
     })
 }
 
-fn read_object(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+fn read_object(reader: &mut Reader<'_>, least: u64) -> Result<u64, DecodeError> {
     let offset = reader.offset();
     let value = reader.varint("object id")?;
-    if (1..OBJECT_MAX).contains(&value) {
+    if (least..OBJECT_MAX).contains(&value) {
         return Ok(value);
     }
     Err(DecodeError::Range { what: "object id", offset, value })
@@ -445,7 +445,8 @@ impl Record {
                         .into_iter()
                         .find(|known| known.code() == code)
                         .ok_or(DecodeError::Range { what: "link kind", offset: 1, value: code.into() })?;
-                    Self::Link { kind, object: read_object(&mut reader)? }
+                    // The root directory is nobody's entry.
+                    Self::Link { kind, object: read_object(&mut reader, FIRST_LINKED_OBJECT)? }
                 }
                 1 => Self::Inode(Inode::read(&mut reader)?),
                 other => {

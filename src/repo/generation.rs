@@ -9,7 +9,7 @@ use super::tree::{Cursor, Found, Tree};
 use crate::format::FormatError;
 use crate::format::dtf::{DtfFooter, DtfHeader};
 use crate::format::page::TreeKind;
-use crate::format::record::{FileKind, Inode, ROOT_OBJECT, Record, entry_key, split_key};
+use crate::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Record, entry_key, split_key};
 use crate::id::Ordinal;
 
 /// An open generation.
@@ -63,7 +63,8 @@ impl Generation {
     /// Finds a name in the directory with this object id.
     ///
     /// # Errors
-    /// [`ReadError`] if a page on the way is missing or damaged.
+    /// [`ReadError`] if a page on the way is missing or damaged, or the name leads to a directory that
+    /// belongs elsewhere.
     pub fn lookup(
         &self,
         pages: &PageReader,
@@ -75,7 +76,9 @@ impl Generation {
         };
         let mut entry = self.entry(&found)?;
         if let (None, Node::Object { object, .. }) = (&entry.inode, entry.node) {
-            entry.inode = Some(self.object(pages, object)?);
+            let inode = self.object(pages, object)?;
+            check_place(object, entry.kind, &inode, directory)?;
+            entry.inode = Some(inode);
         }
         Ok(Some(entry))
     }
@@ -148,6 +151,19 @@ impl Generation {
                 Entry { name, node: Node::Entry(address), kind, inode: Some(inode), address }
             }
         })
+    }
+}
+
+/// Checks that an object may have an entry of this kind in `directory`: a directory has one parent, so that no
+/// loop can be reached from the root.
+///
+/// # Errors
+/// [`ReadError::DirectoryElsewhere`] if it belongs elsewhere, [`ReadError::NoObject`] if it is of another kind.
+pub fn check_place(object: u64, kind: FileKind, inode: &Inode, directory: u64) -> Result<(), ReadError> {
+    match inode.detail {
+        _ if inode.kind() != kind => Err(ReadError::NoObject { object }),
+        Detail::Directory { parent } if parent != directory => Err(ReadError::DirectoryElsewhere { object }),
+        _ => Ok(()),
     }
 }
 

@@ -81,7 +81,11 @@ impl Writer<'_> {
         let inode = match (&entry.inode, entry.node) {
             (Some(inode), _) => inode.clone(),
             (None, Node::Object { object, .. }) => {
-                self.run.generation.object(self.run.repository.pages(), object)?
+                let inode = self.run.generation.object(self.run.repository.pages(), object)?;
+                if inode.kind() != entry.kind {
+                    return Err(ReadError::NoObject { object }.into());
+                }
+                inode
             }
             (None, _) => return Ok(()),
         };
