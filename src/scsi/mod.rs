@@ -8,6 +8,7 @@ pub mod cdb;
 mod element;
 mod fields;
 pub mod inquiry;
+pub mod iscsi;
 mod log_page;
 pub mod mam;
 mod meaning;
