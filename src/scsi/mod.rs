@@ -17,6 +17,7 @@ pub mod opcode;
 mod operation_codes;
 pub mod reservation;
 mod sense;
+pub mod sg;
 mod smc;
 mod spc;
 pub mod ssc;
