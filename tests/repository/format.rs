@@ -71,7 +71,12 @@ fn page_ref() -> PageRef {
 }
 
 fn inode(detail: Detail, xattrs: Xattrs) -> Record {
-    Record::Inode(Inode {
+    let link_count = if matches!(detail, Detail::Regular { .. }) { 2 } else { 1 };
+    Record::Inode(named(link_count, detail, xattrs))
+}
+
+fn named(link_count: u32, detail: Detail, xattrs: Xattrs) -> Inode {
+    Inode {
         permissions: 0o4755,
         uid: u32::MAX - 1,
         gid: 100,
@@ -80,14 +85,15 @@ fn inode(detail: Detail, xattrs: Xattrs) -> Record {
         atime: Time { seconds: i64::MIN, nanoseconds: 0 },
         source_inode: u64::MAX,
         is_staging_number: false,
+        link_count,
         inconsistent: true,
         xattrs,
         detail,
-    })
+    }
 }
 
 fn regular(content: Content, signature: Option<Fingerprint>) -> Detail {
-    Detail::Regular { link_count: 2, size: 1 << 40, signature, content }
+    Detail::Regular { size: 1 << 40, signature, content }
 }
 
 fn attributes() -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -139,23 +145,29 @@ fn footers() -> Vec<Case> {
         xattr_count: 7,
         inconsistent_count: 8,
     };
-    let dtf = DtfFooter {
+    let mut dtf = DtfFooter {
         root: page_ref(),
         next_linked: 300,
         next_directory: (1 << 39) + 5,
         totals,
         added_bytes: 123_456_789,
+        predecessor: None,
         message: b"before the upgrade".to_vec(),
         source: b"/srv/\xff".to_vec(),
-    }
-    .encode();
-    let (bdf_crc, dtf_crc) = (crc32(&[&bdf]), crc32(&[&dtf]));
+    };
+    let first = dtf.encode();
+    dtf.predecessor = Some(ordinal(300));
+    let later = dtf.encode();
+    let [bdf_crc, first_crc, later_crc] = [&bdf, &first, &later].map(|bytes| crc32(&[bytes]));
     vec![
         case("bdf-footer", "bdf_footer", bdf, true, move |bytes| {
             bdf::decode_footer(bytes, bdf_crc).map(|spans| bdf::encode_footer(&spans)).ok()
         }),
-        case("dtf-footer", "dtf_footer", dtf, true, move |bytes| {
-            DtfFooter::decode(bytes, dtf_crc).map(|footer| footer.encode()).ok()
+        case("dtf-footer", "dtf_footer", first, true, move |bytes| {
+            DtfFooter::decode(bytes, first_crc).map(|footer| footer.encode()).ok()
+        }),
+        case("dtf-footer-later", "dtf_footer", later, true, move |bytes| {
+            DtfFooter::decode(bytes, later_crc).map(|footer| footer.encode()).ok()
         }),
     ]
 }
@@ -232,6 +244,7 @@ fn records() -> Vec<Case> {
     let inline = Content::Inline(vec![extent(0), extent(4096)]);
     let tree = Content::Tree { root: page_ref(), allocated: 123_456 };
     let stored = Xattrs::Stored { len: 9, extents: vec![extent(0)] };
+    let attributed = Xattrs::Inline(attributes());
     let records = [
         ("record-link", Record::Link { kind: FileKind::Regular, object: (1 << 40) - 1 }),
         ("record-directory", inode(Detail::Directory { parent: 3 }, stored)),
@@ -241,6 +254,15 @@ fn records() -> Vec<Case> {
         ("record-character", inode(Detail::CharacterDevice { major: 1, minor: 3 }, Xattrs::NONE)),
         ("record-block", inode(Detail::BlockDevice { major: 4095, minor: 1 << 19 }, Xattrs::NONE)),
         ("record-fifo", inode(Detail::Fifo, Xattrs::NONE)),
+        (
+            "record-symlink-names",
+            Record::Inode(named(3, Detail::Symlink { target: b"x".to_vec() }, attributed)),
+        ),
+        (
+            "record-block-names",
+            Record::Inode(named(300, Detail::BlockDevice { major: 8, minor: 1 }, Xattrs::NONE)),
+        ),
+        ("record-link-fifo", Record::Link { kind: FileKind::Fifo, object: 5 }),
         ("record-socket", inode(Detail::Socket, Xattrs::NONE)),
     ];
     let again = |bytes: &[u8]| Record::decode(bytes).map(|record| record.encode()).ok();

@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+#[path = "../shared/chain.rs"]
+mod chain;
 #[path = "../../fuzz/checks.rs"]
 mod checks;
 mod clock;
@@ -10,10 +12,13 @@ mod commit_cost;
 mod commit_faults;
 mod damage;
 mod format;
+mod hostile_tree;
+mod missing;
 mod reader;
 mod regressions;
 mod round_trip;
 mod sample;
 mod splice;
+mod staging;
 mod support;
 mod tree_model;

@@ -375,8 +375,9 @@ class Inode:
 
     def __init__(self, cursor):
         self.kind, flags = cursor.u8(), cursor.u8()
-        check(self.kind in TYPE_BITS and flags < 64, "kind or flags")
+        check(self.kind in TYPE_BITS and flags & ~(63 | 64) == 0, "kind or flags")
         check(self.kind == REGULAR or not flags & 3, "flags of another kind")
+        check(self.kind not in (DIRECTORY, REGULAR) or not flags & 64, "flags of another kind")
         self.mode = cursor.varint(0o7777)
         self.uid, self.gid = cursor.varint(0xFFFFFFFF), cursor.varint(0xFFFFFFFF)
         seconds = cursor.signed()
@@ -401,6 +402,9 @@ class Inode:
             self.size = len(self.target)
         elif self.kind in (CHARACTER, BLOCK):
             self.device = (cursor.varint(0xFFFFFFFF), cursor.varint(0xFFFFFFFF))
+        if flags & 64:
+            self.link_count = cursor.varint(0xFFFFFFFF)
+            check(self.link_count > 1, "link count")
         check(flags & 12 != 12, "flags")
         self.xattrs = read_xattrs(cursor) if flags & 4 else []
         self.stored_xattrs = (cursor.varint(XATTR_LEN_MAX), read_extents(cursor, 256)) if flags & 8 else None
@@ -448,6 +452,8 @@ class Dtf(SealedFile):
         self.totals = {name: footer.varint() for name in names}
         self.added_bytes = footer.varint()
         self.message, self.source = footer.prefixed(4096), footer.prefixed(4096)
+        predecessor = footer.varint() if footer.at < len(footer.data) else 0
+        self.predecessor = predecessor or self.previous
 
     def page(self, offset, stored_len, base_payload):
         """Level, tree, records and payload of a page; base_payload(reference) is that of a base."""
@@ -549,7 +555,7 @@ class Generation:
             return 0, Inode(cursor)
         kind, object_id = cursor.u8(), cursor.varint((1 << 40) - 1)
         cursor.finish()
-        check(value[0] == 0 and kind in (DIRECTORY, REGULAR) and object_id > 1, "link")
+        check(value[0] == 0 and kind in TYPE_BITS and object_id > 1, "link")
         inode = self.inode(object_id)
         check(inode.kind == kind, f"object {object_id} is of another kind")
         return object_id, inode
@@ -794,6 +800,12 @@ class Repository:
                 found.append((match[1], int(match[2]), os.path.join(self.path, "clients", client, name)))
         return sorted(found)
 
+    def removed(self, client):
+        """Ordinals of the generations that were removed on purpose."""
+        names = listing(os.path.join(self.path, "clients", client))
+        matches = (re.fullmatch(r".*Z\.([1-9]\d{0,6})\.removed", name) for name in names)
+        return {int(match[1]) for match in matches if match}
+
     def generation(self, address):
         client, _, wanted = address.partition("@")
         dtfs = self.dtfs(client) if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", client) else []
@@ -867,11 +879,15 @@ def run_check(repository, arguments, report):
         except (Damage, OSError) as error:
             report(os.fsencode(path), error)
     for client in repository.clients():
+        ordinals = {ordinal for _, ordinal, _ in repository.dtfs(client)} | repository.removed(client)
         for name, ordinal, path in repository.dtfs(client):
             address = f"{client}@{name}"
             try:
                 generation = repository.generation(address)
                 check(generation.dtf.client == client and generation.dtf.ordinal == ordinal, "name of the file")
+                before = generation.dtf.predecessor
+                if before and before not in ordinals:
+                    report(os.fsencode(path), f"the generation before it, number {before}, is missing")
                 check_tree(generation, address, known, report)
                 generation.close()
                 counts["generations"] += 1
