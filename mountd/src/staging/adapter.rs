@@ -1,10 +1,9 @@
 //! What the kernel asks, as calls to the clients' trees: names and directories.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use reelfs::format::record::{FileKind, Time};
-use reelfs::repo::staging::{Caller, Entry, RenameMode, StagingError, StagingTree};
+use reelfs::repo::staging::{Attributes, Caller, Entry, RenameMode, StagingError, StagingTree};
 
 use crate::control;
 use crate::errno::chain;
@@ -196,15 +195,15 @@ impl Adapter {
         }
     }
 
-    /// How long the kernel may keep attributes: not at all while it can write the file without telling.
-    pub(super) fn kept(&self, node: u64) -> Duration {
-        let usage = self.handles.usage(node);
-        if usage.backing != 0 && usage.writer_count > 0 { Duration::ZERO } else { KEPT }
+    /// Attributes as the kernel takes them.
+    pub(super) fn shown(&self, slot: u16, attributes: &Attributes) -> answer::Attributes {
+        let shown = nodes::shown(slot, attributes);
+        self.handles.tell(shown.number, attributes);
+        shown
     }
 
     pub(super) fn entry(&self, slot: u16, entry: &Entry) -> Body {
-        let attributes = nodes::shown(slot, &entry.attributes);
-        answer::entry(&attributes, KEPT, self.kept(attributes.number))
+        answer::entry(&self.shown(slot, &entry.attributes), KEPT, KEPT)
     }
 
     fn lookup(&self, header: &Header, name: &[u8]) -> Answer {
@@ -331,13 +330,15 @@ impl Adapter {
             if !part.has_room(entry.name) {
                 return false;
             }
-            let node = Place { slot: place.slot, number: entry.number }.node();
             match &entry.attributes {
                 Some(attributes) => {
-                    let shown = nodes::shown(place.slot, attributes);
-                    part.add(entry.name, entry.cookie, &shown, Some((KEPT, self.kept(node))));
+                    let shown = self.shown(place.slot, attributes);
+                    part.add(entry.name, entry.cookie, &shown, Some((KEPT, KEPT)));
                 }
-                None => part.add(entry.name, entry.cookie, &nodes::bare(node, entry.kind), None),
+                None => {
+                    let node = Place { slot: place.slot, number: entry.number }.node();
+                    part.add(entry.name, entry.cookie, &nodes::bare(node, entry.kind), None);
+                }
             }
             true
         })?;

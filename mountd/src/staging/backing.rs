@@ -43,7 +43,15 @@ struct Stock {
 struct State {
     stocks: HashMap<u16, Stock>,
     closed: Vec<u32>,
+    forgotten: Vec<u64>,
     is_over: bool,
+}
+
+struct Work {
+    closed: Vec<u32>,
+    forgotten: Vec<u64>,
+    // A client of which too little is ready.
+    short: Option<(u16, Weak<StagingTree>)>,
 }
 
 #[derive(Debug)]
@@ -115,6 +123,12 @@ impl Backings {
         }
     }
 
+    /// Makes the kernel ask again for the attributes of an inode, soon.
+    pub(crate) fn forget_attributes(&self, node: u64) {
+        self.0.state().forgotten.push(node);
+        self.0.wake.notify_one();
+    }
+
     /// Gives up what is ready for a client.
     pub(crate) fn forget(&self, slot: u16) {
         let stock = self.0.state().stocks.remove(&slot);
@@ -150,35 +164,39 @@ impl Shared {
     }
 
     fn work(&self) {
-        loop {
-            let (closed, short) = {
-                let mut state = self.state();
-                loop {
-                    if state.is_over {
-                        return;
-                    }
-                    state.stocks.retain(|_, stock| stock.used.elapsed() < IDLE);
-                    let short = state.short();
-                    if short.is_some() || state.closed.len() >= CLOSED_COUNT_MAX {
-                        break (std::mem::take(&mut state.closed), short);
-                    }
-                    let waited = self.wake.wait_timeout(state, IDLE);
-                    let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                    state = next;
-                    if timeout.timed_out() && !state.closed.is_empty() {
-                        break (std::mem::take(&mut state.closed), None);
-                    }
-                }
-            };
-            for backing in closed {
+        while let Some(work) = self.next() {
+            for node in work.forgotten {
+                self.channel.forget(node, false);
+            }
+            for backing in work.closed {
                 if let Err(error) = fuse_fd::close_backing(self.channel.as_fd(), backing) {
                     log::debug!("backing file {backing}: {error}");
                 }
             }
-            if let Some((slot, tree)) = short {
+            if let Some((slot, tree)) = work.short {
                 self.fill(slot, &tree);
             }
         }
+    }
+
+    // Waits for something to do.
+    fn next(&self) -> Option<Work> {
+        let mut state = self.state();
+        let mut is_idle = false;
+        while !state.is_over {
+            state.stocks.retain(|_, stock| stock.used.elapsed() < IDLE);
+            let short = state.short();
+            let is_due = is_idle || state.closed.len() >= CLOSED_COUNT_MAX;
+            if short.is_some() || !state.forgotten.is_empty() || (is_due && !state.closed.is_empty()) {
+                let (closed, forgotten) =
+                    (std::mem::take(&mut state.closed), std::mem::take(&mut state.forgotten));
+                return Some(Work { closed, forgotten, short });
+            }
+            let waited = self.wake.wait_timeout(state, IDLE);
+            let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            (state, is_idle) = (next, timeout.timed_out());
+        }
+        None
     }
 
     fn fill(&self, slot: u16, tree: &Weak<StagingTree>) {
@@ -203,7 +221,8 @@ impl Shared {
                 return;
             };
             stock.ready.push_back(Ready { file, backing });
-            if stock.ready.len() >= READY_COUNT_MAX || state.is_over {
+            let is_full = stock.ready.len() >= READY_COUNT_MAX;
+            if is_full || state.is_over || !state.forgotten.is_empty() {
                 return;
             }
         }

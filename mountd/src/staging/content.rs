@@ -4,7 +4,6 @@
 //! one way for an inode as long as it is open.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use reelfs::format::record::FileKind;
 use reelfs::repo::staging::{
@@ -13,8 +12,8 @@ use reelfs::repo::staging::{
 
 use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, Target, caller, send};
 use crate::staging::clients::Clients;
-use crate::staging::handles::{Handles, OpenFile};
-use crate::staging::nodes::{self, KEPT, Place};
+use crate::staging::handles::{Handles, OpenFile, Removed};
+use crate::staging::nodes::{self, Place};
 use crate::staging::session::Pace;
 use crate::wire::answer;
 use crate::wire::channel::Reply;
@@ -197,8 +196,7 @@ impl Adapter {
     }
 
     fn opened_entry(&self, slot: u16, entry: &Entry, handle: u64, backing: u32) -> Answered {
-        let kept = if backing == 0 { KEPT } else { Duration::ZERO };
-        let entry = answer::entry(&nodes::shown(slot, &entry.attributes), KEPT, kept);
+        let entry = self.entry(slot, entry);
         let flags = if backing == 0 { OPENED_KEEP_CACHE } else { OPENED_PASSTHROUGH };
         answer::created(entry, handle, flags, backing).into()
     }
@@ -235,10 +233,13 @@ impl Adapter {
 
     pub(super) fn release(&self, handle: u64) -> Answer {
         // It may have been closed by the server that died.
-        if let Some((record, file, is_last)) = self.handles.remove(handle) {
-            drop(file);
-            if is_last {
-                self.backings.close(record.backing);
+        if let Some(removed) = self.handles.remove(handle) {
+            let node = removed.record.node;
+            if removed.record.backing != 0 && removed.record.is_writable && is_newer(&removed) {
+                self.backings.forget_attributes(node);
+            }
+            if removed.usage.count == 0 {
+                self.backings.close(removed.record.backing);
             }
         }
         Ok(Answered::Done)
@@ -301,13 +302,29 @@ impl Adapter {
             // The directory of the clients is as durable as they are.
             Err(_) if header.number == nodes::ROOT => reply.done(),
             Err(Refusal(errno)) => reply.error(errno),
-            Ok(target) => self.pool.run(move || {
-                let done = target.tree.sync_object(target.place.number, synced);
-                send(reply, done.map(|()| Answered::Done).map_err(Refusal::from));
-            }),
+            Ok(target) => {
+                // msync(2) comes here too, and makes the times of what was written through a mapping known.
+                if self.handles.usage(header.number).backing != 0 {
+                    self.backings.forget_attributes(header.number);
+                }
+                self.pool.run(move || {
+                    let done = target.tree.sync_object(target.place.number, synced);
+                    send(reply, done.map(|()| Answered::Done).map_err(Refusal::from));
+                });
+            }
         }
         Pace::Rest
     }
+}
+
+// What is written through a mapping changes times without the kernel noticing: it then has the old ones.
+fn is_newer(removed: &Removed) -> bool {
+    let file = removed.file.as_ref().and_then(|file| file.handle.passthrough());
+    let Some(Ok(found)) = file.map(|file| rustix::fs::fstat(&*file)) else { return true };
+    let time = |seconds: i64, nanoseconds| (seconds, u32::try_from(nanoseconds).unwrap_or_default());
+    let (mtime, ctime) = removed.usage.told;
+    time(found.st_mtime, found.st_mtime_nsec) != (mtime.seconds, mtime.nanoseconds)
+        || time(found.st_ctime, found.st_ctime_nsec) > (ctime.seconds, ctime.nanoseconds)
 }
 
 // Nobody: opening a file that was open changes nothing.

@@ -16,7 +16,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reelfs::repo::staging::{FileHandle, StagingTree};
+use reelfs::format::record::Time;
+use reelfs::repo::staging::{Attributes, FileHandle, StagingTree};
 
 use crate::wire::init::Agreed;
 
@@ -85,10 +86,21 @@ impl Record {
 pub(crate) struct Usage {
     /// Handles.
     pub(crate) count: u32,
-    /// Those opened for writing.
-    pub(crate) writer_count: u32,
     /// Number of the backing file that the kernel uses; 0 if none.
     pub(crate) backing: u32,
+    /// Times of content and attributes that the kernel was told last.
+    pub(crate) told: (Time, Time),
+}
+
+/// A handle that was removed.
+#[derive(Debug)]
+pub(crate) struct Removed {
+    /// Its record.
+    pub(crate) record: Record,
+    /// Its file.
+    pub(crate) file: Option<Arc<OpenFile>>,
+    /// How the inode is used without it.
+    pub(crate) usage: Usage,
 }
 
 #[derive(Debug, Default)]
@@ -194,6 +206,15 @@ impl Handles {
         Ok(handle(index, record.serial))
     }
 
+    /// Notes what the kernel is told of an inode that it may write itself.
+    pub(crate) fn tell(&self, node: u64, attributes: &Attributes) {
+        if let Some(usage) = self.state().usages.get_mut(&node)
+            && usage.backing != 0
+        {
+            usage.told = (attributes.mtime, attributes.ctime);
+        }
+    }
+
     /// Gives a handle of the server before its open file again.
     pub(crate) fn restore(&self, number: u64, file: OpenFile) {
         if let Some((_, place)) = self.state().slot(number) {
@@ -216,8 +237,8 @@ impl Handles {
         self.state().usages.get(&node).copied().unwrap_or_default()
     }
 
-    /// Removes a handle; returns its record, its file, and whether it was the last of the inode.
-    pub(crate) fn remove(&self, number: u64) -> Option<(Record, Option<Arc<OpenFile>>, bool)> {
+    /// Removes a handle.
+    pub(crate) fn remove(&self, number: u64) -> Option<Removed> {
         let mut state = self.state();
         state.slot(number)?;
         let index = index(number)?;
@@ -226,8 +247,8 @@ impl Handles {
         if let Err(error) = self.write(index, &[0; RECORD_LEN]) {
             log::warn!("cannot write the table of open files: {error}");
         }
-        let is_last = state.discount(&record);
-        Some((record, file, is_last))
+        let usage = state.discount(&record);
+        Some(Removed { record, file, usage })
     }
 
     fn write(&self, index: usize, record: &[u8]) -> io::Result<()> {
@@ -245,19 +266,17 @@ impl State {
     fn count(&mut self, record: &Record) {
         let usage = self.usages.entry(record.node).or_default();
         usage.count += 1;
-        usage.writer_count += u32::from(record.is_writable);
         usage.backing = record.backing;
     }
 
-    fn discount(&mut self, record: &Record) -> bool {
-        let Some(usage) = self.usages.get_mut(&record.node) else { return true };
+    fn discount(&mut self, record: &Record) -> Usage {
+        let Some(usage) = self.usages.get_mut(&record.node) else { return Usage::default() };
         usage.count = usage.count.saturating_sub(1);
-        usage.writer_count = usage.writer_count.saturating_sub(u32::from(record.is_writable));
-        let is_last = usage.count == 0;
-        if is_last {
+        let left = *usage;
+        if left.count == 0 {
             self.usages.remove(&record.node);
         }
-        is_last
+        left
     }
 }
 

@@ -4,7 +4,7 @@ use reelfs::format::record::Time;
 use reelfs::repo::staging::{SetAttributes, SetTime, XattrMode};
 
 use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, caller};
-use crate::staging::nodes;
+use crate::staging::nodes::{self, KEPT};
 use crate::wire::answer::{self, Room};
 use crate::wire::request::{self, Header, Operation};
 
@@ -19,8 +19,8 @@ impl Adapter {
             Operation::GetAttributes => {
                 let target = self.target(header.number)?;
                 let attributes = target.tree.attributes(target.place.number)?;
-                let shown = nodes::shown(target.place.slot, &attributes);
-                Ok(answer::attributes(&shown, self.kept(header.number)).into())
+                let shown = self.shown(target.place.slot, &attributes);
+                Ok(answer::attributes(&shown, KEPT).into())
             }
             Operation::SetAttributes(set) => self.set_attributes(header, &set),
             Operation::ReadLink => {
@@ -61,8 +61,8 @@ impl Adapter {
             kill_privileges: wanted.kills_set_id,
         };
         let attributes = target.tree.set_attributes(target.place.number, &set, caller(header, 0))?;
-        let shown = nodes::shown(target.place.slot, &attributes);
-        Ok(answer::attributes(&shown, self.kept(header.number)).into())
+        let shown = self.shown(target.place.slot, &attributes);
+        Ok(answer::attributes(&shown, KEPT).into())
     }
 
     fn room(&self, header: &Header) -> Answer {
