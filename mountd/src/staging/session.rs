@@ -4,9 +4,8 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reelfs::repo::Repository;
 use reelfs::repo::staging::OpenMode;
 
@@ -23,6 +22,10 @@ use crate::wire::init::Agreed;
 use crate::wire::request::{Operation, decode};
 
 const WORKER_COUNT: usize = 4;
+// Who gives up the processor for a moment and gets it back later than this is not alone. A thread that
+// sleeps is then served before one that was always there.
+const CROWDED: Duration = Duration::from_micros(150);
+const CROWDED_PERIOD: Duration = Duration::from_millis(100);
 
 /// What a session is made of.
 #[derive(Debug)]
@@ -74,7 +77,6 @@ impl Session {
                 agreed
             }
         };
-        spin::set_blocking(channel.as_fd(), false);
         let mode = if inputs.is_resumed { OpenMode::Takeover } else { OpenMode::Fresh };
         let clients = Clients::new(inputs.repository, mode);
         let backings = Backings::start(&channel, agreed.has_passthrough())?;
@@ -99,18 +101,25 @@ impl Session {
     /// What ended the connection, if not that.
     pub(crate) fn run(self) -> io::Result<()> {
         let mut buffer = Channel::buffer();
-        let mut wait = Wait { gate: self.gate.as_deref(), is_spinning: false, last: now() };
+        let mut wait = Wait {
+            channel: &self.channel,
+            gate: self.gate.as_deref(),
+            is_spinning: false,
+            last: now(),
+            crowded: None,
+        };
         loop {
             match self.channel.receive(&mut buffer)? {
                 Received::Message(len) => {
                     let message = buffer.get(..len).unwrap_or_default();
                     wait.came(self.answer(message));
                 }
-                Received::Nothing => wait.wait(&self.channel),
+                Received::Nothing => wait.nothing(),
                 Received::End => break,
             }
         }
         wait.rest();
+        drop(wait);
         self.adapter.close();
         Ok(())
     }
@@ -162,20 +171,29 @@ fn agree(channel: &Arc<Channel>, passthrough: bool) -> io::Result<Agreed> {
     }
 }
 
+// Waits for the next request, without sleeping as long as that pays.
 struct Wait<'a> {
+    channel: &'a Channel,
     gate: Option<&'a Gate>,
     is_spinning: bool,
     last: Instant,
+    // Until when others need the processors more.
+    crowded: Option<Instant>,
 }
 
 impl Wait<'_> {
     fn came(&mut self, pace: Pace) {
-        match pace {
-            Pace::Spin => self.last = now(),
-            Pace::Rest => self.rest(),
+        if pace == Pace::Rest {
+            return self.rest();
         }
-        if pace == Pace::Spin && !self.is_spinning {
-            self.is_spinning = self.gate.is_some_and(Gate::enter);
+        let Some(gate) = self.gate else { return };
+        self.last = now();
+        if self.crowded.is_some_and(|end| self.last < end) {
+            return;
+        }
+        if !self.is_spinning && gate.enter() {
+            self.is_spinning = true;
+            spin::set_blocking(self.channel.as_fd(), false);
         }
     }
 
@@ -183,19 +201,23 @@ impl Wait<'_> {
         if std::mem::take(&mut self.is_spinning)
             && let Some(gate) = self.gate
         {
+            spin::set_blocking(self.channel.as_fd(), true);
             gate.leave();
         }
     }
 
-    fn wait(&mut self, channel: &Channel) {
-        if self.is_spinning && self.last.elapsed() < spin::PAUSE {
-            // The client, or a thread that makes files, may need this processor.
-            return thread::yield_now();
+    // There was no request; at rest, to receive one waits for it.
+    fn nothing(&mut self) {
+        let begun = now();
+        if !self.is_spinning || begun.duration_since(self.last) >= spin::PAUSE {
+            return self.rest();
         }
-        self.rest();
-        let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
-        if let Err(errno) = poll(&mut fds, PollTimeout::NONE) {
-            log::debug!("poll: {errno}");
+        // The client, or a thread that makes files, may need this processor.
+        thread::yield_now();
+        let back = now();
+        if back.duration_since(begun) > CROWDED {
+            self.crowded = Some(back + CROWDED_PERIOD);
+            self.rest();
         }
     }
 }

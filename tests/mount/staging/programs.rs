@@ -192,9 +192,10 @@ fn staging_begins_as_the_last_generation_and_takes_every_change_to_it() {
     let mut stage = Stage::on(site);
     same(&stage.site.source, &stage.root());
     same_to_the_nanosecond(&stage.mount().path("clients/web1/latest/"), &stage.root());
-    grow(&stage.site.source, &mut Random(14), 100);
+    fs::create_dir(stage.site.source.join("more")).unwrap();
+    grow(&stage.site.source.join("more"), &mut Random(14), 100);
     shell_ok(
-        "cd $1; find . -type f | head -20 | while read -r f; do echo more >> \"$f\"; done",
+        "cd $1; find . -type f -print0 | head -zn 20 | xargs -0 -n 1 sh -c 'echo more >> \"$0\"'",
         &[&stage.site.source],
     );
     shell_ok("rsync -aHAX --delete --inplace $1/ $2/", &[&stage.site.source, &stage.root()]);
