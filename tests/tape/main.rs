@@ -4,4 +4,6 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod conformance;
+mod emulator_drive;
+mod emulator_support;
 mod sense;
