@@ -4,5 +4,6 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod cartridge;
+mod gnu_tar;
 mod lab;
 mod sense;

@@ -18,7 +18,7 @@ use self::out::{Fault, Out};
 use self::part::OpenPart;
 use self::ring::{Begin, Ring};
 use super::archive::{
-    BLOCK_LEN, BlockAddress, IndexHeader, SEGMENT_COUNT_MAX, SegmentEntry, VolumeDescription,
+    BLOCK_LEN, BlockAddress, IndexHeader, SEGMENT_COUNT_MAX, SEGMENT_LEN_MAX, SegmentEntry, VolumeDescription,
 };
 use super::drive::{Drive, DriveError, Room};
 use super::reader::{IndexState, VolumeIndex, VolumeReader};
@@ -66,6 +66,8 @@ pub struct WriterOptions {
     pub low_water_bytes: usize,
     /// Threads that read.
     pub reader_count: usize,
+    /// Length of a segment, at most [`SEGMENT_LEN_MAX`]; the same for all cartridges of a set.
+    pub segment_bytes: u64,
     /// A part is closed before it has more bytes, unless it is one segment.
     pub part_bytes: u64,
     /// A commit follows when so many bytes came since the last one.
@@ -81,6 +83,7 @@ impl Default for WriterOptions {
             high_water_bytes: 3 << 29,
             low_water_bytes: 64 << 20,
             reader_count: 2,
+            segment_bytes: SEGMENT_LEN_MAX,
             part_bytes: 16 << 30,
             commit_bytes: 64 << 30,
             commit_interval: Duration::from_secs(600),
