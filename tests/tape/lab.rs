@@ -406,7 +406,6 @@ impl Transport for Faulty {
 
 impl Lab {
     /// A transport with a script, not yet struck.
-    #[allow(dead_code)]
     pub(crate) fn faulty(
         &self,
         fault: Fault,

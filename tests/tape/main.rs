@@ -4,6 +4,8 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod cartridge;
+mod faults;
 mod gnu_tar;
+mod interrupted;
 mod lab;
 mod sense;
