@@ -450,18 +450,22 @@ impl<'d> VolumeWriter<'d> {
     }
 
     /// Writes the closing index twice and what the cartridge's memory tells; returns what is on the
-    /// cartridge. After a loss nothing is written: what is committed is returned.
+    /// cartridge. After a loss nothing is written, or if the closing index itself cannot be: what is
+    /// committed is returned then, with [`IndexState::Torn`].
     ///
     /// # Errors
-    /// [`TapeError`] if the indexes cannot be written; what is committed stays readable.
+    /// [`TapeError`] if the drive failed or `progress` was cancelled; what is committed stays readable.
     pub fn finish(mut self, is_continued: bool, progress: &Progress) -> Result<VolumeIndex, TapeError> {
         if !self.is_given_up {
             let closed = self.close(is_continued, progress);
             match closed {
                 Ok(()) => {}
-                // No room for it: the partial indexes have it all.
-                Err(Fault::Overflow) => log::warn!("{}: no room for a closing index", self.out.drive.name()),
-                Err(fault) => return Err(self.error_of(fault)),
+                // The partial indexes have it all, and nothing else is lost with it.
+                Err(fault @ (Fault::Overflow | Fault::Lost(_) | Fault::Restart(_))) => {
+                    log::warn!("no closing index: {}", self.error_of(fault));
+                    self.is_given_up = true;
+                }
+                Err(Fault::Error(error)) => return Err(error),
             }
         }
         Ok(self.into_index())
@@ -487,7 +491,11 @@ impl<'d> VolumeWriter<'d> {
             next_file: self.committed_file,
             needs_filemark: false,
             is_end_missing: false,
-            state: if self.is_closed { IndexState::Closed } else { IndexState::Committed },
+            state: match (self.is_given_up, self.is_closed) {
+                (true, _) => IndexState::Torn,
+                (false, true) => IndexState::Closed,
+                (false, false) => IndexState::Committed,
+            },
         }
     }
 }
