@@ -4,6 +4,7 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod cartridge;
+mod damage;
 mod faults;
 mod gnu_tar;
 mod interrupted;
