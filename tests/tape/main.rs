@@ -4,4 +4,7 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod conformance;
+mod golden;
+mod hostile;
+mod replies;
 mod sense;
