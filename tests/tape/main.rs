@@ -4,7 +4,10 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod cartridge;
+mod conformance;
 mod damage;
+mod emulator_drive;
+mod emulator_support;
 mod faults;
 mod gnu_tar;
 mod interrupted;
