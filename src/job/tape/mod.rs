@@ -1,0 +1,4 @@
+//! Archives on tape: generations copied whole onto cartridges, listed, verified, restored.
+
+pub mod closure;
+pub mod sealed;
