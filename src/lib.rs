@@ -30,3 +30,4 @@ pub mod progress;
 pub mod repo;
 pub mod scsi;
 pub mod storage;
+pub mod tape;
