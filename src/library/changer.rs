@@ -90,10 +90,7 @@ impl Changer {
     ///
     /// # Errors
     /// [`LibraryError`] if it is none, or does not become ready.
-    pub fn open(
-        mut unit: LogicalUnit,
-        pause: &mut dyn FnMut(Duration),
-    ) -> Result<Self, LibraryError> {
+    pub fn open(mut unit: LogicalUnit, pause: &mut dyn FnMut(Duration)) -> Result<Self, LibraryError> {
         let identity = DeviceIdentity::read(&mut unit)?;
         if !identity.is_changer() {
             return Err(LibraryError::NoChanger { device: unit.name().to_owned() });
@@ -174,8 +171,12 @@ impl Changer {
 
     fn read_all(&mut self) -> Result<Vec<Element>, CommandError> {
         let mut elements = Vec::new();
-        let kinds =
-            [ElementKind::Transport, ElementKind::Storage, ElementKind::ImportExport, ElementKind::DataTransfer];
+        let kinds = [
+            ElementKind::Transport,
+            ElementKind::Storage,
+            ElementKind::ImportExport,
+            ElementKind::DataTransfer,
+        ];
         for kind in kinds {
             let mut of_kind = self.read_kind(kind)?;
             of_kind.sort_by_key(|element| element.address);
@@ -214,7 +215,8 @@ impl Changer {
                 Err(error) => return Err(error),
             };
             let in_range = |address: u16| (next..end).contains(&u32::from(address));
-            let of_kind = report.elements.into_iter().filter(|status| status.kind == kind && in_range(status.address));
+            let of_kind =
+                report.elements.into_iter().filter(|status| status.kind == kind && in_range(status.address));
             let mut last = None;
             for status in of_kind {
                 last = last.max(Some(u32::from(status.address)));
@@ -227,7 +229,12 @@ impl Changer {
         Ok(found)
     }
 
-    fn read_some(&mut self, kind: ElementKind, first: u32, count: u32) -> Result<ElementReport, CommandError> {
+    fn read_some(
+        &mut self,
+        kind: ElementKind,
+        first: u32,
+        count: u32,
+    ) -> Result<ElementReport, CommandError> {
         let is_drive = kind == ElementKind::DataTransfer;
         let narrow = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
         let mut index = self.details.get(usize::from(is_drive)).copied().unwrap_or_default();

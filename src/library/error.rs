@@ -105,6 +105,16 @@ pub enum LibraryError {
         /// What the last attempt came to.
         source: CommandError,
     },
+    /// The drive does not let go of its cartridge.
+    #[error("the drive in element {address} of {device} does not unload")]
+    Held {
+        /// Name of the changer.
+        device: String,
+        /// Address of the drive's element.
+        address: u16,
+        /// What the drive says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// After a move the cartridge is in neither element.
     #[error("{} is neither in element {from} nor in element {to} of {device} after the move", shown(barcode.as_ref()))]
     Lost {
@@ -159,7 +169,8 @@ pub(super) fn kind_name(kind: ElementKind) -> &'static str {
 }
 
 fn shown(barcode: Option<&Barcode>) -> String {
-    barcode.map_or_else(|| "a cartridge without a barcode".to_owned(), |barcode| format!("cartridge {barcode}"))
+    barcode
+        .map_or_else(|| "a cartridge without a barcode".to_owned(), |barcode| format!("cartridge {barcode}"))
 }
 
 fn exception_text(exception: Option<(u8, u8)>) -> String {

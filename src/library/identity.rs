@@ -1,6 +1,7 @@
 //! Who a device says it is.
 
-use crate::scsi::{CommandError, Designator, DeviceType, Inquiry, LogicalUnit};
+use crate::scsi::inquiry::{Designator, DeviceType, Inquiry};
+use crate::scsi::{CommandError, LogicalUnit};
 
 /// What a device says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

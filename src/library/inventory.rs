@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::error::LibraryError;
 use crate::path;
-use crate::scsi::{Designator, ElementKind, ElementStatus};
+use crate::scsi::inquiry::Designator;
+use crate::scsi::{ElementKind, ElementStatus};
 
 /// Additional sense codes and qualifiers of elements that do not exist: slots and drives that a partition of the library
 /// or a missing module leaves as ghosts. Vendors' own; mtx leaves them out too.
@@ -165,10 +166,9 @@ impl Inventory {
                 && element.exception.is_none()
         };
         let source = drive.source.and_then(|address| self.element(address)).filter(is_free);
-        source.or_else(|| self.elements.iter().find(is_free)).ok_or_else(|| LibraryError::NoFree {
-            device: self.device.clone(),
-            kind: ElementKind::Storage,
-        })
+        source
+            .or_else(|| self.elements.iter().find(is_free))
+            .ok_or_else(|| LibraryError::NoFree { device: self.device.clone(), kind: ElementKind::Storage })
     }
 
     /// A mail slot that is free and lets cartridges out.

@@ -1,7 +1,7 @@
 //! Which drive element of a changer is which tape drive.
 
 use super::identity::DeviceIdentity;
-use crate::scsi::Designator;
+use crate::scsi::inquiry::Designator;
 
 /// Tells whether what a changer calls a drive (READ ELEMENT STATUS with DVCID) is this drive.
 ///
@@ -39,7 +39,7 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod test {
     use super::*;
-    use crate::scsi::{DeviceType, Inquiry};
+    use crate::scsi::inquiry::{DeviceType, Inquiry};
 
     fn designator(kind: u8, value: &[u8]) -> Designator {
         Designator { code_set: 2, association: 0, kind, value: value.to_vec() }
@@ -69,7 +69,9 @@ mod test {
         ] {
             assert!(is_same_device(&designator(1, value), &known), "{value:?}");
         }
-        for value in [&b""[..], b"    ", b"068000073", b"11068000073", b"1068000074", b"IBM     ULT3580-TD8     "] {
+        for value in
+            [&b""[..], b"    ", b"068000073", b"11068000073", b"1068000074", b"IBM     ULT3580-TD8     "]
+        {
             assert!(!is_same_device(&designator(1, value), &known), "{value:?}");
         }
     }

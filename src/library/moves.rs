@@ -1,5 +1,6 @@
 //! Moves a cartridge, and makes sure of it.
 
+use std::error::Error;
 use std::time::Duration;
 
 use super::changer::Changer;
@@ -26,8 +27,8 @@ pub struct Moved {
 }
 
 /// Lets a drive let go of its cartridge; called before a cartridge is taken out of it, and again if the robot
-/// finds it held. A drive that no transport leads to has none.
-pub type Unload<'a> = &'a mut dyn FnMut() -> Result<(), CommandError>;
+/// finds it held. An empty drive is no error. A drive that no transport leads to has none.
+pub type Unload<'a> = &'a mut dyn FnMut() -> Result<(), Box<dyn Error + Send + Sync>>;
 
 impl Changer {
     /// Moves the cartridge `expected`, or whatever there is, from one element to another one.
@@ -55,10 +56,11 @@ impl Changer {
         let mut attempt = 1;
         loop {
             if let Some(unload) = &mut unload {
-                // A library that unloads by itself finds nothing to unload.
                 match unload() {
-                    Err(error) if error.meaning() == Some(Meaning::NoMedium) => {}
-                    Err(error) if attempt == ATTEMPTS => return Err(error.into()),
+                    Err(source) if attempt == ATTEMPTS => {
+                        let device = self.name().to_owned();
+                        return Err(LibraryError::Held { device, address: from, source });
+                    }
                     Err(error) => log::warn!("{}: unload: {error}", self.name()),
                     Ok(()) => {}
                 }
@@ -92,7 +94,14 @@ impl Changer {
             };
             if attempt == ATTEMPTS || !may_pass(&error) {
                 let device = self.name().to_owned();
-                return Err(LibraryError::NotMoved { device, barcode, from, to, attempts: attempt, source: error });
+                return Err(LibraryError::NotMoved {
+                    device,
+                    barcode,
+                    from,
+                    to,
+                    attempts: attempt,
+                    source: error,
+                });
             }
             log::warn!("{}: attempt {attempt} to move from {from} to {to}: {error}", self.name());
             attempt += 1;

@@ -29,7 +29,13 @@ pub fn of_generations(
     generations: &[(ClientName, GenerationId)],
     progress: &Progress,
 ) -> Result<Closure, RepoError> {
-    let mut walk = Walk { repository, progress, seen: Seen::default(), bdfs: HashSet::new(), closure: Closure::default() };
+    let mut walk = Walk {
+        repository,
+        progress,
+        seen: Seen::default(),
+        bdfs: HashSet::new(),
+        closure: Closure::default(),
+    };
     for (_, generation) in generations {
         walk.closure.dtfs.insert(generation.ordinal);
         let root = repository.generation(generation.ordinal)?.footer.root;
@@ -95,7 +101,8 @@ impl Walk<'_> {
         page: &Page,
         left: &mut VecDeque<(PageRef, Option<u8>)>,
     ) -> Result<(), RepoError> {
-        let damaged = |source| ReadError::Format { path: format!("DTF {}", at.ordinal), offset: at.offset, source };
+        let damaged =
+            |source| ReadError::Format { path: format!("DTF {}", at.ordinal), offset: at.offset, source };
         if page.level() > 0 {
             // Before what waits already: depth first, so that few pages wait, and in order of keys.
             for slot in (0..page.len()).rev() {

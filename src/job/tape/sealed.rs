@@ -53,7 +53,11 @@ impl SealedReader {
         let computed = crc32(&[&footer]);
         if computed != seal.footer_crc {
             let source = FormatError::Checksum { structure: "footer", stored: seal.footer_crc, computed };
-            return Err(ReadError::Format { path: file.path().to_owned(), offset: seal.footer_offset, source });
+            return Err(ReadError::Format {
+                path: file.path().to_owned(),
+                offset: seal.footer_offset,
+                source,
+            });
         }
         Ok(Self { file, kind, id, seal, offset: 0, bases: BTreeSet::new() })
     }
@@ -122,13 +126,15 @@ impl SealedReader {
 
     fn check_footer(&self, rest: &[u8]) -> Result<(), ReadError> {
         let footer_len = usize::try_from(self.seal.footer_len).unwrap_or(usize::MAX);
-        let (Some((footer, seal)), true) = (rest.split_at_checked(footer_len), self.offset == self.seal.footer_offset)
+        let (Some((footer, seal)), true) =
+            (rest.split_at_checked(footer_len), self.offset == self.seal.footer_offset)
         else {
             return Ok(());
         };
         let computed = crc32(&[footer]);
         if computed != self.seal.footer_crc || seal != self.seal.encode() {
-            let source = FormatError::Checksum { structure: "footer", stored: self.seal.footer_crc, computed };
+            let source =
+                FormatError::Checksum { structure: "footer", stored: self.seal.footer_crc, computed };
             return Err(self.damaged(source));
         }
         Ok(())
@@ -139,7 +145,8 @@ impl SealedReader {
         self.file.read_exact_at(&mut fixed, self.offset)?;
         let lengths = FrameLengths::peek(&fixed).map_err(|source| self.damaged(source))?;
         let bytes = self.read_before_footer(lengths.total(), "frame")?;
-        let header = FrameHeader::decode(&bytes, self.id, self.offset).map_err(|source| self.damaged(source))?;
+        let header =
+            FrameHeader::decode(&bytes, self.id, self.offset).map_err(|source| self.damaged(source))?;
         let payload = bytes.get(frame::HEADER_LEN + lengths.tables_len..).unwrap_or_default();
         let (stored, computed) = (header.payload_crc, crc32(&[payload]));
         if stored != computed {
@@ -173,7 +180,11 @@ impl SealedReader {
             None => Ok(()),
             Some(byte) => {
                 let value = u64::from(*byte);
-                Err(self.damaged(FormatError::Unknown { structure: "DTF", field: "space between pages", value }))
+                Err(self.damaged(FormatError::Unknown {
+                    structure: "DTF",
+                    field: "space between pages",
+                    value,
+                }))
             }
         }
     }
