@@ -1,4 +1,13 @@
 //! Archives on tape: generations copied whole onto cartridges, listed, verified, restored.
 
+pub mod archive;
+pub mod cartridges;
+pub mod catalogue;
 pub mod closure;
+pub mod devices;
+pub mod error;
+pub mod library;
+pub mod plan;
 pub mod sealed;
+pub mod source;
+pub mod storage;

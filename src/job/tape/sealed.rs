@@ -98,6 +98,41 @@ impl SealedReader {
         &self.bases
     }
 
+    /// Goes to the piece that holds this byte of the file, or to the end.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the file is damaged on the way or cannot be read.
+    pub fn seek(&mut self, offset: u64) -> Result<(), ReadError> {
+        if offset >= self.seal.footer_offset {
+            self.offset = if offset >= self.len() { self.len() } else { self.seal.footer_offset };
+            return Ok(());
+        }
+        match self.kind {
+            SealedKind::Bdf if offset >= bdf::HEADER_LEN as u64 => {
+                let (seal, footer) = read_sealed(&*self.file, self.id)?;
+                let spans =
+                    bdf::decode_footer(&footer, seal.footer_crc).map_err(|source| self.damaged(source))?;
+                let index = spans.partition_point(|span| span.offset <= offset);
+                let span = index.checked_sub(1).and_then(|index| spans.get(index));
+                self.offset = span.map_or(bdf::HEADER_LEN as u64, |span| span.offset);
+            }
+            SealedKind::Bdf => self.offset = 0,
+            // Pages are found one after the other only.
+            SealedKind::Dtf => {
+                if offset < self.offset {
+                    self.offset = 0;
+                }
+                let mut start = self.offset;
+                while self.offset <= offset {
+                    start = self.offset;
+                    self.read_next()?;
+                }
+                self.offset = start;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the next piece, at most about 17 MiB, verified; an empty one is the end.
     ///
     /// # Errors
