@@ -28,7 +28,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rayon", &["src/job/"]),
     ("reelfs", &["mountd/", "tools/"]),
     ("rocksdb", &["src/index/"]),
-    ("rustix", &["src/live/", "src/storage/", "mountd/"]),
+    ("rustix", &["src/live/", "src/scsi/sg/", "src/storage/", "mountd/"]),
     ("serde", &["src/format/config.rs", "src/emulator/", "src/tape/", "src/library/", "mountd/", "tools/"]),
     ("serde_json", &["src/emulator/", "src/tape/", "src/library/", "mountd/", "tools/"]),
     ("signal_hook", &["tools/src/context.rs"]),
