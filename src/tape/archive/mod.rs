@@ -16,7 +16,7 @@ mod ustar;
 
 use thiserror::Error;
 
-pub use attributes::{AttributeFormat, Coherency, HostAttribute, host_attributes};
+pub use attributes::{Coherency, host_attributes};
 pub use description::{DescriptionFile, VolumeDescription, description_files};
 pub use entry::{NewEntry, archive_end, entry_len};
 pub use index::{IndexDecoder, IndexHeader, IndexKind, IndexLine, SegmentEntry, encode_index};

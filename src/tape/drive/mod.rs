@@ -1,19 +1,29 @@
 //! The session with one drive.
+//!
+//! What sense data means is decided here, once: above, a block is written, or an error says what became
+//! of the volume. The drive is never believed to be where it was left: before a burst of writes, and after
+//! a pause, its position is compared with the one kept here.
 
+mod blocks;
+mod buffer;
 mod error;
+mod medium;
+mod position;
+mod resync;
+mod setup;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use buffer::AlignedBuffer;
 pub use error::DriveError;
+pub use medium::{DriveState, Medium};
 
 use super::Clock;
-use super::archive::HostAttribute;
-use crate::progress::Progress;
-use crate::scsi::{Transport, TransportError};
+use crate::scsi::{CommandError, LogicalUnit, Transport, TransportError};
 
 /// What a drive says that it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DriveIdentity {
     /// T10 vendor identification.
     pub vendor: String,
@@ -32,10 +42,10 @@ pub struct DriveOptions {
     pub ready_timeout: Duration,
     /// Whether blocks carry a CRC between host and drive where the drive can check one.
     pub use_protection: bool,
-    /// Distance of the programmable early warning from the early warning, in units of 10^6 bytes.
-    pub early_warning_mb: u16,
-    /// A pause after which the position is checked again.
+    /// A pause after which the position is checked before the next write.
     pub stall: Duration,
+    /// Key of a persistent reservation to hold, not 0; without one the drive is not reserved.
+    pub reservation_key: Option<u64>,
 }
 
 impl Default for DriveOptions {
@@ -44,51 +54,10 @@ impl Default for DriveOptions {
             // The first load of an LTO-9 cartridge takes up to two hours and more.
             ready_timeout: Duration::from_secs(3 * 3600),
             use_protection: true,
-            early_warning_mb: 8192,
             stall: Duration::from_secs(1),
+            reservation_key: None,
         }
     }
-}
-
-/// Whether there is a cartridge that can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DriveState {
-    /// Ready.
-    Ready,
-    /// No cartridge.
-    Empty,
-    /// Loading, threading, calibrating; progress in units of 1/65536 if the drive tells.
-    BecomingReady(Option<u16>),
-    /// There is one that is not threaded: [`Drive::load`] does it.
-    Unloaded,
-    /// A cleaning cartridge.
-    Cleaning,
-    /// A cartridge that this drive cannot use.
-    Incompatible,
-}
-
-/// What is known of the cartridge in the drive.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Medium {
-    /// Density code, 60h is LTO-9.
-    pub density: u8,
-    /// Whether it cannot be written.
-    pub is_write_protected: bool,
-    /// Whether it can be written once only.
-    pub is_worm: bool,
-    /// Serial number of the cartridge (MAM 0401h).
-    pub serial: Option<String>,
-    /// Barcode in its memory (MAM 0806h), which an application wrote.
-    pub barcode: Option<String>,
-    /// Volume change reference (MAM 0009h).
-    pub change_reference: Option<Vec<u8>>,
-    /// Capacity of the partition, in units of 10^6 bytes.
-    pub capacity_mb: Option<u64>,
-    /// Remaining capacity, in units of 10^6 bytes.
-    pub remaining_mb: Option<u64>,
-    /// Times loaded.
-    pub load_count: Option<u64>,
 }
 
 /// Where the drive is.
@@ -139,7 +108,7 @@ pub struct DriveCounters {
     pub blocks_read: u64,
     /// Filemarks written.
     pub filemarks_written: u64,
-    /// LOCATE commands.
+    /// LOCATE and SPACE commands.
     pub locates: u64,
     /// Commands that were repeated or whose effect had to be found out.
     pub recoveries: u64,
@@ -157,81 +126,133 @@ pub trait Connect: Send + std::fmt::Debug {
 /// The session with one drive; one at a time.
 #[derive(Debug)]
 pub struct Drive {
-    _options: DriveOptions,
+    unit: LogicalUnit,
+    clock: Arc<dyn Clock>,
+    options: DriveOptions,
+    identity: DriveIdentity,
+    connect: Option<Box<dyn Connect>>,
+    counters: DriveCounters,
+    // Whether blocks carry a CRC now.
+    is_protected: bool,
+    // One block with its CRC.
+    protected: AlignedBuffer,
+    // Where the drive was left; `None` if that is not known.
+    expected: Option<u64>,
+    // Whether to compare it with the drive before the next write.
+    is_unchecked: bool,
+    last_command_at: Duration,
+    // A block by which the cartridge is known again: its identifier and CRC-32.
+    mark: Option<(u64, u32)>,
+    is_closed: bool,
 }
 
-#[allow(
-    missing_docs,
-    clippy::missing_errors_doc,
-    clippy::unimplemented,
-    unused_variables,
-    clippy::must_use_candidate
-)]
 impl Drive {
-    /// Opens the session: drains unit attentions, sets variable blocks, buffered mode, no compression,
-    /// protection, early warning.
+    /// Opens the session: waits until what happened before was told, sets variable blocks, buffered mode,
+    /// no compression, and protection of blocks where there is one. A cartridge need not be there.
+    ///
+    /// # Errors
+    /// [`DriveError`] if the device is no drive, is reserved by another, or does not take the settings.
     pub fn open(
         transport: Box<dyn Transport>,
         clock: Arc<dyn Clock>,
         options: DriveOptions,
     ) -> Result<Self, DriveError> {
-        unimplemented!()
+        let now = clock.now();
+        let mut drive = Self {
+            unit: LogicalUnit::new(transport),
+            clock,
+            options,
+            identity: DriveIdentity::default(),
+            connect: None,
+            counters: DriveCounters::default(),
+            is_protected: false,
+            protected: AlignedBuffer::new(0),
+            expected: None,
+            is_unchecked: true,
+            last_command_at: now,
+            mark: None,
+            is_closed: false,
+        };
+        drive.set_up_first()?;
+        Ok(drive)
     }
+
+    /// How to connect again; without it a lost connection ends the session.
     pub fn set_connect(&mut self, connect: Box<dyn Connect>) {
-        unimplemented!()
+        self.connect = Some(connect);
     }
+
+    /// Name of the device for messages.
+    #[must_use]
     pub fn name(&self) -> &str {
-        unimplemented!()
+        self.unit.name()
     }
+
+    /// What the drive says that it is.
+    #[must_use]
     pub fn identity(&self) -> &DriveIdentity {
-        unimplemented!()
+        &self.identity
     }
+
+    /// What the session did so far.
+    #[must_use]
     pub fn counters(&self) -> DriveCounters {
-        unimplemented!()
+        self.counters
     }
-    pub fn state(&mut self) -> Result<DriveState, DriveError> {
-        unimplemented!()
+
+    /// The clock of the session.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
-    /// Waits until a cartridge is ready.
-    pub fn wait_ready(&mut self, progress: &Progress) -> Result<(), DriveError> {
-        unimplemented!()
+
+    /// Ends the session: blocks are plain again for other programs, the cartridge can be taken out, the
+    /// reservation is given up. Dropping does the same and keeps quiet about what fails.
+    ///
+    /// # Errors
+    /// [`DriveError`] if the drive refuses.
+    pub fn close(mut self) -> Result<(), DriveError> {
+        self.is_closed = true;
+        self.tear_down()
     }
-    pub fn load(&mut self) -> Result<(), DriveError> {
-        unimplemented!()
+
+    fn device(&self) -> String {
+        self.unit.name().to_owned()
     }
-    pub fn unload(&mut self) -> Result<(), DriveError> {
-        unimplemented!()
+
+    // Every command is followed by this: a pause is one between commands.
+    fn touch(&mut self) {
+        self.last_command_at = self.clock.now();
     }
-    pub fn set_removal_prevented(&mut self, prevented: bool) -> Result<(), DriveError> {
-        unimplemented!()
+
+    // An error of a command that leaves the volume alone.
+    fn failed(&self, source: CommandError) -> DriveError {
+        use crate::scsi::Meaning;
+        let device = self.device();
+        if source.is_reservation_conflict() {
+            return DriveError::Reserved { device, holder: "not told".to_owned() };
+        }
+        match source.meaning() {
+            Some(Meaning::NoMedium) => DriveError::Empty { device },
+            Some(Meaning::MediumChanged) => DriveError::MediumChanged { device },
+            Some(Meaning::Reset) => DriveError::SessionLost { device, source },
+            Some(Meaning::Deferred) => DriveError::Deferred { device, source },
+            Some(Meaning::EndOfDataNotFound) => DriveError::NoEndOfData { device, source },
+            Some(Meaning::WriteProtected) => DriveError::WriteProtected { device },
+            None if matches!(source, CommandError::Transport { .. }) => {
+                DriveError::SessionLost { device, source }
+            }
+            _ => DriveError::Command { source },
+        }
     }
-    pub fn medium(&mut self) -> Result<Medium, DriveError> {
-        unimplemented!()
-    }
-    /// Numbers of the TapeAlert flags that are set, 1 to 64.
-    pub fn alerts(&mut self) -> Result<Vec<u8>, DriveError> {
-        unimplemented!()
-    }
-    pub fn write_attributes(&mut self, attributes: &[HostAttribute]) -> Result<(), DriveError> {
-        unimplemented!()
-    }
-    pub fn position(&mut self) -> Result<Position, DriveError> {
-        unimplemented!()
-    }
-    pub fn locate(&mut self, loi: u64) -> Result<Position, DriveError> {
-        unimplemented!()
-    }
-    pub fn locate_end(&mut self) -> Result<Position, DriveError> {
-        unimplemented!()
-    }
-    pub fn read_block(&mut self, buffer: &mut [u8]) -> Result<Read, DriveError> {
-        unimplemented!()
-    }
-    pub fn write_block(&mut self, block: &[u8]) -> Result<Room, DriveError> {
-        unimplemented!()
-    }
-    /// IMMED=0 (`is_commit`) returns once everything is on tape.
-    pub fn write_filemarks(&mut self, count: u32, is_commit: bool) -> Result<Room, DriveError> {
-        unimplemented!()
+}
+
+impl Drop for Drive {
+    fn drop(&mut self) {
+        if !self.is_closed
+            && let Err(error) = self.tear_down()
+        {
+            log::debug!("{}: closing: {error}", self.unit.name());
+        }
     }
 }
