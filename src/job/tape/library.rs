@@ -12,6 +12,11 @@ use crate::scsi::{ElementKind, LogicalUnit, Transport, TransportError};
 use crate::tape::Clock;
 use crate::tape::drive::{Connect, Drive, DriveOptions, DriveState};
 
+/// Attempts to get a changer that another process uses; it has it for a move at most.
+const CHANGER_ATTEMPTS: u32 = 300;
+/// Time between two of them.
+const CHANGER_RETRY: Duration = Duration::from_secs(1);
+
 /// A tape drive that can be reached.
 #[derive(Debug, Clone)]
 pub struct DriveUnit {
@@ -23,13 +28,24 @@ pub struct DriveUnit {
     pub element: Option<u16>,
 }
 
+/// The changer of a library.
+#[derive(Debug, Clone)]
+pub struct ChangerUnit {
+    /// Name by which it is reached.
+    pub unit: String,
+    /// What it says of itself.
+    pub identity: DeviceIdentity,
+}
+
 /// A library, or a lone drive.
+///
+/// The changer is held only while it is at work, so that other processes can use it in between.
 #[derive(Debug)]
 pub struct TapeLibrary {
     devices: Arc<dyn Devices>,
     clock: Arc<dyn Clock>,
     options: DriveOptions,
-    changer: Option<Changer>,
+    changer: Option<ChangerUnit>,
     drives: Vec<DriveUnit>,
 }
 
@@ -68,7 +84,7 @@ impl TapeLibrary {
             };
             let identity = DeviceIdentity::read(&mut unit)?;
             if identity.is_changer() && library.changer.is_none() {
-                library.changer = Some(Changer::open(unit, &mut library.pause())?);
+                library.changer = Some(ChangerUnit { unit: name, identity });
             } else if identity.is_drive() {
                 library.drives.push(DriveUnit { unit: name, identity, element: None });
             }
@@ -115,7 +131,7 @@ impl TapeLibrary {
 
     /// The changer, if there is one.
     #[must_use]
-    pub fn changer(&self) -> Option<&Changer> {
+    pub fn changer(&self) -> Option<&ChangerUnit> {
         self.changer.as_ref()
     }
 
@@ -136,11 +152,10 @@ impl TapeLibrary {
     /// # Errors
     /// [`TapeJobError`] if the changer does not say.
     pub fn inventory(&mut self) -> Result<Inventory, TapeJobError> {
-        let mut pause = self.pause();
-        match &mut self.changer {
-            Some(changer) => Ok(changer.inventory(&mut pause)?),
-            None => Ok(Inventory { device: self.devices.name(), elements: Vec::new() }),
+        if self.changer.is_none() {
+            return Ok(Inventory { device: self.devices.name(), elements: Vec::new() });
         }
+        Ok(self.open_changer()?.inventory(&mut self.pause())?)
     }
 
     /// Lets the changer look at all labels again.
@@ -148,13 +163,24 @@ impl TapeLibrary {
     /// # Errors
     /// [`TapeJobError`] if there is none or it refuses.
     pub fn initialize(&mut self) -> Result<(), TapeJobError> {
-        let mut pause = self.pause();
-        Ok(self.changer_mut()?.initialize(&mut pause)?)
+        Ok(self.open_changer()?.initialize(&mut self.pause())?)
     }
 
-    fn changer_mut(&mut self) -> Result<&mut Changer, TapeJobError> {
-        let library = self.devices.name();
-        self.changer.as_mut().ok_or(TapeJobError::NoChanger { library })
+    // Waits a while for another process that is about to let go of it.
+    fn open_changer(&self) -> Result<Changer, TapeJobError> {
+        let library = || TapeJobError::NoChanger { library: self.devices.name() };
+        let unit = &self.changer.as_ref().ok_or_else(library)?.unit;
+        let mut attempt = 0;
+        loop {
+            match self.devices.connect(unit) {
+                Ok(transport) => return Ok(Changer::open(LogicalUnit::new(transport), &mut self.pause())?),
+                Err(error) if error.is_busy() && attempt < CHANGER_ATTEMPTS => {
+                    attempt += 1;
+                    self.clock.sleep(CHANGER_RETRY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// The drive of this number, from 0.
@@ -226,8 +252,8 @@ impl TapeLibrary {
                 }));
             }
             progress.check()?;
-            let mut pause = self.pause();
-            self.changer_mut()?.move_cartridge(source, element, Some(barcode), None, &mut pause)?;
+            let mut changer = self.open_changer()?;
+            changer.move_cartridge(source, element, Some(barcode), None, &mut self.pause())?;
         }
         self.ready(number, progress)
     }
@@ -286,10 +312,9 @@ impl TapeLibrary {
             drive.set_removal_prevented(false)?;
             Ok(drive.unload()?)
         };
-        let mut pause = self.pause();
         let barcode = held.barcode.clone();
-        let changer = self.changer_mut()?;
-        changer.move_cartridge(element, home, barcode.as_ref(), Some(&mut unload), &mut pause)?;
+        let mut changer = self.open_changer()?;
+        changer.move_cartridge(element, home, barcode.as_ref(), Some(&mut unload), &mut self.pause())?;
         Ok(barcode)
     }
 
@@ -303,8 +328,7 @@ impl TapeLibrary {
         to: u16,
         expected: Option<&Barcode>,
     ) -> Result<Inventory, TapeJobError> {
-        let mut pause = self.pause();
-        let moved = self.changer_mut()?.move_cartridge(from, to, expected, None, &mut pause)?;
+        let moved = self.open_changer()?.move_cartridge(from, to, expected, None, &mut self.pause())?;
         Ok(moved.inventory)
     }
 

@@ -1,5 +1,8 @@
 //! Where drives and changers are reached: the one place that knows all ways to them.
 
+mod emulated;
+mod generic;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -10,6 +13,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::path;
+use crate::scsi::sg::SgOpenError;
 use crate::scsi::{Transport, TransportError};
 use crate::tape::Clock;
 
@@ -36,6 +40,15 @@ pub enum DeviceError {
     /// The way to the device.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A device of this machine.
+    #[error(transparent)]
+    Generic(#[from] SgOpenError),
+    /// Another process uses it.
+    #[error("{name} is in use by another process")]
+    Busy {
+        /// Its name.
+        name: String,
+    },
     /// The emulated library.
     #[error("cannot use the emulated library {name}")]
     Emulated {
@@ -52,6 +65,14 @@ pub enum DeviceError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl DeviceError {
+    /// Whether another process uses the device.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Generic(SgOpenError::Busy { .. }))
+    }
 }
 
 /// What `--library` names.
@@ -137,6 +158,11 @@ pub trait Devices: Send + Sync + fmt::Debug {
 /// # Errors
 /// [`DeviceError`] if it is not there.
 pub fn open(address: &LibraryAddress, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Devices>, DeviceError> {
-    let _ = (address, clock);
-    Err(DeviceError::Unknown { name: address.to_string() })
+    match address {
+        LibraryAddress::Device(node) => Ok(Arc::new(generic::GenericDevices::open(node)?)),
+        LibraryAddress::Emulated(directory) => {
+            Ok(Arc::new(emulated::EmulatedDevices::open(directory, clock)?))
+        }
+        LibraryAddress::Iscsi(_) => Err(DeviceError::Unknown { name: address.to_string() }),
+    }
 }
