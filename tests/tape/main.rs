@@ -3,4 +3,6 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
+mod cartridge;
+mod lab;
 mod sense;

@@ -130,12 +130,23 @@ impl<'a> Emitter<'a> {
         self.summary.unchanged.add(before.size());
         self.progress.add(1, before.size());
         if let Target::Linked { object, is_new_object, .. } = target {
-            let group = self.groups.entry(object).or_default();
-            group.inode = Some((**before).clone());
-            group.before = Some(Arc::clone(before));
-            group.is_new_object = is_new_object;
+            self.linked(object, is_new_object, Some(Arc::clone(before)), (**before).clone());
         }
         Ok(())
+    }
+
+    /// Keeps what has several names until they are all known.
+    pub(super) fn linked(
+        &mut self,
+        object: u64,
+        is_new_object: bool,
+        before: Option<Arc<Inode>>,
+        inode: Inode,
+    ) {
+        let group = self.groups.entry(object).or_default();
+        group.before = before;
+        group.inode = Some(inode);
+        group.is_new_object = is_new_object;
     }
 
     /// Takes a file whose content RFE found stored already.
@@ -415,10 +426,7 @@ impl<'a> Emitter<'a> {
                 Ok(self.writer.put(object, &name, &Record::Inode(inode))?)
             }
             Target::Linked { object, is_new_object, .. } => {
-                let group = self.groups.entry(object).or_default();
-                group.before = before;
-                group.inode = Some(inode);
-                group.is_new_object = is_new_object;
+                self.linked(object, is_new_object, before, inode);
                 Ok(())
             }
         }
@@ -436,16 +444,10 @@ impl<'a> Emitter<'a> {
                 self.writer.remove(object, b"");
                 continue;
             };
-            if let Detail::Regular { link_count, .. } = &mut inode.detail {
-                *link_count = group.name_count;
-            }
+            inode.link_count = group.name_count;
             let before = group.before.as_deref();
             let same = before.is_some_and(|before| {
-                let count = |inode: &Inode| match inode.detail {
-                    Detail::Regular { link_count, .. } => link_count,
-                    _ => 0,
-                };
-                record::is_same(before, &inode) && count(before) == count(&inode)
+                record::is_same(before, &inode) && before.link_count == inode.link_count
             });
             if group.is_new_object || !same {
                 self.writer.put(object, b"", &Record::Inode(inode))?;

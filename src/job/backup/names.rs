@@ -1,4 +1,4 @@
-//! Files with several names: the names come one by one, the file is written when all are known.
+//! Files, and all else but directories, with several names: the names come one by one, the file is written when all are known.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use super::BackupSummary;
 use super::emission::Emitter;
 use super::error::BackupError;
 use super::queue::{Emission, LinkName};
-use crate::format::record::{FileKind, Inode, Record};
+use crate::format::record::{Inode, Record};
 
-/// A file with several names.
+/// What has several names.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) name_count: u32,
@@ -36,7 +36,7 @@ impl Emitter<'_> {
 
     // By now it is known whether the file could be read.
     pub(super) fn name(&mut self, link: LinkName) -> Result<(), BackupError> {
-        let LinkName { directory, name, object, is_known, path } = link;
+        let LinkName { directory, name, kind, object, is_known, path } = link;
         let group = self.groups.entry(object).or_default();
         if group.is_failed {
             if let Some(path) = path {
@@ -53,7 +53,7 @@ impl Emitter<'_> {
         if is_known {
             return Ok(());
         }
-        let link = Record::Link { kind: FileKind::Regular, object };
+        let link = Record::Link { kind, object };
         Ok(self.writer.put(directory, &name, &link)?)
     }
 }

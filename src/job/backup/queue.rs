@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::format::record::{Inode, Record, XattrList};
+use crate::format::record::{FileKind, Inode, Record, XattrList};
 use crate::id::Fingerprint;
 use crate::live::Attributes;
 
@@ -12,7 +12,7 @@ use crate::live::Attributes;
 pub(super) enum Target {
     /// Into the entry itself.
     Entry { object: u64, name: Vec<u8> },
-    /// Into the object of a file with several names, once they are all known.
+    /// Into the object of what has several names, once they are all known.
     Linked { object: u64, name: Vec<u8>, is_new_object: bool },
 }
 
@@ -24,12 +24,13 @@ impl Target {
     }
 }
 
-/// A name of a file with several.
+/// A name of a file, or of anything else but a directory, with several.
 #[derive(Debug)]
 pub(super) struct LinkName {
     /// Object id of the directory.
     pub(super) directory: u64,
     pub(super) name: Vec<u8>,
+    pub(super) kind: FileKind,
     /// Object id of the file.
     pub(super) object: u64,
     /// The generation before has the same name for the same object.

@@ -14,6 +14,7 @@ pub(super) fn inode(attributes: &Attributes, xattrs: Xattrs, inconsistent: bool,
         ctime: attributes.ctime,
         atime: attributes.atime,
         source_inode: attributes.source_inode,
+        link_count: 1,
         inconsistent,
         xattrs,
         detail,
@@ -22,7 +23,7 @@ pub(super) fn inode(attributes: &Attributes, xattrs: Xattrs, inconsistent: bool,
 
 /// What only a regular file has.
 pub(super) fn regular(size: u64, signature: Option<Fingerprint>, content: Content) -> Detail {
-    Detail::Regular { link_count: 1, size, signature, content }
+    Detail::Regular { size, signature, content }
 }
 
 /// What only an object of this kind has; `None` for kinds that need more than attributes.
@@ -52,11 +53,6 @@ pub(super) fn is_unchanged(before: &Inode, now: &Attributes, ignore_inode: bool)
 /// A record that differs in no more is not written again: reading a file would cost a page.
 pub(super) fn is_same(before: &Inode, now: &Inode) -> bool {
     let mut now = now.clone();
-    now.atime = before.atime;
-    if let (Detail::Regular { link_count: old, .. }, Detail::Regular { link_count, .. }) =
-        (&before.detail, &mut now.detail)
-    {
-        *link_count = *old;
-    }
+    (now.atime, now.link_count) = (before.atime, before.link_count);
     now == *before
 }

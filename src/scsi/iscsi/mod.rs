@@ -4,7 +4,12 @@
 //! both ends agreed ([`frame`]). They agree by *text keys* ([`text`]) while logging in, where either end may
 //! have to prove that it knows a secret ([`chap`]).
 
+mod address;
 pub mod chap;
 pub mod frame;
+mod initiator;
 pub mod pdu;
 pub mod text;
+
+pub use address::{Address, AddressError, PORT};
+pub use initiator::{Initiator, LoginError, Settings};

@@ -136,6 +136,15 @@ impl Parser {
         }
     }
 
+    /// Bytes of the present entry's content, without padding, that were neither pushed nor skipped.
+    #[must_use]
+    pub fn data_left(&self) -> u64 {
+        match self.state {
+            State::Content { left } => left,
+            _ => 0,
+        }
+    }
+
     /// Tells whether the archive has ended.
     #[must_use]
     pub fn is_ended(&self) -> bool {

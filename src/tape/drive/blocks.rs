@@ -138,11 +138,11 @@ impl Drive {
     pub fn write_block(&mut self, block: &[u8]) -> Result<Room, DriveError> {
         if self.is_protected {
             let crc = crc32c(&[block]).to_le_bytes();
-            let target = self.protected.as_mut_slice();
-            for (target, source) in target.chunks_mut(block.len().max(1)).zip([block, &crc]) {
-                if let Some(target) = target.get_mut(..source.len()) {
-                    target.copy_from_slice(source);
-                }
+            let sent = self.protected.as_mut_slice();
+            let (target, rest) = sent.split_at_mut_checked(block.len()).unwrap_or_default();
+            target.copy_from_slice(block.get(..target.len()).unwrap_or_default());
+            if let Some(target) = rest.first_chunk_mut::<PROTECTION_LEN>() {
+                *target = crc;
             }
         }
         let len = block.len() + if self.is_protected { PROTECTION_LEN } else { 0 };

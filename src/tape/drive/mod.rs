@@ -188,6 +188,12 @@ impl Drive {
         self.unit.name()
     }
 
+    /// Most bytes that one command can move.
+    #[must_use]
+    pub fn transfer_len_max(&self) -> usize {
+        self.unit.transfer_len_max()
+    }
+
     /// What the drive says that it is.
     #[must_use]
     pub fn identity(&self) -> &DriveIdentity {

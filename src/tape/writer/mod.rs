@@ -1,26 +1,51 @@
-//! Writing a cartridge.
+//! Writing a cartridge: labelling, and appending objects behind the newest index.
+//!
+//! An object is cut into segments of at most 1 GiB; a segment is one entry of an archive and never spans
+//! cartridges. A commit is a partial index and a filemark that returns when everything is on tape. What was
+//! written since the last commit is not certain before: if it is lost, it is read and written again.
+
+mod commit;
+mod label;
+mod out;
+mod part;
+mod ring;
 
 use std::time::Duration;
 
-use super::archive::{SegmentEntry, VolumeDescription};
-use super::drive::Drive;
-use super::reader::VolumeIndex;
+pub use label::label;
+
+use self::out::{Fault, Out};
+use self::part::OpenPart;
+use self::ring::{Begin, Ring};
+use super::archive::{
+    BLOCK_LEN, BlockAddress, IndexHeader, SEGMENT_COUNT_MAX, SegmentEntry, VolumeDescription,
+};
+use super::drive::{Drive, DriveError, Room};
+use super::reader::{IndexState, VolumeIndex, VolumeReader};
 use super::{Objects, TapeError};
 use crate::id::{FileId, FingerprintHasher};
 use crate::progress::Progress;
+
+/// How often what came after the last commit is written again before the cartridge is given up.
+const RESTARTS_MAX: u32 = 3;
+/// Distance of the programmable early warning, in units of 10^6 bytes: a segment, closing indexes, and room.
+const EARLY_WARNING_MB: u64 = 2048;
+/// Room that is kept besides what is known to be needed, in bytes.
+const MARGIN_BYTES: u64 = 64 << 20;
+/// Bytes that a segment takes in an index, as an estimate from above for names of usual length.
+const INDEX_LINE_LEN: u64 = 400;
 
 /// What a cartridge may be labelled over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Overwrite {
     /// Nothing: it must be blank.
     Nothing,
-    /// What calls itself so: the barcode of one of ours, the label of another program, or in want of one
-    /// the word that [`super::archive::Recognised::as_str`] has for it.
+    /// What calls itself so, see [`super::reader::Identified::name`].
     Named(String),
 }
 
 /// For what and when something is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Session {
     /// For people: who, what.
     pub text: String,
@@ -41,7 +66,7 @@ pub struct WriterOptions {
     pub low_water_bytes: usize,
     /// Threads that read.
     pub reader_count: usize,
-    /// A part is closed when it has so many bytes.
+    /// A part is closed before it has more bytes, unless it is one segment.
     pub part_bytes: u64,
     /// A commit follows when so many bytes came since the last one.
     pub commit_bytes: u64,
@@ -70,45 +95,63 @@ pub struct Place {
     pub object: u64,
     /// Number of the segment in it.
     pub segment: u32,
-    /// Fingerprint of the segments before, as far as it is known.
+    /// State of the fingerprint behind the segments before; without it that of the object stays unknown.
     pub hasher: Option<FingerprintHasher>,
 }
 
-/// Why writing ended without a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How writing ended. What is before the place returned with it is committed.
+#[derive(Debug)]
 pub enum Ended {
-    /// All objects are written and committed.
+    /// All objects are written.
     Done,
-    /// The cartridge is full; what is before the place is committed.
+    /// The cartridge is full: go on with the next one.
     Full,
-}
-
-/// Labels a cartridge: VOL1, self-description, memory of the cartridge.
-#[allow(missing_docs, clippy::missing_errors_doc, clippy::unimplemented, unused_variables)]
-pub fn label(
-    drive: &mut Drive,
-    volume: &VolumeDescription,
-    overwrite: &Overwrite,
-    session: &Session,
-) -> Result<(), TapeError> {
-    unimplemented!()
+    /// The cartridge or the way to it failed after the last commit and must not be written again: go on
+    /// with another one.
+    Lost(DriveError),
 }
 
 /// A cartridge of ours, open for writing at its end.
 #[derive(Debug)]
 pub struct VolumeWriter<'d> {
-    _drive: &'d mut Drive,
+    out: Out<'d>,
+    description: VolumeDescription,
+    session: Session,
+    options: WriterOptions,
+    opened_at: Duration,
+    retain_until_seconds: Option<i64>,
+    // Committed: number and place of the newest index, what is in it and before it.
+    index_header: Option<IndexHeader>,
+    index_number: u64,
+    index_loi: Option<u64>,
+    segments: Vec<SegmentEntry>,
+    committed_file: u64,
+    committed_manifest: Option<BlockAddress>,
+    committed_at: Duration,
+    // Whole on tape, but in no index yet; the first of them were found there.
+    unindexed: Vec<SegmentEntry>,
+    recovered_count: usize,
+    uncommitted_bytes: u64,
+    part: Option<OpenPart>,
+    next_file: u64,
+    last_manifest: Option<BlockAddress>,
+    // Remaining capacity when the session began, if the drive tells.
+    remaining_bytes: Option<u64>,
+    margin_bytes: u64,
+    start_loi: u64,
+    pauses: u64,
+    is_changed: bool,
+    is_closed: bool,
+    is_given_up: bool,
 }
 
-#[allow(
-    missing_docs,
-    clippy::missing_errors_doc,
-    clippy::unimplemented,
-    unused_variables,
-    clippy::must_use_candidate
-)]
 impl<'d> VolumeWriter<'d> {
-    /// Checks that it is the cartridge `volume`, finds the newest index and goes to the end.
+    /// Checks that the cartridge is `volume` and can be written, finds its newest index, closes what an
+    /// earlier session left open, and goes to the end of data.
+    ///
+    /// # Errors
+    /// [`TapeError`] if it is another cartridge or cannot be written, or data does not end where the
+    /// newest index says.
     pub fn append(
         drive: &'d mut Drive,
         volume: FileId,
@@ -116,27 +159,332 @@ impl<'d> VolumeWriter<'d> {
         options: WriterOptions,
         progress: &Progress,
     ) -> Result<Self, TapeError> {
-        unimplemented!()
+        let device = drive.name().to_owned();
+        let mut reader = VolumeReader::open(drive)?;
+        let description = reader.description().clone();
+        if description.volume != volume {
+            return Err(TapeError::WrongVolume { device, expected: volume, found: description.volume });
+        }
+        let index = reader.index(progress)?;
+        let medium = drive.medium()?;
+        if medium.is_write_protected {
+            return Err(DriveError::WriteProtected { device }.into());
+        }
+        drive.set_removal_prevented(true)?;
+        if index.is_end_missing {
+            log::warn!("{device}: no end of data; giving it one in front of block {}", index.end_loi);
+            drive.repair_end(index.end_loi, progress)?;
+        }
+        let early_warning_mb =
+            medium.capacity_mb.map_or(EARLY_WARNING_MB, |mb| EARLY_WARNING_MB.min(mb / 16));
+        drive.set_early_warning(u16::try_from(early_warning_mb.max(1)).unwrap_or(u16::MAX))?;
+        let end = drive.locate_end()?;
+        if end.loi != index.end_loi {
+            return Err(TapeError::EndMoved { device, expected: index.end_loi, found: end.loi });
+        }
+        let room = match (end.is_end, end.is_near_end) {
+            (true, _) => Room::AtEnd,
+            (false, true) => Room::NearEnd,
+            (false, false) => Room::Plenty,
+        };
+        let margin_bytes =
+            medium.capacity_mb.map_or(MARGIN_BYTES, |mb| MARGIN_BYTES.min(mb * 1_000_000 / 32));
+        let remaining_bytes = medium.remaining_mb.map(|mb| mb.saturating_mul(1_000_000));
+        let mut writer =
+            Self::new(drive, description, session, options, index, room, remaining_bytes, margin_bytes);
+        writer.end_torn_file(progress).map_err(|fault| writer.error_of(fault))?;
+        Ok(writer)
     }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of what it makes")]
+    fn new(
+        drive: &'d mut Drive,
+        description: VolumeDescription,
+        session: Session,
+        options: WriterOptions,
+        index: VolumeIndex,
+        room: Room,
+        remaining_bytes: Option<u64>,
+        margin_bytes: u64,
+    ) -> Self {
+        let now = drive.clock().now();
+        let retained = index.header.as_ref().and_then(|header| header.retain_until_seconds);
+        // What lies behind the newest index is in none.
+        let indexed_until = index.index_loi.unwrap_or(0);
+        let (segments, unindexed): (Vec<_>, Vec<_>) =
+            index.segments.into_iter().partition(|entry| entry.address.loi < indexed_until);
+        Self {
+            is_changed: index.needs_filemark,
+            out: Out::new(drive, index.end_loi, room),
+            opened_at: now,
+            retain_until_seconds: session.retain_until_seconds.max(retained),
+            index_number: index.header.as_ref().map_or(0, |header| header.number),
+            index_header: index.header,
+            index_loi: index.index_loi,
+            segments,
+            committed_file: index.next_file,
+            committed_manifest: index.last_manifest,
+            committed_at: now,
+            recovered_count: unindexed.len(),
+            unindexed,
+            uncommitted_bytes: 0,
+            part: None,
+            // The filemark that ends a torn file is still to be written.
+            next_file: index.next_file,
+            last_manifest: index.last_manifest,
+            remaining_bytes,
+            margin_bytes,
+            start_loi: index.end_loi,
+            pauses: 0,
+            is_closed: index.state == IndexState::Closed,
+            is_given_up: false,
+            description,
+            session,
+            options,
+        }
+    }
+
+    fn end_torn_file(&mut self, progress: &Progress) -> Result<(), Fault> {
+        if self.is_changed {
+            self.out.filemark(progress)?;
+        }
+        Ok(())
+    }
+
+    /// What the cartridge is.
+    #[must_use]
     pub fn description(&self) -> &VolumeDescription {
-        unimplemented!()
+        &self.description
     }
-    /// Writes objects from a place on, cut into segments, and commits. Returns with the place of the first
-    /// segment that is not on this cartridge.
+
+    /// What is committed, in the order of the tape, earlier sessions included.
+    #[must_use]
+    pub fn committed(&self) -> &[SegmentEntry] {
+        &self.segments
+    }
+
+    /// How often the drive had to wait for data after it had started.
+    #[must_use]
+    pub fn pauses(&self) -> u64 {
+        self.pauses
+    }
+
+    /// Bytes that the cartridge can still take for objects, as far as the drive tells.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        let written = (self.out.loi() - self.start_loi).saturating_mul(BLOCK_LEN as u64);
+        self.remaining_bytes.map(|bytes| bytes.saturating_sub(written).saturating_sub(self.reserve_bytes()))
+    }
+
+    // The present time by the clock of the session.
+    fn now_seconds(&self) -> i64 {
+        let passed = self.out.drive.clock().now().saturating_sub(self.opened_at).as_secs();
+        self.session.now_seconds.saturating_add(i64::try_from(passed).unwrap_or(0))
+    }
+
+    // A partial index, the closing one twice, and what an estimate may be wrong by.
+    fn reserve_bytes(&self) -> u64 {
+        let count = (self.segments.len() + self.unindexed.len()) as u64 + 1;
+        let index = (count * INDEX_LINE_LEN).next_multiple_of(BLOCK_LEN as u64) + BLOCK_LEN as u64;
+        3 * index + self.margin_bytes
+    }
+
+    /// Writes objects from a place on and commits. Returns the place of the first segment that is not
+    /// committed on this cartridge.
+    ///
+    /// # Errors
+    /// [`TapeError`] if an object cannot be read or is not what the caller said, the drive failed, or
+    /// `progress` was cancelled; what was committed before stays, see [`VolumeWriter::committed`].
     pub fn write(
         &mut self,
         objects: &dyn Objects,
         from: Place,
         progress: &Progress,
     ) -> Result<(Ended, Place), TapeError> {
-        unimplemented!()
+        let mut place = from;
+        if self.is_given_up {
+            return Ok((Ended::Full, place));
+        }
+        self.abandon_part(progress).map_err(|fault| self.error_of(fault))?;
+        let mut restarts = 0;
+        loop {
+            let fault = match self.run(objects, &mut place, progress) {
+                Ok(ended) => return Ok((ended, place)),
+                Err(fault) => fault,
+            };
+            let fault = match fault {
+                Fault::Restart(error) if restarts >= RESTARTS_MAX => Fault::Lost(error),
+                Fault::Restart(error) => {
+                    log::warn!("{error}; writing again what came after the last commit");
+                    restarts += 1;
+                    match self.restart(progress) {
+                        Ok(()) => continue,
+                        Err(fault) => fault,
+                    }
+                }
+                other => other,
+            };
+            match fault {
+                Fault::Lost(error) | Fault::Restart(error) => {
+                    self.is_given_up = true;
+                    return Ok((Ended::Lost(error), place));
+                }
+                Fault::Overflow => {
+                    self.is_given_up = true;
+                    return Ok((Ended::Full, place));
+                }
+                Fault::Error(error) => return Err(error),
+            }
+        }
     }
-    /// What is committed, oldest first, earlier sessions included.
-    pub fn committed(&self) -> &[SegmentEntry] {
-        unimplemented!()
+
+    fn error_of(&self, fault: Fault) -> TapeError {
+        let device = self.out.drive.name().to_owned();
+        match fault {
+            Fault::Error(error) => error,
+            Fault::Overflow => TapeError::Full { device },
+            Fault::Restart(error) | Fault::Lost(error) => TapeError::VolumeLost {
+                device,
+                committed_loi: self.out.committed_loi(),
+                source: Box::new(error),
+            },
+        }
     }
-    /// Writes the closing index twice and the cartridge's memory.
-    pub fn finish(self, is_continued: bool) -> Result<VolumeIndex, TapeError> {
-        unimplemented!()
+
+    // Everything since the last commit is void; what is on tape of it stays there as a torn tape file.
+    fn restart(&mut self, progress: &Progress) -> Result<(), Fault> {
+        self.part = None;
+        self.unindexed.truncate(self.recovered_count);
+        self.uncommitted_bytes = 0;
+        self.last_manifest = self.committed_manifest;
+        let filemarks = self.out.restart(progress)?;
+        self.next_file = self.committed_file + filemarks;
+        self.committed_file = self.next_file;
+        Ok(())
+    }
+
+    fn run(&mut self, objects: &dyn Objects, place: &mut Place, progress: &Progress) -> Result<Ended, Fault> {
+        let options = self.options.clone();
+        let ring = Ring::new(objects, place.clone(), &options);
+        std::thread::scope(|scope| {
+            ring.start(scope, options.reader_count);
+            let result = self.drain(&ring, place, progress);
+            ring.stop();
+            self.pauses += ring.pauses();
+            result
+        })
+    }
+
+    // The drive's own loop: pieces from the ring onto tape.
+    fn drain(&mut self, ring: &Ring<'_>, place: &mut Place, progress: &Progress) -> Result<Ended, Fault> {
+        let mut reached = place.clone();
+        while let Some((chunk, has_rested)) = ring.next(progress)? {
+            if has_rested {
+                self.out.check_position(progress)?;
+            }
+            if let Some(begin) = &chunk.begin {
+                if self.is_full_for(begin) {
+                    return self.end_full(reached, place, progress);
+                }
+                self.begin_segment(begin, progress)?;
+                self.is_closed = false;
+            }
+            let bytes = chunk.buffer.as_slice().get(..chunk.len).unwrap_or_default();
+            self.out.put(bytes, progress)?;
+            progress.add(0, chunk.len as u64);
+            if let Some(end) = chunk.end {
+                self.end_segment(&end, progress)?;
+                progress.add(u64::from(end.next.segment == 0), 0);
+                reached = end.next;
+            }
+            ring.recycle(chunk.buffer);
+            if self.out.room() == Room::AtEnd {
+                return self.end_full(reached, place, progress);
+            }
+            if self.is_commit_due() {
+                self.commit(progress)?;
+                *place = reached.clone();
+            }
+        }
+        self.commit(progress)?;
+        *place = reached;
+        Ok(Ended::Done)
+    }
+
+    // Whether a segment would need room that is kept for indexes.
+    fn is_full_for(&self, begin: &Begin) -> bool {
+        let count = (self.segments.len() + self.unindexed.len()) as u64;
+        let is_short = self.free_bytes().is_some_and(|free| free < begin.len);
+        let is_full = self.out.room() != Room::Plenty || count >= SEGMENT_COUNT_MAX || is_short;
+        if is_full {
+            log::info!(
+                "{}: full: {:?}, {count} segments, {:?} bytes free",
+                self.out.drive.name(),
+                self.out.room(),
+                self.free_bytes()
+            );
+        }
+        is_full
+    }
+
+    fn is_commit_due(&self) -> bool {
+        let is_between = self.part.as_ref().is_none_or(OpenPart::is_between_segments);
+        let passed = self.out.drive.clock().now().saturating_sub(self.committed_at);
+        let has_something = self.uncommitted_bytes > 0;
+        is_between
+            && has_something
+            && (self.uncommitted_bytes >= self.options.commit_bytes || passed >= self.options.commit_interval)
+    }
+
+    fn end_full(&mut self, reached: Place, place: &mut Place, progress: &Progress) -> Result<Ended, Fault> {
+        let is_between = self.part.as_ref().is_none_or(OpenPart::is_between_segments);
+        if !is_between {
+            self.abandon_part(progress)?;
+        }
+        self.commit(progress)?;
+        *place = reached;
+        Ok(Ended::Full)
+    }
+
+    /// Writes the closing index twice and what the cartridge's memory tells; returns what is on the
+    /// cartridge. After a loss nothing is written: what is committed is returned.
+    ///
+    /// # Errors
+    /// [`TapeError`] if the indexes cannot be written; what is committed stays readable.
+    pub fn finish(mut self, is_continued: bool, progress: &Progress) -> Result<VolumeIndex, TapeError> {
+        if !self.is_given_up {
+            let closed = self.close(is_continued, progress);
+            match closed {
+                Ok(()) => {}
+                // No room for it: the partial indexes have it all.
+                Err(Fault::Overflow) => log::warn!("{}: no room for a closing index", self.out.drive.name()),
+                Err(fault) => return Err(self.error_of(fault)),
+            }
+        }
+        Ok(self.into_index())
+    }
+
+    fn close(&mut self, is_continued: bool, progress: &Progress) -> Result<(), Fault> {
+        self.abandon_part(progress)?;
+        if self.is_closed && !self.is_changed {
+            return Ok(());
+        }
+        self.close_volume(is_continued, progress)?;
+        self.write_memory()?;
+        Ok(())
+    }
+
+    fn into_index(self) -> VolumeIndex {
+        VolumeIndex {
+            header: self.index_header,
+            segments: self.segments,
+            index_loi: self.index_loi,
+            last_manifest: self.committed_manifest,
+            end_loi: self.out.committed_loi(),
+            next_file: self.committed_file,
+            needs_filemark: false,
+            is_end_missing: false,
+            state: if self.is_closed { IndexState::Closed } else { IndexState::Committed },
+        }
     }
 }
