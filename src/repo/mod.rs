@@ -8,6 +8,7 @@ pub mod error;
 pub mod frames;
 pub mod generation;
 pub mod generation_writer;
+pub mod last;
 pub mod locator;
 pub mod node;
 pub mod pages;

@@ -4,5 +4,6 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod cartridge;
+mod conformance;
 mod lab;
 mod sense;

@@ -9,6 +9,7 @@ mod bad;
 mod data;
 mod dtf;
 mod facts;
+mod history;
 mod pointers;
 mod trees;
 
@@ -177,6 +178,7 @@ pub fn run(
     let run = Run { repository, options, progress, summary: Mutex::default(), bad: Mutex::default() };
     let all = clients.is_empty();
     let clients = if all { repository.clients()? } else { clients.to_vec() };
+    let marks = history::Marks::read(&run, &clients, all)?;
     let mut generations = Vec::new();
     for client in &clients {
         for generation in repository.generations(client)? {
@@ -189,6 +191,7 @@ pub fn run(
     }
     let bdfs = all_bdfs(&**repository.storage())?;
     let present: HashSet<FileId> = bdfs.iter().map(|(file, _, _)| *file).collect();
+    history::verify(&run, &marks, &clients, &generations)?;
     let mut referenced = trees::verify(&run, &generations)?;
     data::verify(&run, &bdfs, &mut referenced, all)?;
     if all {
