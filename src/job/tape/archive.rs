@@ -60,6 +60,8 @@ pub enum ArchiveEvent {
     Writing(String, u64, u64),
     /// A cartridge is full.
     Full(String),
+    /// A cartridge failed and is not written again: its barcode, and why.
+    Lost(String, String),
     /// A cartridge was put away.
     Ejected(String),
 }
@@ -71,7 +73,7 @@ pub struct VolumeUse {
     pub description: VolumeDescription,
     /// Bytes of objects that this session wrote.
     pub bytes: u64,
-    /// Whether it is full.
+    /// Whether the set goes on with another one.
     pub is_full: bool,
 }
 
@@ -143,7 +145,7 @@ impl OpenSet {
     fn last_open(&self) -> Option<VolumeDescription> {
         let last = self.volumes.last()?;
         let is_full = last.header.as_ref().is_some_and(|header| header.is_continued);
-        (!is_full).then(|| last.description.clone())
+        (!is_full && !last.is_closed).then(|| last.description.clone())
     }
 
     fn next_sequence(&self) -> u32 {
@@ -292,10 +294,19 @@ impl Run<'_> {
         let barcode = description.barcode.clone();
         (self.inputs.event)(ArchiveEvent::Writing(barcode.clone(), plan.objects.len() as u64, plan.bytes));
         let (ended, _) = writer.write(&plan.objects, plan.from, self.progress)?;
-        let is_full = ended == Ended::Full;
-        let index = writer.finish(is_full)?;
+        let index = writer.finish(!matches!(ended, Ended::Done), self.progress)?;
         let bytes = index.segments.iter().map(|segment| segment.len).sum::<u64>().saturating_sub(before);
         self.written(description, &index)?;
+        let is_full = match ended {
+            Ended::Done => false,
+            Ended::Full => true,
+            Ended::Lost(error) => {
+                let reason = crate::job::chain(&error);
+                self.catalogue.close(volume, &reason)?;
+                (self.inputs.event)(ArchiveEvent::Lost(barcode.clone(), reason));
+                true
+            }
+        };
         self.summary.bytes += bytes;
         self.summary.volumes.push(VolumeUse { description: description.clone(), bytes, is_full });
         let left = self.plan().objects.len();
@@ -319,8 +330,9 @@ impl Run<'_> {
                 self.keep_tree(description.volume, &file.name)?;
             }
         }
-        self.catalogue.put(description, index)?;
-        let known = KnownVolume { description: description.clone(), header: index.header.clone() };
+        self.catalogue.put(description, index.header.as_ref(), &index.segments)?;
+        let header = index.header.clone();
+        let known = KnownVolume { description: description.clone(), header, is_closed: false };
         self.set.volumes.retain(|other| other.description.volume != description.volume);
         self.set.volumes.push(known);
         self.set.id = Some(description.set);
@@ -483,16 +495,10 @@ impl Run<'_> {
             created_seconds: (self.inputs.now_seconds)(),
         };
         let session = self.session();
-        label(drive, &description, &overwrite, &session)?;
-        let empty = VolumeIndex {
-            header: None,
-            segments: Vec::new(),
-            index_loi: None,
-            end_loi: 0,
-            state: crate::tape::reader::IndexState::Committed,
-        };
-        self.catalogue.put(&description, &empty)?;
-        self.set.volumes.push(KnownVolume { description: description.clone(), header: None });
+        label(drive, &description, &overwrite, &session, self.progress)?;
+        self.catalogue.put(&description, None, &[])?;
+        let known = KnownVolume { description: description.clone(), header: None, is_closed: false };
+        self.set.volumes.push(known);
         (self.inputs.event)(ArchiveEvent::Labelled(barcode.to_owned(), description.sequence));
         Ok(description)
     }

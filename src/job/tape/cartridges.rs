@@ -197,7 +197,7 @@ pub fn catalogue_volume(
         }
         copy_to_catalogue(catalogue, &mut reader, description.volume, segment, progress)?;
     }
-    catalogue.put(&description, &index)?;
+    catalogue.put(&description, index.header.as_ref(), &index.segments)?;
     Ok((description, index))
 }
 
@@ -211,20 +211,15 @@ fn copy_to_catalogue(
     let mut failed = None;
     let put = catalogue.put_file(volume, &segment.name, None, |file| {
         let path = file.path().to_owned();
-        let copied =
-            reader.copy(segment, progress, &mut |piece| file.append(piece).map_err(|error| error.source));
+        let copied = reader.copy(segment, progress, |piece| Ok::<_, TapeJobError>(file.append(piece)?));
         copied.map_err(|error| {
             failed = Some(error);
-            // Any error keeps the file from getting its name; the tape's own is the one that counts.
-            StorageError {
-                operation: "write",
-                path,
-                source: std::io::Error::other("the tape cannot be read"),
-            }
+            // Any error keeps the file from getting its name; the first one is the one that counts.
+            StorageError { operation: "write", path, source: std::io::Error::other("it cannot be copied") }
         })
     });
     match failed {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(error),
         None => Ok(put?),
     }
 }

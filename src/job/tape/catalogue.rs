@@ -3,6 +3,7 @@
 //! ```text
 //! <volume id>/VOLUME.json   what the cartridge is, as it says itself
 //! <volume id>/index         its segments, as a closing index
+//! <volume id>/closed        why it must not be written again, if so
 //! <volume id>/files/...     its directory tree files, and the configuration of the repository
 //! ```
 //!
@@ -25,13 +26,13 @@ use crate::tape::archive::{
     ArchiveError, IndexDecoder, IndexHeader, IndexKind, IndexLine, SegmentEntry, VolumeDescription,
     encode_index,
 };
-use crate::tape::reader::VolumeIndex;
 
 /// Name of the catalogue's directory in a repository.
 pub const CATALOGUE: &str = "tapes";
 const DESCRIPTION: &str = "VOLUME.json";
 const INDEX: &str = "index";
 const FILES: &str = "files";
+const CLOSED: &str = "closed";
 const PARTIAL: &str = ".partial";
 /// Longest description that is read, in bytes.
 const DESCRIPTION_LEN_MAX: u64 = 64 << 10;
@@ -62,6 +63,8 @@ pub struct KnownVolume {
     pub description: VolumeDescription,
     /// Header of its newest index; `None` if it has only been labelled.
     pub header: Option<IndexHeader>,
+    /// Must not be written again: it or the way to it failed.
+    pub is_closed: bool,
 }
 
 impl KnownVolume {
@@ -138,7 +141,8 @@ impl Catalogue {
                 header = Some(*found);
             }
         })?;
-        Ok(Some(KnownVolume { description, header }))
+        let is_closed = self.storage.exists(&format!("{volume}/{CLOSED}"))?;
+        Ok(Some(KnownVolume { description, header, is_closed }))
     }
 
     /// All segments on a cartridge, in their order on the tape.
@@ -184,24 +188,39 @@ impl Catalogue {
         decoder.finish().map_err(damaged)
     }
 
-    /// Takes over what a cartridge holds, in place of what was known of it.
+    /// Takes over what a cartridge holds, in place of what was known of it; one that was only labelled has no header.
     ///
     /// # Errors
     /// [`CatalogueError`] if it cannot be written; then the old state holds.
-    pub fn put(&self, description: &VolumeDescription, index: &VolumeIndex) -> Result<(), CatalogueError> {
+    pub fn put(
+        &self,
+        description: &VolumeDescription,
+        header: Option<&IndexHeader>,
+        segments: &[SegmentEntry],
+    ) -> Result<(), CatalogueError> {
         let volume = description.volume;
         self.create_root()?;
         self.storage.create_directory(&format!("{volume}/{FILES}"))?;
-        match &index.header {
+        match header {
             None => self.remove_if_there(&format!("{volume}/{INDEX}"))?,
             Some(header) => {
                 let header = IndexHeader { kind: IndexKind::Closing, previous_loi: None, ..header.clone() };
-                let text = encode_index(&header, &index.segments);
+                let text = encode_index(&header, segments);
                 self.write(&format!("{volume}/{INDEX}"), |file| file.append(text.as_bytes()))?;
             }
         }
         let text = description.encode();
         self.write(&format!("{volume}/{DESCRIPTION}"), |file| file.append(text.as_bytes()))
+    }
+
+    /// Takes note that a cartridge must not be written again, and why.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if that cannot be written.
+    pub fn close(&self, volume: FileId, reason: &str) -> Result<(), CatalogueError> {
+        self.create_root()?;
+        self.storage.create_directory(&volume.to_string())?;
+        self.write(&format!("{volume}/{CLOSED}"), |file| file.append(reason.as_bytes()))
     }
 
     /// Forgets a cartridge, as when it is labelled anew.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::devices::{self, Devices, LibraryAddress};
+use super::devices::{self, Devices, LibraryAddress, LibraryInputs};
 use super::error::TapeJobError;
 use crate::library::{Barcode, Changer, DeviceIdentity, Element, Inventory, LibraryError, is_same_device};
 use crate::progress::Progress;
@@ -56,10 +56,10 @@ impl TapeLibrary {
     /// [`TapeJobError`] if it cannot be reached.
     pub fn open(
         address: &LibraryAddress,
-        clock: &Arc<dyn Clock>,
+        inputs: &LibraryInputs,
         options: DriveOptions,
     ) -> Result<Self, TapeJobError> {
-        Self::over(devices::open(address, clock)?, clock, options)
+        Self::over(devices::open(address, inputs)?, &inputs.clock, options)
     }
 
     /// Takes the logical units of a library: the first changer among them, and all drives.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::catalogue::{Catalogue, Piece, SetContent};
+use super::devices::LibraryInputs;
 use super::error::TapeJobError;
 use super::recall::{RUN_BLOCKS, Recall, RecallOptions};
 use super::sets::VolumeSet;
@@ -18,7 +19,6 @@ use crate::job::walk::{Walk, inode_of};
 use crate::path;
 use crate::progress::Progress;
 use crate::repo::{CacheBytes, Node, Repository};
-use crate::tape::Clock;
 use crate::tape::archive::BlockAddress;
 
 /// What is to be restored from a set.
@@ -44,14 +44,14 @@ pub fn run(
     what: TapeRestore<'_>,
     options: &RestoreOptions,
     recall_options: RecallOptions,
-    clock: &Arc<dyn Clock>,
+    inputs: &LibraryInputs,
     progress: &Arc<Progress>,
 ) -> Result<RestoreSummary, TapeJobError> {
     let TapeRestore { catalogue, set, generation, path, target } = what;
     let content = set.content.clone();
     let cache_path = recall_options.cache.clone();
     // The bytes that people see are those restored, not those recalled.
-    let recall = Recall::start(catalogue.clone(), Arc::clone(clock), recall_options, Arc::default());
+    let recall = Recall::start(catalogue.clone(), inputs.clone(), recall_options, Arc::default());
     let recall = Arc::new(recall.map_err(|source| crate::storage::StorageError {
         operation: "create",
         path: path::display(cache_path.as_os_str().as_encoded_bytes()),
@@ -79,9 +79,9 @@ fn ask(
     for name in path::components(path) {
         let Node::Object { object, .. } = node else { return Ok(()) };
         // The restore itself tells what is wrong with the path.
-        let Some(entry) = generation.lookup(repository.pages(), object, name)? else { return Ok(()) };
+        let Some(mut entry) = generation.lookup(repository.pages(), object, name)? else { return Ok(()) };
+        inode = inode_of(repository, &mut entry, object)?;
         node = entry.node;
-        inode = inode_of(repository, node, entry.inode, object)?;
     }
     wanted.inode(repository, &inode);
     if let (Node::Object { object, .. }, Detail::Directory { .. }) = (node, &inode.detail) {

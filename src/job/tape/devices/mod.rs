@@ -2,6 +2,7 @@
 
 mod emulated;
 mod generic;
+mod networked;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::path;
-use crate::scsi::sg::SgOpenError;
+use crate::scsi::sg::{SgNode, SgOpenError, list_sg_nodes};
 use crate::scsi::{Transport, TransportError};
 use crate::tape::Clock;
 
@@ -153,16 +154,41 @@ pub trait Devices: Send + Sync + fmt::Debug {
     fn name(&self) -> String;
 }
 
+/// What is given from outside: the library has no clock and no randomness.
+#[derive(Clone)]
+pub struct LibraryInputs {
+    /// The clock by which devices are waited for.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes, other ones for each session with a networked device.
+    pub random: Arc<dyn Fn() -> [u8; 32] + Send + Sync>,
+}
+
+impl fmt::Debug for LibraryInputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LibraryInputs").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+/// Changers and drives of this machine, as the kernel knows them; none is opened.
+///
+/// # Errors
+/// [`DeviceError`] if they cannot be listed.
+pub fn local_nodes() -> Result<Vec<SgNode>, DeviceError> {
+    list_sg_nodes().map_err(|source| DeviceError::Open { name: "/sys/class/scsi_generic".to_owned(), source })
+}
+
 /// Opens a library by its address.
 ///
 /// # Errors
 /// [`DeviceError`] if it is not there.
-pub fn open(address: &LibraryAddress, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Devices>, DeviceError> {
+pub fn open(address: &LibraryAddress, inputs: &LibraryInputs) -> Result<Arc<dyn Devices>, DeviceError> {
     match address {
         LibraryAddress::Device(node) => Ok(Arc::new(generic::GenericDevices::open(node)?)),
         LibraryAddress::Emulated(directory) => {
-            Ok(Arc::new(emulated::EmulatedDevices::open(directory, clock)?))
+            Ok(Arc::new(emulated::EmulatedDevices::open(directory, &inputs.clock)?))
         }
-        LibraryAddress::Iscsi(_) => Err(DeviceError::Unknown { name: address.to_string() }),
+        LibraryAddress::Iscsi(url) => {
+            Ok(Arc::new(networked::NetworkedDevices::open(url, address.to_string(), inputs)?))
+        }
     }
 }

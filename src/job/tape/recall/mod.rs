@@ -18,12 +18,11 @@ use std::time::Duration;
 
 use self::queue::{Queue, Ticket};
 use super::catalogue::Catalogue;
-use super::devices::LibraryAddress;
+use super::devices::{LibraryAddress, LibraryInputs};
 use super::extents::{ExtentCache, ExtentKey};
 use super::storage::BlockReader;
 use crate::id::FileId;
 use crate::progress::Progress;
-use crate::tape::Clock;
 use crate::tape::archive::{BLOCK_LEN, BlockAddress};
 use crate::tape::drive::DriveOptions;
 
@@ -57,7 +56,7 @@ type Parts = Arc<Vec<(u64, u64)>>;
 #[derive(Debug)]
 struct Shared {
     catalogue: Catalogue,
-    clock: Arc<dyn Clock>,
+    inputs: LibraryInputs,
     options: RecallOptions,
     queue: Queue,
     cache: Mutex<ExtentCache>,
@@ -117,14 +116,14 @@ impl Recall {
     /// The refusal of the cache's directory or of a thread.
     pub fn start(
         catalogue: Catalogue,
-        clock: Arc<dyn Clock>,
+        inputs: LibraryInputs,
         options: RecallOptions,
         progress: Arc<Progress>,
     ) -> io::Result<Self> {
         let cache = ExtentCache::create(&options.cache, options.cache_bytes_max)?;
         let shared = Arc::new(Shared {
             catalogue,
-            clock,
+            inputs,
             options,
             queue: Queue::default(),
             cache: Mutex::new(cache),

@@ -48,7 +48,7 @@ fn serve(shared: &Shared, volume: FileId) -> Result<(), TapeJobError> {
     let mut waited = Duration::ZERO;
     let (mut library, number, mut drive) = loop {
         let options = shared.options.drive_options.clone();
-        let mut library = TapeLibrary::open(&shared.options.library, &shared.clock, options)?;
+        let mut library = TapeLibrary::open(&shared.options.library, &shared.inputs, options)?;
         let mounted = library.mount_volume(&known.description, shared.options.drive, &shared.progress);
         match mounted {
             Ok((number, drive)) => break (library, number, drive),
@@ -57,7 +57,7 @@ fn serve(shared: &Shared, volume: FileId) -> Result<(), TapeJobError> {
                     return Ok(());
                 }
                 log::info!("recall waits: {}", crate::job::chain(&error));
-                shared.clock.sleep(RETRY);
+                shared.inputs.clock.sleep(RETRY);
                 waited += RETRY;
             }
             Err(error) => return Err(error),
