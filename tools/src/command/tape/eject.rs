@@ -52,7 +52,8 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
         let mail_slot = inventory.free_mail_slot().map_err(TapeJobError::from)?;
         let number = inventory.number(mail_slot).unwrap_or_default();
         if element.kind == ElementKind::DataTransfer {
-            let holds = |drive: &reelfs::job::tape::library::DriveUnit| drive.element == Some(element.address);
+            let holds =
+                |drive: &reelfs::job::tape::library::DriveUnit| drive.element == Some(element.address);
             let drive = library.drives().iter().position(holds);
             let drive = drive.ok_or(TapeJobError::NoFreeDrive)?;
             library.unload(drive, Some(mail_slot.address))?;

@@ -36,7 +36,8 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     let mut library = place.open()?;
     let wanted = args.barcodes.iter().map(place::barcode).collect::<Result<Vec<_>, _>>()?;
     let inventory = library.inventory()?;
-    let mail_slots: Vec<_> = inventory.of_kind(ElementKind::ImportExport).filter(|slot| slot.is_full).collect();
+    let mail_slots: Vec<_> =
+        inventory.of_kind(ElementKind::ImportExport).filter(|slot| slot.is_full).collect();
     let is_there = |barcode| mail_slots.iter().any(|slot| slot.barcode.as_ref() == Some(barcode));
     if let Some(absent) = wanted.iter().find(|barcode| !is_there(*barcode)) {
         let error = TapeJobError::Absent { barcode: absent.to_string() };

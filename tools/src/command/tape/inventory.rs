@@ -69,7 +69,8 @@ fn summary(inventory: &Inventory, free_slots: usize, context: &mut Context) -> R
     let slots = inventory.of_kind(ElementKind::Storage).count();
     let drives = inventory.of_kind(ElementKind::DataTransfer).count();
     let mail_slots = inventory.of_kind(ElementKind::ImportExport).count();
-    let line = format!("{drives} drives, {slots} slots of which {free_slots} are free, {mail_slots} mail slots");
+    let line =
+        format!("{drives} drives, {slots} slots of which {free_slots} are free, {mail_slots} mail slots");
     Ok(context.out.line(&line)?)
 }
 
@@ -127,7 +128,10 @@ fn json(number: usize, element: &Element, known: Option<&KnownVolume>) -> Map<St
         ("accessible", element.is_accessible.into()),
         ("cleaning", element.is_cleaning.into()),
         ("source", element.source.into()),
-        ("exception", element.exception.map(|(code, qualifier)| format!("{code:02X}/{qualifier:02X}")).into()),
+        (
+            "exception",
+            element.exception.map(|(code, qualifier)| format!("{code:02X}/{qualifier:02X}")).into(),
+        ),
     ]);
     if let Some(barcode) = &element.barcode {
         put_bytes(&mut members, "barcode", barcode.as_bytes());

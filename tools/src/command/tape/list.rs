@@ -43,7 +43,8 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     let wanted = args.barcode.as_ref().map(place::barcode).transpose()?;
     if let (Some(barcode), true) = (&wanted, args.objects) {
         let volumes = place::known_volumes(&catalogue, context)?;
-        let known = place::known(&volumes, barcode).ok_or(TapeJobError::Unknown { barcode: barcode.to_string() })?;
+        let known =
+            place::known(&volumes, barcode).ok_or(TapeJobError::Unknown { barcode: barcode.to_string() })?;
         return objects(&catalogue, known, context);
     }
     let mut damaged = Vec::new();

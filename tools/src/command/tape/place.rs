@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use reelfs::format::config;
 use reelfs::job::tape::catalogue::{CATALOGUE, Catalogue, KnownVolume};
-use reelfs::job::tape::devices::LibraryAddress;
+use reelfs::job::tape::devices::{LibraryAddress, LibraryInputs};
 use reelfs::job::tape::error::TapeJobError;
 use reelfs::job::tape::library::TapeLibrary;
 use reelfs::library::Barcode;
-use reelfs::tape::Clock;
 use reelfs::tape::drive::DriveOptions;
 
 use super::Place;
-use crate::clock::SystemClock;
+use crate::clock::{self, SystemClock};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -34,11 +33,7 @@ impl Place {
 
     /// Opens the library.
     pub(super) fn open(&self) -> Result<TapeLibrary, Failure> {
-        Ok(TapeLibrary::open(&self.address()?, &self.clock(), DriveOptions::default())?)
-    }
-
-    pub(super) fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(SystemClock)
+        Ok(TapeLibrary::open(&self.address()?, &inputs(), DriveOptions::default())?)
     }
 
     /// The drive that was asked for.
@@ -51,12 +46,18 @@ impl Place {
         if let Some(directory) = &self.catalogue {
             return Ok(Catalogue::new(directory));
         }
-        let repository = context.global.repo.as_ref().filter(|repository| repository.join(config::FILE_NAME).exists());
+        let repository =
+            context.global.repo.as_ref().filter(|repository| repository.join(config::FILE_NAME).exists());
         if let Some(repository) = repository {
             return Ok(Catalogue::new(&repository.join(CATALOGUE)));
         }
         Ok(Catalogue::new(&user_directory()?))
     }
+}
+
+/// The clock and the random numbers that devices are used with.
+pub(super) fn inputs() -> LibraryInputs {
+    LibraryInputs { clock: Arc::new(SystemClock), random: Arc::new(clock::random) }
 }
 
 // Where programs keep what they can make again (XDG base directory specification).

@@ -6,8 +6,8 @@ use reelfs::job::tape::cartridges::{catalogue_volume, ours};
 use reelfs::job::tape::error::TapeJobError;
 use reelfs::job::tape::library::TapeLibrary;
 use reelfs::library::Barcode;
-use reelfs::tape::reader::{IndexState, VolumeIndex};
 use reelfs::tape::archive::VolumeDescription;
+use reelfs::tape::reader::{IndexState, VolumeIndex};
 
 use super::inventory::short;
 use super::{Place, place};
@@ -76,7 +76,8 @@ pub(super) fn cartridge(
     let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
     let (description, index) = made?;
     if let Some(outside) = barcode.filter(|outside| outside.as_bytes() != description.barcode.as_bytes()) {
-        let error = TapeJobError::Mislabelled { outside: outside.clone(), inside: description.barcode.clone() };
+        let error =
+            TapeJobError::Mislabelled { outside: outside.clone(), inside: description.barcode.clone() };
         context.warn(&reelfs::job::chain(&error));
     }
     show(&description, &index, context)?;

@@ -99,7 +99,11 @@ fn cartridge(
     Ok(count)
 }
 
-fn verify(drive: &mut Drive, damages: &mut Vec<Damage>, context: &Context) -> Result<VerifyTotals, TapeError> {
+fn verify(
+    drive: &mut Drive,
+    damages: &mut Vec<Damage>,
+    context: &Context,
+) -> Result<VerifyTotals, TapeError> {
     let mut reader = VolumeReader::open(drive)?;
     let index = reader.index(&context.progress)?;
     let bytes = index.segments.iter().map(|segment| segment.len).sum();
@@ -113,17 +117,17 @@ fn verify(drive: &mut Drive, damages: &mut Vec<Damage>, context: &Context) -> Re
 }
 
 fn tell(barcode: &str, damage: &Damage, context: &mut Context) -> Result<(), Failure> {
-    let name = damage.segment.as_ref().map(|segment| segment.name.as_ref().to_owned());
+    let name = damage.segment.name.as_ref().to_owned();
+    let block = damage.segment.address.loi;
     let what = reelfs::job::chain(&damage.error);
     if context.global.json {
         return Ok(context.out.json(object([
             ("kind", "damage".into()),
             ("barcode", barcode.into()),
-            ("block", damage.loi.into()),
+            ("block", block.into()),
             ("name", name.into()),
             ("what", what.into()),
         ]))?);
     }
-    let name = name.map(|name| format!(" in {name}")).unwrap_or_default();
-    Ok(context.out.line(&format!("damage: {barcode}, block {}{name}: {what}", damage.loi))?)
+    Ok(context.out.line(&format!("damage: {barcode}, from block {block} on, {name}: {what}"))?)
 }
