@@ -48,7 +48,11 @@ pub fn settle(
             }
             Some(Meaning::BecomingReady | Meaning::InterventionRequired | Meaning::NotReady) => {
                 let device = unit.name().to_owned();
-                return Err(LibraryError::NotReady { device, waited_s: waited.as_secs(), source: error });
+                return Err(LibraryError::NotReady {
+                    device,
+                    waited_s: waited.as_secs(),
+                    source: Box::new(error),
+                });
             }
             _ => return Err(error.into()),
         }
@@ -56,7 +60,11 @@ pub fn settle(
         waited += POLL;
         if waited > wait_max + POLL {
             let device = unit.name().to_owned();
-            return Err(LibraryError::NotReady { device, waited_s: waited.as_secs(), source: error });
+            return Err(LibraryError::NotReady {
+                device,
+                waited_s: waited.as_secs(),
+                source: Box::new(error),
+            });
         }
     }
 }

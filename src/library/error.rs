@@ -20,7 +20,7 @@ pub enum LibraryError {
         /// How long was waited, in seconds.
         waited_s: u64,
         /// What it says.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// The logical unit is no changer.
     #[error("{device} is no changer")]
@@ -103,7 +103,7 @@ pub enum LibraryError {
         /// Number of attempts.
         attempts: u32,
         /// What the last attempt came to.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// The drive does not let go of its cartridge.
     #[error("the drive in element {address} of {device} does not unload")]

@@ -100,7 +100,7 @@ impl Changer {
                     from,
                     to,
                     attempts: attempt,
-                    source: error,
+                    source: Box::new(error),
                 });
             }
             log::warn!("{}: attempt {attempt} to move from {from} to {to}: {error}", self.name());

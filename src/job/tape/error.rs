@@ -22,7 +22,7 @@ pub enum TapeJobError {
     Device(#[from] DeviceError),
     /// The changer.
     #[error(transparent)]
-    Library(#[from] LibraryError),
+    Library(Box<LibraryError>),
     /// The drive.
     #[error(transparent)]
     Drive(#[from] DriveError),
@@ -31,7 +31,7 @@ pub enum TapeJobError {
     Command(#[from] CommandError),
     /// The cartridge.
     #[error(transparent)]
-    Tape(#[from] TapeError),
+    Tape(Box<TapeError>),
     /// The catalogue of cartridges.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -150,6 +150,18 @@ pub enum TapeJobError {
     /// The restore from the recalled data.
     #[error(transparent)]
     Restore(#[from] crate::job::restore::RestoreError),
+}
+
+impl From<LibraryError> for TapeJobError {
+    fn from(error: LibraryError) -> Self {
+        Self::Library(Box::new(error))
+    }
+}
+
+impl From<TapeError> for TapeJobError {
+    fn from(error: TapeError) -> Self {
+        Self::Tape(Box::new(error))
+    }
 }
 
 impl From<StorageError> for TapeJobError {

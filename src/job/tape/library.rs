@@ -244,7 +244,7 @@ impl TapeLibrary {
         let source = found.address;
         if source != element {
             if let Some(other) = self.drives.iter().position(|drive| drive.element == Some(source)) {
-                return Err(TapeJobError::Library(LibraryError::Occupied {
+                return Err(TapeJobError::from(LibraryError::Occupied {
                     device: inventory.device.clone(),
                     kind: ElementKind::DataTransfer,
                     address: u16::try_from(other).unwrap_or(u16::MAX),

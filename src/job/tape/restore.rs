@@ -131,7 +131,9 @@ impl Wanted<'_> {
         // the chunk's end decompressed.
         let len = frame::HEADER_LEN as u64 + u64::from(location.start) + u64::from(extent.chunk.len);
         let runs = &mut self.runs;
-        each_run(pieces, location.frame, len, &mut |run, loi| drop(runs.entry(run).or_insert(loi)));
+        each_run(pieces, location.frame, len, &mut |run, loi| {
+            runs.entry(run).or_insert(loi);
+        });
     }
 
     // The directory of a BDF is not in the pointer to it.
@@ -148,7 +150,9 @@ impl Wanted<'_> {
         if let Some(pieces) = name.as_deref().and_then(|name| self.content.complete(name)) {
             // Its header is read before anything else of it.
             let runs = &mut self.runs;
-            each_run(pieces, 0, 1, &mut |run, loi| drop(runs.entry(run).or_insert(loi)));
+            each_run(pieces, 0, 1, &mut |run, loi| {
+                runs.entry(run).or_insert(loi);
+            });
         }
         self.files.push((file, name.clone()));
         name

@@ -16,7 +16,7 @@ impl From<TapeJobError> for Failure {
             TapeJobError::Repo(error) => error.into(),
             TapeJobError::Restore(error) => error.into(),
             TapeJobError::Cancelled(cancelled) => cancelled.into(),
-            TapeJobError::Tape(error) => tape(error),
+            TapeJobError::Tape(error) => tape(*error),
             error @ TapeJobError::NothingChosen => {
                 Self::failed(error).hint("'reelfs list' shows clients and generations")
             }
@@ -67,10 +67,13 @@ fn hint(error: &TapeJobError) -> Option<&'static str> {
         TapeJobError::Absent { .. } => {
             "'reelfs tape inventory' shows what is there; 'reelfs tape import' takes in what is in the mail slots"
         }
-        TapeJobError::Library(LibraryError::NoFree { .. }) => "'reelfs tape inventory' shows what is where",
-        TapeJobError::Library(LibraryError::NoCartridge { .. } | LibraryError::Unexpected { .. }) => {
-            "'reelfs tape inventory --scan-labels' lets the robot read all barcodes again"
-        }
+        TapeJobError::Library(error) => match **error {
+            LibraryError::NoFree { .. } => "'reelfs tape inventory' shows what is where",
+            LibraryError::NoCartridge { .. } | LibraryError::Unexpected { .. } => {
+                "'reelfs tape inventory --scan-labels' lets the robot read all barcodes again"
+            }
+            _ => return None,
+        },
         TapeJobError::NoFreeDrive => "'reelfs tape unload' puts cartridges away; --drive chooses a drive",
         TapeJobError::NoCartridge { .. } => {
             "prepare some with 'reelfs tape label', or put blank ones in; then run the same command again"
@@ -81,9 +84,12 @@ fn hint(error: &TapeJobError) -> Option<&'static str> {
         TapeJobError::WrongCartridge { .. } => {
             "'reelfs tape scan' takes into the catalogue what it holds now"
         }
-        TapeJobError::Tape(TapeError::Foreign { .. } | TapeError::Occupied { .. }) => {
-            "it was left as it is; 'reelfs tape label --overwrite' writes over what it names"
-        }
+        TapeJobError::Tape(error) => match **error {
+            TapeError::Foreign { .. } | TapeError::Occupied { .. } => {
+                "it was left as it is; 'reelfs tape label --overwrite' writes over what it names"
+            }
+            _ => return None,
+        },
         TapeJobError::BadBarcode { .. } => "such a cartridge can be read, but not be labelled",
         _ => return None,
     })

@@ -36,7 +36,7 @@ fn errno(error: &TapeJobError) -> i32 {
         | TapeJobError::WrongCartridge { .. } => libc::ENOMEDIUM,
         TapeJobError::NoFreeDrive => libc::EBUSY,
         TapeJobError::Device(error) if error.is_busy() => libc::EBUSY,
-        TapeJobError::Library(LibraryError::NotReady { .. }) => libc::EBUSY,
+        TapeJobError::Library(error) if matches!(**error, LibraryError::NotReady { .. }) => libc::EBUSY,
         _ => libc::EIO,
     }
 }

@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 
+use reelfs::format::record::Time;
 use reelfs::job::tape::cartridges::label_text;
 use reelfs::job::tape::error::TapeJobError;
 use reelfs::job::tape::labelling::{LabelOptions, label_cartridge};
+use reelfs::tape::TapeError;
 
 use super::{Place, place};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::object;
-use crate::{clock, session};
+use crate::{clock, human, session};
 
 const AFTER_HELP: &str = "\
 EXAMPLES
@@ -64,7 +66,7 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
             now_seconds: clock::now_seconds(),
         };
         let description = label_cartridge(&mut library, &catalogue, &options, &context.progress)
-            .map_err(|error| explain(error, args))?;
+            .map_err(|error| explain(error, context.global.local))?;
         if context.global.json {
             context.out.json(object([
                 ("barcode", description.barcode.clone().into()),
@@ -79,17 +81,22 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     Ok(())
 }
 
-fn explain(error: TapeJobError, args: &Args) -> Failure {
+fn explain(error: TapeJobError, local: bool) -> Failure {
     let hint = match &error {
-        TapeJobError::Tape(reelfs::tape::TapeError::Occupied { retain_until_seconds: Some(_), .. }) => {
-            Some("it is under retention until then".to_owned())
-        }
-        TapeJobError::Tape(reelfs::tape::TapeError::Occupied { name, .. }) => {
-            Some(format!("if what it holds is to go: --overwrite '{name}'"))
-        }
+        TapeJobError::Tape(error) => match &**error {
+            TapeError::Occupied { retain_until_seconds: Some(until), .. }
+                if *until > clock::now_seconds() =>
+            {
+                let time = human::time(Time { seconds: *until, nanoseconds: 0 }, local);
+                Some(format!("it is under retention until {time}, and labelled by no option before"))
+            }
+            TapeError::Occupied { name, .. } => {
+                Some(format!("if what it holds is to go: --overwrite '{name}'"))
+            }
+            _ => None,
+        },
         _ => None,
     };
-    let _ = args;
     let failure = Failure::from(error);
     match hint {
         Some(hint) => failure.hint(hint),
