@@ -4,6 +4,7 @@ pub mod bdf_file;
 pub mod bdf_writer;
 pub mod catalog;
 pub mod content;
+pub mod damaged_chunks;
 pub mod error;
 pub mod frames;
 pub mod generation;

@@ -1,6 +1,7 @@
 //! An emulated library with one cartridge in a drive, objects to write, and transports that fail.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -78,6 +79,21 @@ impl Lab {
         EmulatedLibrary::create(&library_dir, &shape).expect("a library can be made");
         let time = Arc::new(Time::default());
         let library = EmulatedLibrary::open(&library_dir, time.clone()).expect("a library");
+        Self { directory, library, time }
+    }
+
+    /// The same library again in another directory, as it is now.
+    pub(crate) fn copy(&self) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let copied = Command::new("cp")
+            .args(["-r", "--sparse=auto"])
+            .arg(self.directory.path().join("library"))
+            .arg(directory.path())
+            .status();
+        assert!(copied.expect("cp runs").success());
+        let time = Arc::new(Time::default());
+        let library =
+            EmulatedLibrary::open(&directory.path().join("library"), time.clone()).expect("a library");
         Self { directory, library, time }
     }
 
@@ -160,6 +176,7 @@ pub(crate) fn small() -> WriterOptions {
         high_water_bytes: 8 << 20,
         low_water_bytes: 1 << 20,
         reader_count: 2,
+        segment_bytes: 1 << 20,
         part_bytes: 4 << 20,
         commit_bytes: 8 << 20,
         commit_interval: Duration::from_secs(600),
@@ -255,13 +272,23 @@ pub(crate) fn index(drive: &mut Drive) -> VolumeIndex {
 /// Checks that the cartridge has exactly these objects, byte by byte.
 pub(crate) fn check_objects(drive: &mut Drive, index: &VolumeIndex, objects: &[Object]) {
     let mut reader = VolumeReader::open(drive).expect("ours");
-    let names: Vec<_> = index.segments.iter().map(|entry| entry.name.clone()).collect();
-    let expected: Vec<_> = objects.iter().map(|object| object.name.clone()).collect();
-    assert_eq!(names, expected);
-    for (entry, object) in index.segments.iter().zip(objects) {
-        assert_eq!(content(&mut reader, entry), whole(object), "{}", object.name);
-        assert_eq!(entry.object_fingerprint, object.fingerprint);
+    let mut segments = index.segments.iter();
+    for object in objects {
+        let expected = whole(object);
+        let mut found = Vec::new();
+        loop {
+            let entry = segments.next().unwrap_or_else(|| panic!("{} is missing", object.name));
+            assert_eq!(entry.name, object.name);
+            assert_eq!((entry.offset, entry.total), (found.len() as u64, object.len));
+            found.extend(content(&mut reader, entry));
+            if entry.is_last() {
+                assert_eq!(entry.object_fingerprint, object.fingerprint, "{}", object.name);
+                break;
+            }
+        }
+        assert!(found == expected, "{} has another content", object.name);
     }
+    assert_eq!(segments.next(), None);
 }
 
 pub(crate) fn content(reader: &mut VolumeReader<'_>, entry: &SegmentEntry) -> Vec<u8> {
@@ -379,7 +406,6 @@ impl Transport for Faulty {
 
 impl Lab {
     /// A transport with a script, not yet struck.
-    #[allow(dead_code)]
     pub(crate) fn faulty(
         &self,
         fault: Fault,

@@ -5,5 +5,11 @@
 
 mod cartridge;
 mod conformance;
+mod damage;
+mod emulator_drive;
+mod emulator_support;
+mod faults;
+mod gnu_tar;
+mod interrupted;
 mod lab;
 mod sense;

@@ -239,6 +239,9 @@ pub(crate) fn an_erasure_is_an_end_of_data(rig: &dyn Rig) {
 }
 
 pub(crate) fn modes_can_be_read_changed_and_read_again(rig: &dyn Rig) {
+    if !rig.has(Feature::Modes) {
+        return;
+    }
     let mut drive = ready_drive(rig);
     let request = ModeRequest {
         page: 0x0f,
@@ -371,6 +374,9 @@ pub(crate) fn unknown_commands_and_fields_are_told_apart(rig: &dyn Rig) {
     let mut drive = ready_drive(rig);
     let meaning = |result: Result<_, CommandError>| result.map(|_| ()).expect_err("refused").meaning();
     assert_eq!(meaning(drive.execute(&[0xdf; 10], Data::None)), Some(Meaning::UnsupportedCommand));
+    if !rig.has(Feature::Modes) {
+        return;
+    }
     let request = ModeRequest {
         page: 0x2a,
         subpage: 0,

@@ -7,6 +7,7 @@
 mod changer;
 mod drive;
 mod model;
+mod over_emulator;
 mod over_tgt;
 
 use reelfs::scsi::cdb::smc::ElementRequest;
@@ -37,6 +38,8 @@ pub(crate) enum Feature {
     Densities,
     /// FORMAT MEDIUM and page 11h with more than one partition.
     Partitions,
+    /// MODE SENSE and MODE SELECT.
+    Modes,
     /// MODE SENSE(10) and MODE SELECT(10).
     ModeTen,
     /// Timeouts with the operation codes.
@@ -97,11 +100,24 @@ pub(crate) fn ready_drive(rig: &dyn Rig) -> LogicalUnit {
         drive.clear_unit_attentions().expect("a drive");
         let load = LoadFlags { load: true, ..LoadFlags::default() };
         let _already = drive.load_unload(load);
-        drive.clear_unit_attentions().expect("a drive");
     }
-    drive.test_unit_ready().expect("a drive that is ready");
+    wait_until_ready(&mut drive);
     drive.rewind(false).expect("a rewind");
     drive
+}
+
+fn wait_until_ready(drive: &mut LogicalUnit) {
+    for _ in 0..600 {
+        match drive.test_unit_ready() {
+            Ok(()) => return,
+            Err(error) if error.meaning().is_some_and(Meaning::is_unit_attention) => {}
+            Err(error) if error.meaning() == Some(Meaning::BecomingReady) => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the drive does not become ready");
 }
 
 /// A drive with a cartridge on which nothing is written.
