@@ -12,4 +12,7 @@ mod faults;
 mod gnu_tar;
 mod interrupted;
 mod lab;
+mod golden;
+mod hostile;
+mod replies;
 mod sense;
