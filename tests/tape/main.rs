@@ -10,6 +10,8 @@ mod emulator_drive;
 mod emulator_support;
 mod faults;
 mod gnu_tar;
+mod golden;
+mod hostile;
 mod interrupted;
 mod lab;
 mod golden;
