@@ -14,5 +14,7 @@ mod golden;
 mod hostile;
 mod interrupted;
 mod lab;
+mod golden;
+mod hostile;
 mod replies;
 mod sense;

@@ -1,6 +1,6 @@
 //! The clock and random ids: the library has neither and is given both.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reelfs::id::{FileId, GenerationTime};
 use reelfs::repo::generation_writer::WriterInputs;
@@ -16,6 +16,31 @@ pub(crate) fn now_seconds() -> i64 {
         Ok(since) => seconds(since),
         Err(before) => -seconds(before.duration()),
     }
+}
+
+/// Real time, for devices.
+#[derive(Debug)]
+pub(crate) struct SystemClock;
+
+impl reelfs::tape::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+/// 256 random bits from the kernel.
+///
+/// # Panics
+/// If the kernel has no random bytes to give, which it has since it started.
+pub(crate) fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
 }
 
 /// 128 random bits from the kernel.
