@@ -5,6 +5,7 @@ pub mod diff;
 pub mod index;
 pub mod problem;
 pub mod restore;
+pub mod store;
 pub mod verify;
 pub mod walk;
 

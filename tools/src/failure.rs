@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use reelfs::index::IndexError;
-use reelfs::job::backup::BackupError;
+use reelfs::job::backup::{BackupError, StoreError};
 use reelfs::job::index::IndexingError;
 use reelfs::job::restore::RestoreError;
 use reelfs::job::verify::VerifyError;
@@ -203,10 +203,19 @@ impl From<LiveError> for Failure {
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         match error {
-            BackupError::Repo(error) => error.into(),
+            BackupError::Store(error) => error.into(),
             BackupError::Source(error) => error.into(),
-            BackupError::Index(error) => error.into(),
             error @ BackupError::Exclude(_) => Self::usage(error),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Repo(error) => error.into(),
+            StoreError::Index(error) => error.into(),
             other => Self::failed(other),
         }
     }

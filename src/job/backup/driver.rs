@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::claims::Claims;
-use super::dedup::Dedup;
-use super::emission::Emitter;
 use super::error::BackupError;
 use super::open_directories::{OpenDirectories, joined};
-use super::pipeline::Pipeline;
-use super::prepare::SmallFile;
-use super::queue::Target;
-use super::record;
 use super::selection::Selection;
 use super::{BackupOptions, BackupSummary};
 use crate::format::record::{Detail, FileKind, ROOT_OBJECT, Record};
+use crate::job::store::claims::Claims;
+use crate::job::store::dedup::Dedup;
+use crate::job::store::emission::Emitter;
+use crate::job::store::pipeline::Pipeline;
+use crate::job::store::prepare::SmallFile;
+use crate::job::store::queue::Target;
+use crate::job::store::record;
 use crate::live::Exclusions;
 use crate::live::LiveError;
 use crate::live::{Attributes, Scanned, SourceDirectory};
@@ -112,7 +112,7 @@ impl<'a> Driver<'a> {
         }
         self.flush_batch()?;
         let gone: Vec<u64> = self.unlinked.difference(&self.linked_objects).copied().collect();
-        self.emitter.drain(&gone)
+        Ok(self.emitter.drain(&gone)?)
     }
 
     fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
@@ -213,7 +213,7 @@ impl<'a> Driver<'a> {
                     self.unlinked.insert(object);
                 }
                 let before = old.and_then(|old| old.inode).map(Arc::new);
-                let target = Target::Entry { object: visit.object, name };
+                let target = Target::Entry { object: visit.object, name, is_moved: false };
                 self.file(directory, target, attributes, before)
             }
             _ => self.other(visit, directory, name, &attributes, old),
@@ -272,7 +272,7 @@ impl<'a> Driver<'a> {
         if before.is_some_and(|before| record::is_same(&before, &inode)) {
             return Ok(());
         }
-        self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))
+        Ok(self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))?)
     }
 
     fn listed_before(&self, directory: u64) -> Result<Vec<Entry>, BackupError> {

@@ -2,26 +2,26 @@
 
 use std::sync::Arc;
 
-use super::BackupSummary;
 use super::emission::Emitter;
-use super::error::BackupError;
+use super::error::StoreError;
 use super::queue::{Emission, LinkName};
+use super::summary::Summary;
 use crate::format::record::{FileKind, Inode, Record};
 
 /// A file with several names.
 #[derive(Debug, Default)]
-pub(super) struct Group {
-    pub(super) name_count: u32,
-    pub(super) before: Option<Arc<Inode>>,
-    pub(super) inode: Option<Inode>,
-    pub(super) is_new_object: bool,
+pub(in crate::job) struct Group {
+    pub(in crate::job) name_count: u32,
+    pub(in crate::job) before: Option<Arc<Inode>>,
+    pub(in crate::job) inode: Option<Inode>,
+    pub(in crate::job) is_new_object: bool,
     // It could not be read: no name may lead to it.
-    pub(super) is_failed: bool,
+    pub(in crate::job) is_failed: bool,
 }
 
 impl Emitter<'_> {
     /// Puts a name of a file with several.
-    pub(super) fn put_name(&mut self, name: LinkName) -> Result<(), BackupError> {
+    pub(in crate::job) fn put_name(&mut self, name: LinkName) -> Result<(), StoreError> {
         if self.queue.is_empty() {
             return self.name(name);
         }
@@ -30,19 +30,19 @@ impl Emitter<'_> {
     }
 
     /// Tells whether a file with several names is known to have failed.
-    pub(super) fn is_failed(&self, object: u64) -> bool {
+    pub(in crate::job) fn is_failed(&self, object: u64) -> bool {
         self.groups.get(&object).is_some_and(|group| group.is_failed)
     }
 
     // By now it is known whether the file could be read.
-    pub(super) fn name(&mut self, link: LinkName) -> Result<(), BackupError> {
+    pub(in crate::job) fn name(&mut self, link: LinkName) -> Result<(), StoreError> {
         let LinkName { directory, name, object, is_known, path } = link;
         let group = self.groups.entry(object).or_default();
         if group.is_failed {
             if let Some(path) = path {
                 self.summary.failed_count += 1;
                 let reason = "the file could not be read by another of its names".to_owned();
-                BackupSummary::note(&mut self.summary.failed, path, reason);
+                Summary::note(&mut self.summary.failed, path, reason);
             }
             if !self.writer.is_new_directory(directory) {
                 self.writer.remove(directory, &name);
