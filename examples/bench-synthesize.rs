@@ -48,6 +48,7 @@ fn inode(number: u64, detail: Detail) -> Record {
         ctime: time,
         atime: time,
         source_inode: number,
+        is_staging_number: false,
         inconsistent: false,
         xattrs: Xattrs::NONE,
         detail,

@@ -21,7 +21,9 @@
 //!         flag 4: extended attributes: count, then name and value of each, prefixed with lengths
 //!         flag 8: extended attributes kept in a BDF: length, extent count and the extents; the bytes
 //!                 there are as for flag 4
-//! flags:  16 the file changed while it was read; all others are zero; 1 and 2 only with kind 2
+//! flags:  16 the file changed while it was read
+//!         32 the inode number at the source is the object's number in staging
+//!         all others are zero; 1 and 2 only with kind 2
 //! extent: length, bytes skipped at the start of the chunk, chunk length (varints), fingerprint (32),
 //!         file id of the BDF (16), frame offset, start in the frame's payload (varints)
 //! ```
@@ -60,7 +62,8 @@ const FLAG_EXTENT_TREE: u8 = 2;
 const FLAG_XATTRS: u8 = 4;
 const FLAG_STORED_XATTRS: u8 = 8;
 const FLAG_INCONSISTENT: u8 = 16;
-const FLAGS_KNOWN: u8 = 31;
+const FLAG_STAGING_NUMBER: u8 = 32;
+const FLAGS_KNOWN: u8 = 63;
 
 /// A point in time, also before 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -157,6 +160,8 @@ pub struct Inode {
     pub atime: Time,
     /// Inode number at the source: with size and times it tells an unchanged file.
     pub source_inode: u64,
+    /// `source_inode` is the number that the object has in staging, for its life ([`crate::repo::staging`]).
+    pub is_staging_number: bool,
     /// The file changed while it was read, twice: its content may be of no one moment.
     pub inconsistent: bool,
     /// Extended attributes.
@@ -205,6 +210,7 @@ impl Inode {
             Xattrs::Stored { .. } => FLAG_STORED_XATTRS,
         };
         flags |= if self.inconsistent { FLAG_INCONSISTENT } else { 0 };
+        flags |= if self.is_staging_number { FLAG_STAGING_NUMBER } else { 0 };
         bytes.extend_from_slice(&[1, self.kind().code(), flags]);
         put_varint(&mut bytes, self.permissions.into());
         put_varint(&mut bytes, self.uid.into());
@@ -264,7 +270,20 @@ impl Inode {
             both => return Err(range("flags", both.into())),
         };
         let inconsistent = flags & FLAG_INCONSISTENT != 0;
-        Ok(Self { permissions, uid, gid, mtime, ctime, atime, source_inode, inconsistent, xattrs, detail })
+        let is_staging_number = flags & FLAG_STAGING_NUMBER != 0;
+        Ok(Self {
+            permissions,
+            uid,
+            gid,
+            mtime,
+            ctime,
+            atime,
+            source_inode,
+            is_staging_number,
+            inconsistent,
+            xattrs,
+            detail,
+        })
     }
 }
 

@@ -15,6 +15,7 @@ pub mod node;
 pub mod pages;
 mod read_ahead;
 pub mod repository;
+pub mod staging;
 pub mod tree;
 pub mod tree_changes;
 pub mod tree_writer;

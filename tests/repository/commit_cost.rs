@@ -18,6 +18,7 @@ fn inode(detail: Detail) -> Inode {
         ctime: time,
         atime: time,
         source_inode: 1_234_567,
+        is_staging_number: false,
         inconsistent: false,
         xattrs: Xattrs::NONE,
         detail,

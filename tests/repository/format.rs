@@ -79,6 +79,7 @@ fn inode(detail: Detail, xattrs: Xattrs) -> Record {
         ctime: Time { seconds: 1_795_233_600, nanoseconds: 1 },
         atime: Time { seconds: i64::MIN, nanoseconds: 0 },
         source_inode: u64::MAX,
+        is_staging_number: false,
         inconsistent: true,
         xattrs,
         detail,

@@ -170,6 +170,7 @@ pub(crate) fn inode(permissions: u16, detail: Detail, xattrs: Xattrs) -> Record 
         ctime: Time { seconds: FIRST_SECONDS, nanoseconds: 1 },
         atime: mtime,
         source_inode: 12,
+        is_staging_number: false,
         inconsistent: false,
         xattrs,
         detail,

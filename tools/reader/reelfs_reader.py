@@ -375,7 +375,7 @@ class Inode:
 
     def __init__(self, cursor):
         self.kind, flags = cursor.u8(), cursor.u8()
-        check(self.kind in TYPE_BITS and flags < 32, "kind or flags")
+        check(self.kind in TYPE_BITS and flags < 64, "kind or flags")
         check(self.kind == REGULAR or not flags & 3, "flags of another kind")
         self.mode = cursor.varint(0o7777)
         self.uid, self.gid = cursor.varint(0xFFFFFFFF), cursor.varint(0xFFFFFFFF)
@@ -405,6 +405,7 @@ class Inode:
         self.xattrs = read_xattrs(cursor) if flags & 4 else []
         self.stored_xattrs = (cursor.varint(XATTR_LEN_MAX), read_extents(cursor, 256)) if flags & 8 else None
         self.inconsistent = bool(flags & 16)
+        self.is_staging_number = bool(flags & 32)
         cursor.finish()
 
 

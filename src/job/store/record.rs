@@ -62,6 +62,7 @@ pub(in crate::job) fn inode(
         ctime: attributes.ctime,
         atime: attributes.atime,
         source_inode: attributes.source_inode,
+        is_staging_number: false,
         inconsistent,
         xattrs,
         detail,
