@@ -213,7 +213,7 @@ impl<'a> Driver<'a> {
                     self.unlinked.insert(object);
                 }
                 let before = old.and_then(|old| old.inode).map(Arc::new);
-                let target = Target::Entry { object: visit.object, name, is_moved: false };
+                let target = Target::Entry { object: visit.object, name };
                 self.file(directory, target, attributes, before)
             }
             _ => self.other(visit, directory, name, &attributes, old),

@@ -240,7 +240,7 @@ impl Driver<'_> {
             }
             Err(error) => {
                 self.emitter.failed(&error);
-                self.emitter.give_up(Target::Entry { object: visit.object, name, is_moved: false });
+                self.emitter.give_up(Target::Entry { object: visit.object, name });
                 Ok(())
             }
         }

@@ -49,6 +49,8 @@ pub(in crate::job) struct Emitter<'a> {
     // Tasks of a file that was read again.
     discarded: Vec<Range<u64>>,
     compressor: Compressor,
+    /// A file differs in more than what every touch changes ([`record::is_alike`]).
+    pub(in crate::job) has_news: bool,
 }
 
 impl<'a> Emitter<'a> {
@@ -70,6 +72,7 @@ impl<'a> Emitter<'a> {
             groups: BTreeMap::new(),
             discarded: Vec::new(),
             compressor: Compressor::new(repository.config().compression.level),
+            has_news: false,
         }
     }
 
@@ -398,6 +401,7 @@ impl<'a> Emitter<'a> {
             Summary::note(&mut self.summary.inconsistent, path::display(target.name()), reason);
         }
         let is_same = before.as_deref().is_some_and(|before| record::is_same(before, &inode));
+        self.has_news |= !before.as_deref().is_some_and(|before| record::is_alike(before, &inode));
         let count = match &before {
             None => &mut self.summary.new,
             Some(_) if is_same => &mut self.summary.unchanged,
@@ -405,7 +409,7 @@ impl<'a> Emitter<'a> {
         };
         count.add(size);
         match target {
-            Target::Entry { is_moved: false, .. } if is_same => Ok(()),
+            Target::Entry { .. } if is_same => Ok(()),
             Target::Entry { object, name, .. } => {
                 Ok(self.writer.put(object, &name, &Record::Inode(inode))?)
             }

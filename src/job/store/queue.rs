@@ -11,9 +11,8 @@ use crate::id::Fingerprint;
 /// Where a file's record goes.
 #[derive(Debug)]
 pub(in crate::job) enum Target {
-    /// Into the entry itself. If it was moved, what it is compared with stands elsewhere in the generation
-    /// before, so that it is put even if nothing else changed.
-    Entry { object: u64, name: Vec<u8>, is_moved: bool },
+    /// Into the entry itself; or with an empty name into an object of which all names are known.
+    Entry { object: u64, name: Vec<u8> },
     /// Into the object of a file with several names, once they are all known.
     Linked { object: u64, name: Vec<u8>, is_new_object: bool },
 }

@@ -16,7 +16,8 @@ pub(in crate::job) struct Described {
 impl Described {
     /// A regular file of a live tree.
     pub(in crate::job) fn live_file(attributes: &Attributes, xattrs: XattrList) -> Self {
-        let detail = regular(attributes.size, None, Content::Inline(Vec::new()));
+        let (size, content) = (attributes.size, Content::Inline(Vec::new()));
+        let detail = Detail::Regular { link_count: 1, size, signature: None, content };
         Self { inode: inode(attributes, Xattrs::NONE, false, detail), xattrs }
     }
 
@@ -40,7 +41,9 @@ impl Described {
         content: Content,
         inconsistent: bool,
     ) -> Inode {
-        self.inode.detail = regular(self.inode.size(), signature, content);
+        if let Detail::Regular { signature: to, content: at, .. } = &mut self.inode.detail {
+            (*to, *at) = (signature, content);
+        }
         self.inode.xattrs = xattrs;
         self.inode.inconsistent |= inconsistent;
         self.inode
@@ -67,10 +70,6 @@ pub(in crate::job) fn inode(
         xattrs,
         detail,
     }
-}
-
-fn regular(size: u64, signature: Option<Fingerprint>, content: Content) -> Detail {
-    Detail::Regular { link_count: 1, size, signature, content }
 }
 
 /// What only an object of this kind has; `None` for kinds that need more than attributes.
@@ -106,5 +105,14 @@ pub(in crate::job) fn is_same(before: &Inode, now: &Inode) -> bool {
     {
         *link_count = *old;
     }
+    now == *before
+}
+
+/// Tells whether two records differ in more than what every touch of an object in staging changes: the time
+/// of the last change of attributes, that of the last access, and the number.
+pub(in crate::job) fn is_alike(before: &Inode, now: &Inode) -> bool {
+    let mut now = now.clone();
+    (now.atime, now.ctime) = (before.atime, before.ctime);
+    (now.source_inode, now.is_staging_number) = (before.source_inode, before.is_staging_number);
     now == *before
 }
