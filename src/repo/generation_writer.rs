@@ -177,10 +177,17 @@ impl<'r> GenerationWriter<'r> {
         id
     }
 
-    /// Takes over ids of new directories that somebody else gives: all from the first that the generation
-    /// before has not used up to `next`, which is not used yet.
-    pub fn take_directories(&mut self, next: u64) {
-        self.next_directory = self.next_directory.max(next);
+    /// Takes over ids that somebody else gives to new objects: all below these are given, and new directories
+    /// have those that the generation before has not used.
+    pub fn take_ids(&mut self, next_linked: u64, next_directory: u64) {
+        self.next_linked = self.next_linked.max(next_linked);
+        self.next_directory = self.next_directory.max(next_directory);
+    }
+
+    /// Bytes that it has added to BDFs so far.
+    #[must_use]
+    pub fn added_bytes(&self) -> u64 {
+        self.added_bytes
     }
 
     /// A new object id for a file with several names.

@@ -12,7 +12,6 @@ use crate::job::store::claims::Claims;
 use crate::job::store::dedup::Dedup;
 use crate::job::store::emission::Emitter;
 use crate::job::store::pipeline::Pipeline;
-use crate::job::store::prepare::SmallFile;
 use crate::job::store::queue::Target;
 use crate::job::store::record;
 use crate::live::Exclusions;
@@ -45,12 +44,10 @@ pub(super) struct Visit {
 /// The driver's state.
 pub(super) struct Driver<'a> {
     pub(super) context: Context<'a>,
-    pub(super) emitter: Emitter<'a>,
+    pub(super) emitter: Emitter<'a, 'a>,
     pub(super) previous: Option<Arc<Generation>>,
     visits: VecDeque<Visit>,
     open: OpenDirectories,
-    pub(super) batch: Vec<SmallFile>,
-    pub(super) batch_len: u64,
     // Files with several names: where they are at the source, and their object id.
     pub(super) linked: BTreeMap<(u32, u32, u64), u64>,
     pub(super) linked_objects: HashSet<u64>,
@@ -68,8 +65,6 @@ impl<'a> Driver<'a> {
             previous,
             visits: VecDeque::new(),
             open: OpenDirectories::default(),
-            batch: Vec::new(),
-            batch_len: 0,
             linked: BTreeMap::new(),
             linked_objects: HashSet::new(),
             unlinked: HashSet::new(),
@@ -110,7 +105,7 @@ impl<'a> Driver<'a> {
             self.visit(&visit)?;
             self.emitter.poll()?;
         }
-        self.flush_batch()?;
+        self.emitter.flush()?;
         let gone: Vec<u64> = self.unlinked.difference(&self.linked_objects).copied().collect();
         Ok(self.emitter.drain(&gone)?)
     }
@@ -125,7 +120,7 @@ impl<'a> Driver<'a> {
             Err(error) => return self.unreadable(visit, Some(&directory), &error),
         };
         if self.open.hold(&directory) {
-            self.flush_batch()?;
+            self.emitter.flush()?;
             self.emitter.wait_for_all()?;
         }
         self.put_directory(visit, Some(&directory))?;
@@ -152,7 +147,7 @@ impl<'a> Driver<'a> {
             }
             self.entry(visit, &directory, entry, old)?;
             if self.emitter.is_behind() {
-                self.flush_batch()?;
+                self.emitter.flush()?;
                 self.emitter.wait_for_all()?;
             }
         }

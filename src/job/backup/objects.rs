@@ -10,7 +10,7 @@ use crate::format::record::{Detail, Extent, FileKind, Inode, Record};
 use crate::id::Fingerprint;
 use crate::job::store::StoreError;
 use crate::job::store::large;
-use crate::job::store::prepare::{SmallFile, Task};
+use crate::job::store::prepare::SmallFile;
 use crate::job::store::queue::{Bytes, Emission, LinkName, StoredFile, Target};
 use crate::job::store::record;
 use crate::job::store::source::ReadProblem;
@@ -97,31 +97,10 @@ impl Driver<'_> {
         if attributes.size > u64::from(limit) {
             return self.large_file(directory, target, attributes, before);
         }
-        let frame_len = u64::from(self.context.repository.config().chunking.frame_bytes);
-        if !self.batch.is_empty() && self.batch_len + attributes.size > frame_len {
-            self.flush_batch()?;
-        }
-        let task = self.emitter.next_task();
-        let slot = self.batch.len();
         let name = target.name().to_vec();
-        self.emitter.queue(Emission::Small { target, before: before.clone(), task, slot });
         let source = LiveSmall { directory: Arc::clone(directory), name: name.clone(), attributes };
-        self.batch.push(SmallFile { source: Box::new(source), name, before });
-        self.batch_len += attributes.size;
-        // Empty files cost time too.
-        if self.batch_len >= frame_len || self.batch.len() >= 512 {
-            self.flush_batch()?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn flush_batch(&mut self) -> Result<(), BackupError> {
-        self.batch_len = 0;
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let batch = std::mem::take(&mut self.batch);
-        Ok(self.emitter.give(Task::Small(batch))?)
+        let file = SmallFile { source: Box::new(source), name, before: before.clone() };
+        Ok(self.emitter.give_small(target, before, file, attributes.size, None)?)
     }
 
     fn large_file(
@@ -131,8 +110,7 @@ impl Driver<'_> {
         attributes: Attributes,
         before: Option<Arc<Inode>>,
     ) -> Result<(), BackupError> {
-        // Tasks are numbered in order; the open batch comes first.
-        self.flush_batch()?;
+        self.emitter.flush()?;
         let name = target.name().to_vec();
         let mut expected = attributes;
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
@@ -149,7 +127,15 @@ impl Driver<'_> {
                 self.emitter.summary.redundant.add(file.attributes().size);
                 let described = file.described();
                 let (signature, bytes) = (Some(signature), Bytes::Extents(extents));
-                let stored = StoredFile { target, before, described, signature, bytes, inconsistent: false };
+                let stored = StoredFile {
+                    target,
+                    before,
+                    described,
+                    signature,
+                    bytes,
+                    inconsistent: false,
+                    report: None,
+                };
                 return Ok(self.emitter.stored(stored)?);
             }
             let first_task = self.emitter.next_task();
@@ -177,7 +163,15 @@ impl Driver<'_> {
             let mut described = file.described();
             described.set_size(len);
             let bytes = Bytes::Extents(Vec::new());
-            let stored = StoredFile { target, before, described, signature, bytes, inconsistent: changed };
+            let stored = StoredFile {
+                target,
+                before,
+                described,
+                signature,
+                bytes,
+                inconsistent: changed,
+                report: None,
+            };
             let tasks = first_task..self.emitter.next_task();
             self.emitter.queue(Emission::Large { file: stored, tasks });
             return Ok(());

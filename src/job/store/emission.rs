@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::batch::Batch;
 use super::claims::Claims;
 use super::error::StoreError;
 use super::names::Group;
@@ -11,6 +12,7 @@ use super::pipeline::Pipeline;
 use super::prepare::{Outcome, PendingExtent, Prepared, SmallOutcome, Task};
 use super::queue::{Bytes, Emission, StoredFile, Target};
 use super::record;
+use super::report::{FileReport, Method};
 use super::summary::Summary;
 use crate::chunk::compress::Compressor;
 use crate::codec::len_u32;
@@ -37,8 +39,8 @@ enum TaskResult {
 
 /// The queue of records, the results, and the writer that they go to.
 #[derive(Debug)]
-pub(in crate::job) struct Emitter<'a> {
-    pub(in crate::job) writer: GenerationWriter<'a>,
+pub(in crate::job) struct Emitter<'a, 'r> {
+    pub(in crate::job) writer: GenerationWriter<'r>,
     pub(in crate::job) summary: Summary,
     claims: &'a Claims,
     progress: &'a Progress,
@@ -51,14 +53,18 @@ pub(in crate::job) struct Emitter<'a> {
     compressor: Compressor,
     /// A file differs in more than what every touch changes ([`record::is_alike`]).
     pub(in crate::job) has_news: bool,
+    /// What was done with the files that were put last, of those that came with a report.
+    pub(in crate::job) reports: Vec<FileReport>,
+    pub(super) batch: Batch,
+    pub(super) frame_len: u64,
 }
 
-impl<'a> Emitter<'a> {
+impl<'a, 'r> Emitter<'a, 'r> {
     pub(in crate::job) fn new(
-        repository: &'a Repository,
+        repository: &Repository,
         claims: &'a Claims,
         progress: &'a Progress,
-        writer: GenerationWriter<'a>,
+        writer: GenerationWriter<'r>,
         pipeline: Pipeline,
     ) -> Self {
         Self {
@@ -73,6 +79,9 @@ impl<'a> Emitter<'a> {
             discarded: Vec::new(),
             compressor: Compressor::new(repository.config().compression.level),
             has_news: false,
+            reports: Vec::new(),
+            batch: Batch::default(),
+            frame_len: repository.config().chunking.frame_bytes.into(),
         }
     }
 
@@ -154,6 +163,7 @@ impl<'a> Emitter<'a> {
         if let Bytes::Extents(extents) = &file.bytes
             && extents.len() > WAITING_EXTENT_COUNT_MAX
         {
+            self.flush()?;
             self.wait_for_all()?;
         }
         if self.queue.is_empty() {
@@ -287,8 +297,12 @@ impl<'a> Emitter<'a> {
                 None => return Ok(()),
                 Some(Emission::Ready { object, name, record }) => self.writer.put(object, &name, &record)?,
                 Some(Emission::Name(name)) => self.name(name)?,
-                Some(Emission::Small { target, before, task, slot }) => {
-                    self.small(target, before, task, slot)?
+                Some(Emission::Small { target, before, task, slot, report }) => {
+                    let Some(outcome) = self.take_small(task, slot)? else {
+                        self.give_up(target);
+                        continue;
+                    };
+                    self.small(target, before, outcome, report)?;
                 }
                 Some(Emission::Large { mut file, tasks }) => {
                     for task in tasks {
@@ -331,13 +345,8 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn small(
-        &mut self,
-        target: Target,
-        before: Option<Arc<Inode>>,
-        task: u64,
-        slot: usize,
-    ) -> Result<(), StoreError> {
+    // What became of a small file; `None` if it could not be read.
+    fn take_small(&mut self, task: u64, slot: usize) -> Result<Option<SmallOutcome>, StoreError> {
         let Some(TaskResult::Small { outcomes, left }) = self.results.get_mut(&task) else {
             return Err(StoreError::Worker);
         };
@@ -347,21 +356,30 @@ impl<'a> Emitter<'a> {
             self.results.remove(&task);
         }
         match outcome {
+            Ok(outcome) => Ok(Some(outcome)),
             Err(error) => {
                 self.failed(&error);
-                self.give_up(target);
-                Ok(())
-            }
-            Ok(outcome) => {
-                let extents = self.resolve(&outcome.extents)?;
-                if outcome.redundant {
-                    self.summary.redundant.add(outcome.described.size());
-                }
-                let SmallOutcome { described, signature, inconsistent, .. } = outcome;
-                let bytes = Bytes::Extents(extents);
-                self.file(StoredFile { target, before, described, signature, bytes, inconsistent })
+                Ok(None)
             }
         }
+    }
+
+    fn small(
+        &mut self,
+        target: Target,
+        before: Option<Arc<Inode>>,
+        outcome: SmallOutcome,
+        mut report: Option<Box<FileReport>>,
+    ) -> Result<(), StoreError> {
+        let bytes = Bytes::Extents(self.resolve(&outcome.extents)?);
+        if outcome.redundant {
+            self.summary.redundant.add(outcome.described.size());
+            if let Some(report) = &mut report {
+                (report.method, report.reason) = (Method::Rfe, "stored already");
+            }
+        }
+        let SmallOutcome { described, signature, inconsistent, .. } = outcome;
+        self.file(StoredFile { target, before, described, signature, bytes, inconsistent, report })
     }
 
     // A place that is missing must stop the backup: left out, it would be read as zeros.
@@ -377,7 +395,8 @@ impl<'a> Emitter<'a> {
     }
 
     fn file(&mut self, file: StoredFile) -> Result<(), StoreError> {
-        let StoredFile { target, before, described, signature, bytes, inconsistent } = file;
+        let StoredFile { target, before, described, signature, bytes, inconsistent, report } = file;
+        self.reports.extend(report.map(|report| *report));
         let size = described.size();
         self.progress.add(1, size);
         let xattrs = self.xattrs(described.xattrs.clone())?;
@@ -456,7 +475,7 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    pub(in crate::job) fn finish(self) -> (GenerationWriter<'a>, Summary) {
+    pub(in crate::job) fn finish(self) -> (GenerationWriter<'r>, Summary) {
         (self.writer, self.summary)
     }
 

@@ -19,7 +19,7 @@ pub(in crate::job) struct Group {
     pub(in crate::job) is_failed: bool,
 }
 
-impl Emitter<'_> {
+impl Emitter<'_, '_> {
     /// Puts a name of a file with several.
     pub(in crate::job) fn put_name(&mut self, name: LinkName) -> Result<(), StoreError> {
         if self.queue.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::large::FileRange;
 use super::record::Described;
+use super::report::FileReport;
 use crate::format::record::{Content, Extent, Inode, Record};
 use crate::id::Fingerprint;
 
@@ -59,6 +60,8 @@ pub(in crate::job) struct StoredFile {
     pub(in crate::job) signature: Option<Fingerprint>,
     pub(in crate::job) bytes: Bytes,
     pub(in crate::job) inconsistent: bool,
+    /// For those who want to know.
+    pub(in crate::job) report: Option<Box<FileReport>>,
 }
 
 /// A record that waits for its turn.
@@ -76,6 +79,7 @@ pub(in crate::job) enum Emission {
         before: Option<Arc<Inode>>,
         task: u64,
         slot: usize,
+        report: Option<Box<FileReport>>,
     },
     /// Its extents come from the tasks, and are added to those that it has.
     Large {
