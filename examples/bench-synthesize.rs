@@ -49,6 +49,7 @@ fn inode(number: u64, detail: Detail) -> Record {
         atime: time,
         source_inode: number,
         is_staging_number: false,
+        link_count: 1,
         inconsistent: false,
         xattrs: Xattrs::NONE,
         detail,
@@ -58,7 +59,7 @@ fn inode(number: u64, detail: Detail) -> Record {
 fn file(number: u64, chunk: ChunkPointer) -> Record {
     let extent = Extent { offset: 0, len: chunk.len.into(), skip: 0, chunk };
     let content = Content::Inline(vec![extent]);
-    inode(number, Detail::Regular { link_count: 1, size: 4096, signature: Some(chunk.fingerprint), content })
+    inode(number, Detail::Regular { size: 4096, signature: Some(chunk.fingerprint), content })
 }
 
 fn file_name(number: u64) -> Vec<u8> {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod dtf;
 mod extent;
 pub mod frame;
+mod key;
 mod kind;
 pub mod page;
 pub mod record;

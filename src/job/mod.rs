@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod diff;
 pub mod index;
+mod object_set;
 pub mod problem;
 pub mod restore;
 pub mod store;

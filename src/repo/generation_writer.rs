@@ -190,7 +190,7 @@ impl<'r> GenerationWriter<'r> {
         self.added_bytes
     }
 
-    /// A new object id for a file with several names.
+    /// A new object id for what is no directory and has several names.
     pub fn new_linked(&mut self) -> u64 {
         let id = self.next_linked;
         self.next_linked += 1;

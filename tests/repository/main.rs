@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+#[path = "../shared/chain.rs"]
+mod chain;
 #[path = "../../fuzz/checks.rs"]
 mod checks;
 mod clock;
@@ -10,6 +12,7 @@ mod commit_cost;
 mod commit_faults;
 mod damage;
 mod format;
+mod hostile_tree;
 mod reader;
 mod regressions;
 mod round_trip;

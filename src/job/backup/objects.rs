@@ -31,7 +31,9 @@ impl Driver<'_> {
         let device = attributes.device;
         let identity = (device.major, device.minor, attributes.source_inode);
         let old_object = match &old {
-            Some(Entry { kind: FileKind::Regular, node: Node::Object { object, .. }, .. }) => Some(*object),
+            Some(Entry { kind, node: Node::Object { object, .. }, .. }) if *kind == attributes.kind => {
+                Some(*object)
+            }
             _ => None,
         };
         // If the file could not be read by its names before this one, this one may do better.
@@ -48,7 +50,7 @@ impl Driver<'_> {
                 let before = before.map(|(_, inode)| inode).or_else(|| old.as_ref()?.inode.clone());
                 let is_new_object = old_object != Some(object);
                 let target = Target::Linked { object, name: name.to_vec(), is_new_object };
-                self.file(directory, target, attributes, before.map(Arc::new))?;
+                self.content_of(directory, target, attributes, before.map(Arc::new))?;
                 object
             }
         };
@@ -57,9 +59,8 @@ impl Driver<'_> {
             self.unlinked.extend(old_object);
         }
         let path = group.map(|_| crate::path::display(&joined(directory.path(), name)));
-        let directory = visit.object;
-        let name = name.to_vec();
-        Ok(self.emitter.put_name(LinkName { directory, name, object, is_known, path })?)
+        let (directory, name, kind) = (visit.object, name.to_vec(), attributes.kind);
+        Ok(self.emitter.put_name(LinkName { directory, name, kind, object, is_known, path })?)
     }
 
     // The object of the generation before, if it is this file and no other group took it.
@@ -73,11 +74,26 @@ impl Driver<'_> {
             return Ok(None);
         }
         let inode = previous.object(self.context.repository.pages(), object)?;
-        let same = inode.source_inode == attributes.source_inode || self.context.options.ignore_inode;
+        let same = inode.kind() == attributes.kind
+            && (inode.source_inode == attributes.source_inode || self.context.options.ignore_inode);
         Ok(same.then_some((object, inode)))
     }
 
-    pub(super) fn file(
+    /// Sees to what the object holds, of whichever kind but directory it is.
+    pub(super) fn content_of(
+        &mut self,
+        directory: &Arc<SourceDirectory>,
+        target: Target,
+        attributes: Attributes,
+        before: Option<Arc<Inode>>,
+    ) -> Result<(), BackupError> {
+        match attributes.kind {
+            FileKind::Regular => self.file(directory, target, attributes, before),
+            _ => self.other(directory, target, &attributes, before),
+        }
+    }
+
+    fn file(
         &mut self,
         directory: &Arc<SourceDirectory>,
         target: Target,
@@ -200,43 +216,48 @@ impl Driver<'_> {
         Ok(())
     }
 
-    pub(super) fn other(
+    fn other(
         &mut self,
-        visit: &Visit,
         directory: &Arc<SourceDirectory>,
-        name: Vec<u8>,
+        target: Target,
         attributes: &Attributes,
-        old: Option<Entry>,
+        before: Option<Arc<Inode>>,
     ) -> Result<(), BackupError> {
-        let before = old.and_then(|old| old.inode);
         self.context.progress.add_total(1, 0);
         self.context.progress.add(1, 0);
         if let Some(before) = &before
             && record::is_unchanged(before, attributes, self.context.options.ignore_inode)
         {
+            if let Target::Linked { object, is_new_object, .. } = target {
+                self.emitter.linked(object, is_new_object, Some(Arc::clone(before)), (**before).clone());
+            }
             return Ok(());
         }
+        let name = target.name();
         let read = || -> Result<_, LiveError> {
             let detail = match record::special(attributes) {
                 Some(detail) => detail,
-                None => Detail::Symlink { target: symlink_target(directory, &name)? },
+                None => Detail::Symlink { target: symlink_target(directory, name)? },
             };
-            Ok((detail, directory.xattrs_of(&name)?))
+            Ok((detail, directory.xattrs_of(name)?))
         };
         match read() {
             Ok((detail, xattrs)) => {
                 let xattrs = self.emitter.xattrs(xattrs)?;
                 let inode = record::inode(attributes, xattrs, false, detail);
-                if before.is_some_and(|before| record::is_same(&before, &inode)) {
-                    return Ok(());
+                match target {
+                    Target::Linked { object, is_new_object, .. } => {
+                        self.emitter.linked(object, is_new_object, before, inode);
+                    }
+                    Target::Entry { .. } if before.is_some_and(|before| record::is_same(&before, &inode)) => {
+                    }
+                    Target::Entry { object, name } => {
+                        self.emitter.put(object, name, Record::Inode(inode))?;
+                    }
                 }
-                Ok(self.emitter.put(visit.object, name, Record::Inode(inode))?)
-            }
-            Err(error) => {
-                self.emitter.failed(&error);
-                self.emitter.give_up(Target::Entry { object: visit.object, name });
                 Ok(())
             }
+            Err(error) => self.give_up(target, &error),
         }
     }
 }

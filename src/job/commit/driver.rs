@@ -246,7 +246,10 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             Xattrs::Inline(list) => self.emitter.xattrs(list)?,
             stored @ Xattrs::Stored { .. } => stored,
         };
-        if before.is_some_and(|before| record::is_same(before, &inode)) {
+        let is_same = |before: &Inode| {
+            record::is_same(before, &inode) && before.link_count == inode.link_count
+        };
+        if before.is_some_and(is_same) {
             return Ok(());
         }
         self.has_news |= !before.is_some_and(|before| record::is_alike(before, &inode));
@@ -512,6 +515,6 @@ fn reference(file: &File, content: &FrozenContent) -> Option<Arc<Inode>> {
     let Some(base) = &content.base else { return file.before.clone() };
     let mut below = file.described.inode.clone();
     let content: Content = base.content.clone();
-    below.detail = Detail::Regular { link_count: 1, size: base.size, signature: base.signature, content };
+    below.detail = Detail::Regular { size: base.size, signature: base.signature, content };
     Some(Arc::new(below))
 }

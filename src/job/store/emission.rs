@@ -44,7 +44,7 @@ pub(in crate::job) struct Emitter<'a, 'r> {
     pub(in crate::job) summary: Summary,
     claims: &'a Claims,
     progress: &'a Progress,
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     pub(in crate::job) queue: VecDeque<Emission>,
     results: HashMap<u64, TaskResult>,
     pub(in crate::job) groups: BTreeMap<u64, Group>,
@@ -150,10 +150,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
         self.summary.unchanged.add(before.size());
         self.progress.add(1, before.size());
         if let Target::Linked { object, is_new_object, .. } = target {
-            let group = self.groups.entry(object).or_default();
-            group.inode = Some((**before).clone());
-            group.before = Some(Arc::clone(before));
-            group.is_new_object = is_new_object;
+            self.linked(object, is_new_object, Some(Arc::clone(before)), (**before).clone());
         }
         Ok(())
     }
@@ -419,7 +416,9 @@ impl<'a, 'r> Emitter<'a, 'r> {
             let reason = "changed while it was read".to_owned();
             Summary::note(&mut self.summary.inconsistent, path::display(target.name()), reason);
         }
-        let is_same = before.as_deref().is_some_and(|before| record::is_same(before, &inode));
+        let is_same = before
+            .as_deref()
+            .is_some_and(|before| record::is_same(before, &inode) && before.link_count == inode.link_count);
         self.has_news |= !before.as_deref().is_some_and(|before| record::is_alike(before, &inode));
         let count = match &before {
             None => &mut self.summary.new,
@@ -433,46 +432,10 @@ impl<'a, 'r> Emitter<'a, 'r> {
                 Ok(self.writer.put(object, &name, &Record::Inode(inode))?)
             }
             Target::Linked { object, is_new_object, .. } => {
-                let group = self.groups.entry(object).or_default();
-                group.before = before;
-                group.inode = Some(inode);
-                group.is_new_object = is_new_object;
+                self.linked(object, is_new_object, before, inode);
                 Ok(())
             }
         }
-    }
-
-    /// Waits for all workers, puts all records, and removes objects that lost all their names.
-    pub(in crate::job) fn drain(&mut self, gone: &[u64]) -> Result<(), StoreError> {
-        self.wait_for_all()?;
-        self.pipeline.close();
-        if !self.queue.is_empty() {
-            return Err(StoreError::Worker);
-        }
-        for (object, group) in std::mem::take(&mut self.groups) {
-            let Some(mut inode) = group.inode else {
-                self.writer.remove(object, b"");
-                continue;
-            };
-            if let Detail::Regular { link_count, .. } = &mut inode.detail {
-                *link_count = group.name_count;
-            }
-            let before = group.before.as_deref();
-            let same = before.is_some_and(|before| {
-                let count = |inode: &Inode| match inode.detail {
-                    Detail::Regular { link_count, .. } => link_count,
-                    _ => 0,
-                };
-                record::is_same(before, &inode) && count(before) == count(&inode)
-            });
-            if group.is_new_object || !same {
-                self.writer.put(object, b"", &Record::Inode(inode))?;
-            }
-        }
-        for object in gone {
-            self.writer.remove(*object, b"");
-        }
-        Ok(())
     }
 
     pub(in crate::job) fn finish(self) -> (GenerationWriter<'r>, Summary) {

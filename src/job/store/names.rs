@@ -1,14 +1,15 @@
-//! Files with several names: the names come one by one, the file is written when all are known.
+//! Files, and all else but directories, with several names: the names come one by one, the file is written when all are known.
 
 use std::sync::Arc;
 
 use super::emission::Emitter;
 use super::error::StoreError;
 use super::queue::{Emission, LinkName};
+use super::record;
 use super::summary::Summary;
-use crate::format::record::{FileKind, Inode, Record};
+use crate::format::record::{Inode, Record};
 
-/// A file with several names.
+/// What has several names.
 #[derive(Debug, Default)]
 pub(in crate::job) struct Group {
     pub(in crate::job) name_count: u32,
@@ -36,7 +37,7 @@ impl Emitter<'_, '_> {
 
     // By now it is known whether the file could be read.
     pub(in crate::job) fn name(&mut self, link: LinkName) -> Result<(), StoreError> {
-        let LinkName { directory, name, object, is_known, path } = link;
+        let LinkName { directory, name, kind, object, is_known, path } = link;
         let group = self.groups.entry(object).or_default();
         if group.is_failed {
             if let Some(path) = path {
@@ -53,7 +54,48 @@ impl Emitter<'_, '_> {
         if is_known {
             return Ok(());
         }
-        let link = Record::Link { kind: FileKind::Regular, object };
+        let link = Record::Link { kind, object };
         Ok(self.writer.put(directory, &name, &link)?)
+    }
+
+    /// Keeps what has several names until they are all known.
+    pub(in crate::job) fn linked(
+        &mut self,
+        object: u64,
+        is_new_object: bool,
+        before: Option<Arc<Inode>>,
+        inode: Inode,
+    ) {
+        let group = self.groups.entry(object).or_default();
+        group.before = before;
+        group.inode = Some(inode);
+        group.is_new_object = is_new_object;
+    }
+
+    /// Waits for all workers, puts all records, and removes objects that lost all their names.
+    pub(in crate::job) fn drain(&mut self, gone: &[u64]) -> Result<(), StoreError> {
+        self.wait_for_all()?;
+        self.pipeline.close();
+        if !self.queue.is_empty() {
+            return Err(StoreError::Worker);
+        }
+        for (object, group) in std::mem::take(&mut self.groups) {
+            let Some(mut inode) = group.inode else {
+                self.writer.remove(object, b"");
+                continue;
+            };
+            inode.link_count = group.name_count;
+            let before = group.before.as_deref();
+            let same = before.is_some_and(|before| {
+                record::is_same(before, &inode) && before.link_count == inode.link_count
+            });
+            if group.is_new_object || !same {
+                self.writer.put(object, b"", &Record::Inode(inode))?;
+            }
+        }
+        for object in gone {
+            self.writer.remove(*object, b"");
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::large::FileRange;
 use super::record::Described;
 use super::report::FileReport;
-use crate::format::record::{Content, Extent, Inode, Record};
+use crate::format::record::{Content, Extent, FileKind, Inode, Record};
 use crate::id::Fingerprint;
 
 /// Where a file's record goes.
@@ -14,7 +14,7 @@ use crate::id::Fingerprint;
 pub(in crate::job) enum Target {
     /// Into the entry itself; or with an empty name into an object of which all names are known.
     Entry { object: u64, name: Vec<u8> },
-    /// Into the object of a file with several names, once they are all known.
+    /// Into the object of what has several names, once they are all known.
     Linked { object: u64, name: Vec<u8>, is_new_object: bool },
 }
 
@@ -26,12 +26,13 @@ impl Target {
     }
 }
 
-/// A name of a file with several.
+/// A name of a file, or of anything else but a directory, with several.
 #[derive(Debug)]
 pub(in crate::job) struct LinkName {
     /// Object id of the directory.
     pub(in crate::job) directory: u64,
     pub(in crate::job) name: Vec<u8>,
+    pub(in crate::job) kind: FileKind,
     /// Object id of the file.
     pub(in crate::job) object: u64,
     /// The generation before has the same name for the same object.

@@ -17,7 +17,7 @@ impl Described {
     /// A regular file of a live tree.
     pub(in crate::job) fn live_file(attributes: &Attributes, xattrs: XattrList) -> Self {
         let (size, content) = (attributes.size, Content::Inline(Vec::new()));
-        let detail = Detail::Regular { link_count: 1, size, signature: None, content };
+        let detail = Detail::Regular { size, signature: None, content };
         Self { inode: inode(attributes, Xattrs::NONE, false, detail), xattrs }
     }
 
@@ -65,6 +65,7 @@ pub(in crate::job) fn inode(
         ctime: attributes.ctime,
         atime: attributes.atime,
         source_inode: attributes.source_inode,
+        link_count: 1,
         is_staging_number: false,
         inconsistent,
         xattrs,
@@ -99,12 +100,7 @@ pub(in crate::job) fn is_unchanged(before: &Inode, now: &Attributes, ignore_inod
 /// A record that differs in no more is not written again: reading a file would cost a page.
 pub(in crate::job) fn is_same(before: &Inode, now: &Inode) -> bool {
     let mut now = now.clone();
-    now.atime = before.atime;
-    if let (Detail::Regular { link_count: old, .. }, Detail::Regular { link_count, .. }) =
-        (&before.detail, &mut now.detail)
-    {
-        *link_count = *old;
-    }
+    (now.atime, now.link_count) = (before.atime, before.link_count);
     now == *before
 }
 
