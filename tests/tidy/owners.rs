@@ -41,7 +41,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "tools/",
         ],
     ),
-    ("serde_json", &["src/emulator/", "src/tape/", "src/library/", "mountd/", "tools/"]),
+    ("serde_json", &["src/job/control/", "src/emulator/", "src/tape/", "src/library/", "mountd/", "tools/"]),
     ("signal_hook", &["tools/src/context.rs"]),
     ("thiserror", EVERYWHERE),
     ("toml", &["src/format/config.rs"]),

@@ -173,6 +173,9 @@ impl From<IndexError> for Failure {
         if error.is_disk_full() {
             return Self::failed(error).hint(DISK_FULL);
         }
+        if error.is_locked() {
+            return Self::new(Kind::Locked, error).hint("another process uses the index; wait for its end");
+        }
         let kind = if error.is_damage() { Kind::Damaged } else { Kind::Failed };
         Self::new(kind, error)
             .hint("'reelfs rebuild' makes the index again; mount, list and restore work without it")

@@ -19,6 +19,7 @@ mod method;
 mod outside;
 mod paths;
 mod safe;
+mod schedule;
 mod summary;
 mod unsafe_files;
 
@@ -41,6 +42,7 @@ use crate::repo::{CacheBytes, Repository};
 pub use crate::job::store::{Count, FileReport, Method};
 pub use error::CommitError;
 pub use outside::{Outside, since};
+pub use schedule::{Due, Observation, Schedule};
 pub use summary::CommitSummary;
 
 /// How a commit is made.
