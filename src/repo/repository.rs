@@ -294,7 +294,15 @@ impl Repository {
     /// # Errors
     /// [`ReadError`] if they are kept in a BDF and cannot be read.
     pub fn xattrs(&self, inode: &Inode) -> Result<XattrList, ReadError> {
-        match &inode.xattrs {
+        self.stored_xattrs(&inode.xattrs)
+    }
+
+    /// Extended attributes in ascending order of names, wherever they are kept.
+    ///
+    /// # Errors
+    /// As [`Repository::xattrs`].
+    pub fn stored_xattrs(&self, xattrs: &Xattrs) -> Result<XattrList, ReadError> {
+        match xattrs {
             Xattrs::Inline(list) => Ok(list.clone()),
             Xattrs::Stored { len, extents } => {
                 let content = Content::Inline(extents.clone());

@@ -20,22 +20,38 @@
 //! ([`crate::format::record::Inode::is_staging_number`]).
 
 mod attributes;
+mod base;
+mod content;
+mod databases;
+mod directory;
+mod epochs;
 mod error;
 mod frozen;
 mod handle;
+mod lengths;
 mod listing;
+mod names;
+mod nodes;
+mod objects;
 mod options;
+mod reclaim;
+mod rename;
+mod space;
+mod stack;
+mod terms;
 mod tree;
+mod writing;
+mod xattrs;
 
 pub use attributes::{Attributes, Caller, Entry, SetAttributes, SetTime};
 pub use error::StagingError;
-pub use frozen::{
-    FrozenBase, FrozenChange, FrozenContent, FrozenEpoch, FrozenObject, FrozenTarget, Segment, SegmentKind,
-};
+pub use frozen::{FrozenBase, FrozenChange, FrozenContent, FrozenEpoch, FrozenObject, FrozenTarget, Segment};
 pub use handle::{FileHandle, PreparedFile};
 pub use listing::{FIRST_COOKIE, Listed, Listing};
 pub use options::{Limits, OpenMode, StagingOptions};
-pub use tree::{AllocateMode, Pending, RenameMode, SeekFrom, Space, StagingTree, Synced, XattrMode};
+pub use stack::SegmentKind;
+pub use terms::{AllocateMode, Pending, RenameMode, SeekFrom, Space, Synced, XattrMode};
+pub use tree::StagingTree;
 
 /// Directory of the clients' staging directories.
 pub const STAGING: &str = "staging";

@@ -1,113 +1,105 @@
-//! The staging tree of one client.
+//! The staging tree of one client: opening and closing it, and what all its parts share.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::attributes::{Attributes, Caller, Entry, SetAttributes};
+use quick_cache::sync::Cache;
+use quick_cache::{OptionsBuilder, Weighter};
+
+use super::attributes::Caller;
+use super::base::{Base, FIRST_NUMBER};
+use super::content::OpenFiles;
+use super::directory;
 use super::error::StagingError;
-use super::frozen::FrozenEpoch;
-use super::handle::{FileHandle, PreparedFile};
-use super::listing::{Listed, Listing};
-use super::options::{Limits, StagingOptions};
-use crate::format::record::{FileKind, XattrList};
+use super::nodes::Nodes;
+use super::objects::{CachedRow, Edit};
+use super::options::{Limits, OpenMode, StagingOptions};
+use super::space::SpaceGuard;
+use crate::format::record::{ROOT_OBJECT, Time, Xattrs};
 use crate::id::{ClientName, Ordinal};
+use crate::index::staging::{ObjectState, RowDetail, StagingBatch, StagingStore, TreeState};
 use crate::repo::Repository;
+use crate::storage::sparse::SparseDirectory;
 
-/// What a rename does with a name that exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RenameMode {
-    /// Takes its place.
-    Replace,
-    /// Fails with `EEXIST` (`RENAME_NOREPLACE`).
-    NoReplace,
-    /// Changes places with it (`RENAME_EXCHANGE`).
-    Exchange,
+/// Numbers that are taken from a counter at once: so many are skipped after a kill.
+const COUNTER_STEP: u64 = 1024;
+/// Unit in which written regions are told apart, in bytes.
+pub(super) const BLOCK: u64 = 4096;
+
+#[derive(Debug, Clone)]
+pub(super) struct RowWeight;
+
+impl Weighter<u64, Arc<CachedRow>> for RowWeight {
+    fn weight(&self, _: &u64, row: &Arc<CachedRow>) -> u64 {
+        row.memory_len
+    }
 }
 
-/// What `fallocate` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AllocateMode {
-    /// Reserves space; the file grows to the end of the range unless `keep_size`.
-    Reserve {
-        /// Leave the length as it is.
-        keep_size: bool,
-    },
-    /// Makes a hole; the length stays.
-    Punch,
-    /// Makes the range zeros.
-    Zero {
-        /// Leave the length as it is.
-        keep_size: bool,
-    },
-}
-
-/// What `lseek` looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SeekFrom {
-    /// Data (`SEEK_DATA`).
-    Data(u64),
-    /// A hole (`SEEK_HOLE`).
-    Hole(u64),
-}
-
-/// Whether an extended attribute may or must exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum XattrMode {
-    /// It may.
-    Either,
-    /// It must not (`XATTR_CREATE`).
-    Create,
-    /// It must (`XATTR_REPLACE`).
-    Replace,
-}
-
-/// How much of a file `fsync` makes durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Synced {
-    /// Content, and what is needed to read it (`fdatasync`).
-    Data,
-    /// Attributes too.
-    All,
-}
-
-/// Space as `statvfs` tells it, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
-    /// Bytes in all.
-    pub total_bytes: u64,
-    /// Bytes that staging may still take: less the reserve, within the cap.
-    pub available_bytes: u64,
-    /// Objects in the tree, as far as known.
-    pub object_count: u64,
-    /// Objects that may still be made.
-    pub free_object_count: u64,
-}
-
-/// What a commit would have to do, as far as it is known without looking at each file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pending {
-    /// Rows of entries that changed; an estimate.
-    pub entry_count: u64,
-    /// Rows of objects that changed; an estimate.
-    pub object_count: u64,
-    /// Bytes in backing files.
-    pub backing_bytes: u64,
-}
+pub(super) type RowCache = Cache<u64, Arc<CachedRow>, RowWeight>;
 
 /// The staging tree of one client; shared by threads.
+///
+/// Locks are taken in this order: `core`, `gate`, one file's state.
 #[derive(Debug)]
 pub struct StagingTree {
-    repository: Arc<Repository>,
+    pub(super) repository: Arc<Repository>,
+    client: ClientName,
+    path: PathBuf,
+    slot: u16,
+    pub(super) mode: OpenMode,
+    pub(super) store: StagingStore,
+    pub(super) data: SparseDirectory,
+    /// The file system keeps account of holes well enough to be the record of written regions.
+    pub(super) keeps_holes: bool,
+    pub(super) core: RwLock<Core>,
+    /// Held while content is written, so that a freeze is of one moment.
+    pub(super) gate: RwLock<()>,
+    frozen: Arc<AtomicU32>,
+    pub(super) rows: RowCache,
+    pub(super) nodes: Nodes,
+    pub(super) files: OpenFiles,
+    pub(super) missing: Mutex<HashSet<u64>>,
+    pub(super) space: SpaceGuard,
+    change_count: AtomicU64,
+    pub(super) has_unsynced_rows: AtomicBool,
+    /// Backing files of no use any more, and those that a running commit may still read.
+    pub(super) garbage: Mutex<Vec<u64>>,
+    pub(super) deferred: Mutex<Vec<u64>>,
 }
 
-#[allow(unused_variables, missing_docs, clippy::missing_errors_doc, clippy::missing_panics_doc)]
+/// What metadata operations change.
+#[derive(Debug)]
+pub(super) struct Core {
+    /// As in the database, but for the counters, which are ahead there.
+    pub(super) state: TreeState,
+    pub(super) base: Base,
+    pub(super) next_number: u64,
+    pub(super) next_directory: u64,
+    pub(super) next_linked: u64,
+    /// There may be valid rows.
+    pub(super) is_changed: bool,
+    /// There may be valid rows of epochs after the frozen one.
+    pub(super) is_changed_since: bool,
+    /// Where to go on looking for void rows; none when all is clean.
+    pub(super) reclaim: super::reclaim::Reclaim,
+}
+
 impl StagingTree {
     /// All clients that have a staging directory, in order of names.
+    ///
+    /// # Errors
+    /// [`StagingError`] if they cannot be listed.
     pub fn clients(repository: &Repository) -> Result<Vec<ClientName>, StagingError> {
-        unimplemented!()
+        directory::clients(repository)
     }
 
     /// Makes an empty staging tree for a client, on its latest generation if it has one, and opens it
-    /// (`mkdir staging/CLIENT`). [`StagingError::Exists`] if there is one.
+    /// (`mkdir staging/CLIENT`). Without a generation the root belongs to `caller`.
+    ///
+    /// # Errors
+    /// [`StagingError::Exists`] if there is one.
     pub fn create(
         repository: Arc<Repository>,
         client: &ClientName,
@@ -115,335 +107,307 @@ impl StagingTree {
         caller: Caller,
         permissions: u16,
     ) -> Result<Self, StagingError> {
-        unimplemented!()
+        directory::create(&repository, client)?;
+        Self::open_with(repository, client, options, caller, permissions)
     }
 
     /// Opens a client's staging tree. One that has no changes moves on to the client's latest generation.
+    ///
+    /// # Errors
     /// [`StagingError::NotFound`] if there is none, [`StagingError::Locked`] if another process has it.
     pub fn open(
         repository: Arc<Repository>,
         client: &ClientName,
         options: &StagingOptions,
     ) -> Result<Self, StagingError> {
-        unimplemented!()
+        let caller = Caller { uid: 0, gid: 0, umask: 0, now: Time::default() };
+        Self::open_with(repository, client, options, caller, 0o755)
+    }
+
+    fn open_with(
+        repository: Arc<Repository>,
+        client: &ClientName,
+        options: &StagingOptions,
+        caller: Caller,
+        permissions: u16,
+    ) -> Result<Self, StagingError> {
+        let path = directory::path(&repository, client)?;
+        let slot = directory::slot(&path)?;
+        let store = StagingStore::open(&path.join("meta"))?;
+        let data = SparseDirectory::open(&path.join("data"))?;
+        let keeps_holes = data.keeps_holes(0, BLOCK)?;
+        if !keeps_holes {
+            log::warn!(
+                "the file system of {} keeps no exact holes: files are copied at their first change",
+                crate::path::display(path.as_os_str().as_encoded_bytes())
+            );
+        }
+        let known = store.state()?;
+        let is_new = known.is_none();
+        let state = known.map_or_else(|| first_state(options), Ok::<_, StagingError>)?;
+        let base = Base::open(&repository, state.base)?;
+        let core = Core {
+            next_number: state.next_number,
+            next_directory: state.next_directory,
+            next_linked: state.next_linked,
+            state,
+            base,
+            is_changed: true,
+            is_changed_since: false,
+            reclaim: super::reclaim::Reclaim::default(),
+        };
+        let cache = OptionsBuilder::new()
+            .weight_capacity(options.cache_bytes)
+            .estimated_items_capacity(usize::try_from(options.cache_bytes / 400).unwrap_or(1024))
+            .build()
+            .expect("both capacities are set");
+        let tree = Self {
+            space: SpaceGuard::new(options.limits),
+            client: client.clone(),
+            path,
+            slot,
+            mode: options.mode,
+            store,
+            data,
+            keeps_holes,
+            core: RwLock::new(core),
+            gate: RwLock::default(),
+            frozen: Arc::default(),
+            rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
+            nodes: Nodes::default(),
+            files: OpenFiles::default(),
+            missing: Mutex::default(),
+            change_count: AtomicU64::new(0),
+            has_unsynced_rows: AtomicBool::new(true),
+            garbage: Mutex::default(),
+            deferred: Mutex::default(),
+            repository,
+        };
+        tree.begin(is_new, options, caller, permissions)?;
+        Ok(tree)
+    }
+
+    // Takes up what the last process left.
+    fn begin(
+        &self,
+        is_new: bool,
+        options: &StagingOptions,
+        caller: Caller,
+        permissions: u16,
+    ) -> Result<(), StagingError> {
+        let mut core = self.core_mut();
+        let was_closed = core.state.closed;
+        let boot = options.boot.get(..128.min(options.boot.len())).unwrap_or_default();
+        if !is_new && !was_closed && core.state.boot != boot {
+            log::warn!("{}: staging was not closed before the machine stopped", self.client);
+            core.state.untrusted_epoch = core.state.epoch;
+        }
+        core.state.epoch += 1;
+        core.state.closed = false;
+        core.state.boot = boot.to_vec();
+        core.reclaim.is_sweep_due = !was_closed;
+        core.reclaim.sweep_below = core.next_number;
+        core.reclaim.restart();
+        self.write_state(&mut core)?;
+        if is_new {
+            let latest = self.latest()?;
+            self.stand_on(&mut core, latest)?;
+            if latest.is_none() {
+                self.make_root(&mut core, caller, permissions)?;
+            }
+            return Ok(());
+        }
+        self.end_last_commit(&mut core)?;
+        if options.mode == OpenMode::Fresh {
+            self.purge_unnamed(&mut core)?;
+        }
+        core.is_changed = self.has_valid_rows(&core)?;
+        if !core.is_changed {
+            let latest = self.latest()?;
+            if latest.is_some() && latest != core.state.base {
+                self.stand_on(&mut core, latest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_root(&self, core: &mut Core, caller: Caller, permissions: u16) -> Result<(), StagingError> {
+        let mut edit = Edit::new(self, core);
+        let root = ObjectState {
+            permissions: permissions & 0o7777,
+            uid: caller.uid,
+            gid: caller.gid,
+            mtime: caller.now,
+            ctime: caller.now,
+            atime: caller.now,
+            link_count: 1,
+            home: None,
+            xattrs: Xattrs::NONE,
+            detail: RowDetail::Directory { parent: ROOT_OBJECT },
+        };
+        edit.put(ROOT_OBJECT, None, None, root)?;
+        edit.apply()
+    }
+
+    /// The client's latest generation.
+    pub(super) fn latest(&self) -> Result<Option<Ordinal>, StagingError> {
+        Ok(self.repository.generations(&self.client)?.last().map(|last| last.ordinal))
     }
 
     /// Removes a client's staging tree with all that is pending; its generations stay.
+    ///
+    /// # Errors
+    /// [`StagingError`] if something cannot be removed; it is then not a staging tree any more all the same.
     pub fn remove(self) -> Result<(), StagingError> {
-        unimplemented!()
+        let path = self.path.clone();
+        drop(self);
+        directory::remove(&path)
     }
 
     /// Says that nothing more will be written: the next opening need not mistrust anything. Dropping a tree
     /// without it is what a kill does.
+    ///
+    /// # Errors
+    /// [`StagingError`] if something could not be made durable.
     pub fn close(self) -> Result<(), StagingError> {
-        unimplemented!()
+        self.release_dropped()?;
+        while self.reclaim()? {}
+        self.data.sync()?;
+        let mut core = self.core_mut();
+        core.state.closed = true;
+        (core.state.next_number, core.state.next_directory, core.state.next_linked) =
+            (core.next_number, core.next_directory, core.next_linked);
+        let mut batch = StagingBatch::default();
+        batch.put_state(&core.state);
+        Ok(self.store.write_durable(batch)?)
     }
 
     /// The repository.
+    #[must_use]
     pub fn repository(&self) -> &Arc<Repository> {
         &self.repository
     }
 
     /// The client.
+    #[must_use]
     pub fn client(&self) -> &ClientName {
-        unimplemented!()
+        &self.client
     }
 
     /// Number of the client among those with staging, 1 to 4095: the upper 12 bits of its node ids.
+    #[must_use]
     pub fn slot(&self) -> u16 {
-        unimplemented!()
+        self.slot
     }
 
     /// The generation that the tree stands on.
+    #[must_use]
     pub fn base(&self) -> Option<Ordinal> {
-        unimplemented!()
+        self.core().state.base
     }
 
     /// Changes the bounds.
     pub fn set_limits(&self, limits: Limits) {
-        unimplemented!()
+        self.space.set_limits(limits);
     }
-
-    // ---- names. Each that returns an `Entry` counts one look-up of its object, to be given back by `forget`.
-
-    pub fn lookup(&self, directory: u64, name: &[u8]) -> Result<Entry, StagingError> {
-        unimplemented!()
-    }
-
-    /// Gives back look-ups of an object.
-    pub fn forget(&self, number: u64, count: u64) {
-        unimplemented!()
-    }
-
-    /// Number of the directory above; the root's own for the root.
-    pub fn parent(&self, directory: u64) -> Result<u64, StagingError> {
-        unimplemented!()
-    }
-
-    pub fn make_directory(
-        &self,
-        directory: u64,
-        name: &[u8],
-        permissions: u16,
-        caller: Caller,
-    ) -> Result<Entry, StagingError> {
-        unimplemented!()
-    }
-
-    /// Creates a regular file and opens it for reading and writing; it must not exist. `prepared` saves
-    /// the time that making a backing file takes.
-    pub fn create_file(
-        &self,
-        directory: u64,
-        name: &[u8],
-        permissions: u16,
-        caller: Caller,
-        prepared: Option<PreparedFile>,
-    ) -> Result<(Entry, FileHandle), StagingError> {
-        unimplemented!()
-    }
-
-    /// Creates a regular file without a name (`O_TMPFILE`), which `link` can give one.
-    pub fn create_unnamed(
-        &self,
-        directory: u64,
-        permissions: u16,
-        caller: Caller,
-    ) -> Result<(Entry, FileHandle), StagingError> {
-        unimplemented!()
-    }
-
-    /// A number and a backing file for a later [`StagingTree::create_file`].
-    pub fn prepare_file(&self) -> Result<PreparedFile, StagingError> {
-        unimplemented!()
-    }
-
-    /// Makes a regular file (not opened), device, FIFO or socket.
-    pub fn make_node(
-        &self,
-        directory: u64,
-        name: &[u8],
-        kind: FileKind,
-        device: (u32, u32),
-        permissions: u16,
-        caller: Caller,
-    ) -> Result<Entry, StagingError> {
-        unimplemented!()
-    }
-
-    pub fn make_symlink(
-        &self,
-        directory: u64,
-        name: &[u8],
-        target: &[u8],
-        caller: Caller,
-    ) -> Result<Entry, StagingError> {
-        unimplemented!()
-    }
-
-    /// Gives an object, but no directory, another name.
-    pub fn link(
-        &self,
-        number: u64,
-        directory: u64,
-        name: &[u8],
-        caller: Caller,
-    ) -> Result<Entry, StagingError> {
-        unimplemented!()
-    }
-
-    /// Removes a name of anything but a directory; returns the number of what had it.
-    pub fn unlink(&self, directory: u64, name: &[u8], caller: Caller) -> Result<u64, StagingError> {
-        unimplemented!()
-    }
-
-    /// Removes an empty directory; returns its number.
-    pub fn remove_directory(&self, directory: u64, name: &[u8], caller: Caller) -> Result<u64, StagingError> {
-        unimplemented!()
-    }
-
-    /// Moves a name; returns the number of the object that lost its name for it, if there was one.
-    pub fn rename(
-        &self,
-        from: (u64, &[u8]),
-        to: (u64, &[u8]),
-        mode: RenameMode,
-        caller: Caller,
-    ) -> Result<Option<u64>, StagingError> {
-        unimplemented!()
-    }
-
-    pub fn read_link(&self, number: u64) -> Result<Vec<u8>, StagingError> {
-        unimplemented!()
-    }
-
-    /// Begins to list a directory.
-    pub fn open_directory(&self, directory: u64) -> Result<Listing, StagingError> {
-        unimplemented!()
-    }
-
-    /// Hands over the entries after `cookie` (0 for the start) until `take` returns `false`, which says that
-    /// it did not take that one. With `plus` each comes with attributes, and each taken counts a look-up.
-    pub fn list(
-        &self,
-        listing: &mut Listing,
-        cookie: u64,
-        plus: bool,
-        take: &mut dyn FnMut(Listed<'_>) -> bool,
-    ) -> Result<(), StagingError> {
-        unimplemented!()
-    }
-
-    // ---- objects
-
-    pub fn attributes(&self, number: u64) -> Result<Attributes, StagingError> {
-        unimplemented!()
-    }
-
-    /// Sets attributes and length.
-    pub fn set_attributes(
-        &self,
-        number: u64,
-        set: &SetAttributes,
-        caller: Caller,
-    ) -> Result<Attributes, StagingError> {
-        unimplemented!()
-    }
-
-    pub fn xattr(&self, number: u64, name: &[u8]) -> Result<Vec<u8>, StagingError> {
-        unimplemented!()
-    }
-
-    /// Names and values of all extended attributes in order of names.
-    pub fn xattrs(&self, number: u64) -> Result<XattrList, StagingError> {
-        unimplemented!()
-    }
-
-    pub fn set_xattr(
-        &self,
-        number: u64,
-        name: &[u8],
-        value: &[u8],
-        mode: XattrMode,
-        caller: Caller,
-    ) -> Result<(), StagingError> {
-        unimplemented!()
-    }
-
-    pub fn remove_xattr(&self, number: u64, name: &[u8], caller: Caller) -> Result<(), StagingError> {
-        unimplemented!()
-    }
-
-    // ---- content
-
-    /// Opens a regular file. With `truncate` it is emptied (`O_TRUNC`).
-    pub fn open_file(
-        &self,
-        number: u64,
-        writable: bool,
-        truncate: bool,
-        caller: Caller,
-    ) -> Result<FileHandle, StagingError> {
-        unimplemented!()
-    }
-
-    /// Reads up to `len` bytes; fewer only at the end of the file.
-    pub fn read(&self, handle: &FileHandle, offset: u64, len: usize) -> Result<Vec<u8>, StagingError> {
-        unimplemented!()
-    }
-
-    /// Writes all of `data`. With `kill_privileges` set-id bits and capabilities go.
-    pub fn write(
-        &self,
-        handle: &FileHandle,
-        offset: u64,
-        data: &[u8],
-        kill_privileges: bool,
-        caller: Caller,
-    ) -> Result<(), StagingError> {
-        unimplemented!()
-    }
-
-    /// Sets the length (also `set_attributes` with a size).
-    pub fn truncate(&self, number: u64, size: u64, caller: Caller) -> Result<Attributes, StagingError> {
-        unimplemented!()
-    }
-
-    pub fn allocate(
-        &self,
-        handle: &FileHandle,
-        offset: u64,
-        len: u64,
-        mode: AllocateMode,
-        caller: Caller,
-    ) -> Result<(), StagingError> {
-        unimplemented!()
-    }
-
-    pub fn seek(&self, handle: &FileHandle, from: SeekFrom) -> Result<u64, StagingError> {
-        unimplemented!()
-    }
-
-    /// Copies up to `len` bytes between files; returns how many.
-    pub fn copy_range(
-        &self,
-        source: (&FileHandle, u64),
-        target: (&FileHandle, u64),
-        len: u64,
-        caller: Caller,
-    ) -> Result<u64, StagingError> {
-        unimplemented!()
-    }
-
-    /// Makes an object durable: content and rows. Also for directories.
-    pub fn sync_object(&self, number: u64, synced: Synced) -> Result<(), StagingError> {
-        unimplemented!()
-    }
-
-    /// Makes everything durable.
-    pub fn sync(&self) -> Result<(), StagingError> {
-        unimplemented!()
-    }
-
-    pub fn space(&self) -> Result<Space, StagingError> {
-        unimplemented!()
-    }
-
-    // ---- epochs
 
     /// Grows with each change that goes through here (not with passthrough writes).
+    #[must_use]
     pub fn change_count(&self) -> u64 {
-        unimplemented!()
+        self.change_count.load(Ordering::Relaxed)
     }
 
-    /// Tells whether anything was changed since the base.
-    pub fn is_changed(&self) -> Result<bool, StagingError> {
-        unimplemented!()
+    pub(super) fn count_change(&self) {
+        self.change_count.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn pending(&self) -> Result<Pending, StagingError> {
-        unimplemented!()
+    pub(super) fn core(&self) -> RwLockReadGuard<'_, Core> {
+        self.core.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Freezes what was changed so far; whatever comes belongs to the next epoch.
-    /// [`StagingError::Busy`] while another freeze is not finished or abandoned.
-    pub fn freeze(&self) -> Result<FrozenEpoch<'_>, StagingError> {
-        unimplemented!()
+    pub(super) fn core_mut(&self) -> RwLockWriteGuard<'_, Core> {
+        self.core.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops all changes. Open files become stale.
-    pub fn discard(&self) -> Result<(), StagingError> {
-        unimplemented!()
+    /// The epoch that a commit is reading; 0 if none is running.
+    pub(super) fn frozen_epoch(&self) -> u32 {
+        self.frozen.load(Ordering::Acquire)
     }
 
-    /// Stands the tree on another generation; [`StagingError::Busy`] if changes are pending.
-    pub fn restage(&self, base: Option<Ordinal>) -> Result<(), StagingError> {
-        unimplemented!()
+    pub(super) fn frozen_mark(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.frozen)
     }
 
-    /// Removes what is of no use any more (rows and backing files of committed epochs, files that a crash
-    /// left behind) for a while; returns whether anything is left to do. For a thread in the background.
-    pub fn reclaim(&self) -> Result<bool, StagingError> {
-        unimplemented!()
+    /// Handles may be held whose opening this process has not seen.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.mode == OpenMode::Takeover
     }
+
+    pub(super) fn set_frozen_epoch(&self, epoch: u32) {
+        self.frozen.store(epoch, Ordering::Release);
+    }
+
+    /// Writes where the tree stands, with counters far enough ahead.
+    pub(super) fn write_state(&self, core: &mut Core) -> Result<(), StagingError> {
+        let mut batch = StagingBatch::default();
+        batch.put_state(&core.state);
+        Ok(self.store.write(batch)?)
+    }
+
+    fn take(
+        &self,
+        core: &mut Core,
+        counter: impl Fn(&mut Core) -> &mut u64,
+        bound: impl Fn(&mut TreeState) -> &mut u64,
+    ) -> Result<u64, StagingError> {
+        let number = *counter(core);
+        if number >= *bound(&mut core.state) {
+            *bound(&mut core.state) = number + COUNTER_STEP;
+            self.write_state(core)?;
+        }
+        *counter(core) = number + 1;
+        Ok(number)
+    }
+
+    /// A number that no object and no backing file has or had.
+    pub(super) fn new_number(&self, core: &mut Core) -> Result<u64, StagingError> {
+        self.take(core, |core| &mut core.next_number, |state| &mut state.next_number)
+    }
+
+    /// A directory's object id.
+    pub(super) fn new_directory(&self, core: &mut Core) -> Result<u64, StagingError> {
+        self.take(core, |core| &mut core.next_directory, |state| &mut state.next_directory)
+    }
+
+    /// Object id of a file with several names.
+    pub(super) fn new_linked(&self, core: &mut Core) -> Result<u64, StagingError> {
+        self.take(core, |core| &mut core.next_linked, |state| &mut state.next_linked)
+    }
+
+    /// Removes backing files when it is safe: not while a commit may read them, and not before the rows
+    /// that did without them are durable.
+    pub(super) fn discard_files(&self, files: Vec<u64>) {
+        if files.is_empty() {
+            return;
+        }
+        let list = if self.frozen_epoch() > 0 { &self.deferred } else { &self.garbage };
+        list.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
+    }
+}
+
+fn first_state(options: &StagingOptions) -> Result<TreeState, StagingError> {
+    let (next_linked, next_directory) =
+        (crate::format::record::FIRST_LINKED_OBJECT, crate::format::record::FIRST_DIRECTORY_OBJECT);
+    Ok(TreeState {
+        base: None,
+        epoch: 0,
+        committed_epoch: 0,
+        untrusted_epoch: 0,
+        next_number: FIRST_NUMBER,
+        next_directory,
+        next_linked,
+        announced: None,
+        closed: true,
+        boot: options.boot.clone(),
+    })
 }
