@@ -156,8 +156,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             && self.must_be_kept(directory, &name, object)?
         {
             let path = self.paths.of(directory, &name);
-            self.kept_back(&path, object.number);
-            return Ok(());
+            return self.keep_back(&path, object.number);
         }
         if let Some(Entry { kind: FileKind::Regular, node, inode, .. }) = &before {
             self.summary.touched.files += 1;
@@ -246,9 +245,8 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             Xattrs::Inline(list) => self.emitter.xattrs(list)?,
             stored @ Xattrs::Stored { .. } => stored,
         };
-        let is_same = |before: &Inode| {
-            record::is_same(before, &inode) && before.link_count == inode.link_count
-        };
+        let is_same =
+            |before: &Inode| record::is_same(before, &inode) && before.link_count == inode.link_count;
         if before.is_some_and(is_same) {
             return Ok(());
         }
@@ -417,8 +415,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             && file.before.is_some()
         {
             self.emitter.discard(first_task);
-            self.kept_back(&file.path, file.number);
-            return Ok(());
+            return self.keep_back(&file.path, file.number);
         }
         if is_moved && !file.described.inode.inconsistent {
             file.described.inode.inconsistent = true;
@@ -486,9 +483,11 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             || unsafe_files.has_groups() && unsafe_files.is_in_group(&self.paths.of(directory, name))
     }
 
-    fn kept_back(&mut self, path: &[u8], number: u64) {
-        self.context.frozen.keep(number);
+    fn keep_back(&mut self, path: &[u8], number: u64) -> Result<(), CommitError> {
+        let tree = self.context.tree;
+        self.context.frozen.keep(number).map_err(|source| super::staging_error(tree, source))?;
         self.summary.kept_back.note(path::display(path), "was not safe, stays as it last was".to_owned());
+        Ok(())
     }
 }
 

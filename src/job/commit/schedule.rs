@@ -174,7 +174,10 @@ mod test {
         let mut schedule = Schedule::new();
         let (client, policy) = (client(), silence());
         for second in 1..=80_i64 {
-            assert_eq!(schedule.observe(&client, &policy, &seen(second * 1000, second.cast_unsigned())), None);
+            assert_eq!(
+                schedule.observe(&client, &policy, &seen(second * 1000, second.cast_unsigned())),
+                None
+            );
         }
         assert_eq!(schedule.observe(&client, &policy, &seen(81_000, 81)), Some(Due::SilenceLimit));
     }

@@ -16,11 +16,6 @@ impl UnsafeFiles {
         Self { numbers, groups }
     }
 
-    /// Tells whether no file was unsafe.
-    pub(super) fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
-    }
-
     /// Tells whether this object was being written.
     pub(super) fn contains(&self, number: u64) -> bool {
         self.numbers.contains(&number)

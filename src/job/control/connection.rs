@@ -70,9 +70,7 @@ impl Service {
         };
         let done = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Acquire) && watch(stream, &progress, &write) {}
-            });
+            scope.spawn(|| while !done.load(Ordering::Acquire) && watch(stream, &progress, &write) {});
             let mut emit = |answer: Answer| {
                 if write(&answer).is_err() {
                     progress.cancel();

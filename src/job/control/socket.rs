@@ -69,22 +69,20 @@ impl Drop for ControlListener {
 ///
 /// # Errors
 /// What the system refuses, and `InvalidData` for what is no message.
-pub fn receive<T: DeserializeOwned>(reader: &mut impl BufRead) -> io::Result<Option<T>> {
+pub(super) fn receive<T: DeserializeOwned>(reader: &mut impl BufRead) -> io::Result<Option<T>> {
     let mut line = Vec::new();
     reader.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line)?;
     if line.is_empty() {
         return Ok(None);
     }
-    serde_json::from_slice(&line)
-        .map(Some)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    serde_json::from_slice(&line).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Writes a message as one line.
 ///
 /// # Errors
 /// What the system refuses.
-pub fn send(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+pub(super) fn send(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     writer.write_all(&line)
@@ -113,7 +111,9 @@ impl ControlClient {
                 let reader = BufReader::new(stream.try_clone()?);
                 Ok(Some(Self { stream, reader }))
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
                 Ok(None)
             }
             Err(error) => Err(error),
