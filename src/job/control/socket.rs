@@ -1,4 +1,4 @@
-//! The control socket: `staging/control` in the repository, which only its owner may use.
+//! The control socket: `staging/.control` in the repository, which only its owner may use.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::message::{Answer, Request};
 use crate::repo::staging::STAGING;
 
-/// Name of the socket in the directory of staging.
-pub const CONTROL: &str = "control";
+/// Name of the socket in the directory of staging; no client has such a name.
+pub const CONTROL: &str = ".control";
 // A line is a request or an answer; a remark has a path, and a summary at most 3000 of them.
 const LINE_LEN_MAX: u64 = 32 << 20;
 
