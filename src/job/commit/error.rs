@@ -21,7 +21,7 @@ pub enum CommitError {
         /// The client.
         client: String,
         /// The refusal.
-        source: StagingError,
+        source: Box<StagingError>,
     },
     /// A pattern of a group of files is not valid.
     #[error(transparent)]

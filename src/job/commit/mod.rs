@@ -14,6 +14,7 @@ mod content;
 mod driver;
 mod dry_storage;
 mod error;
+mod files;
 mod groups;
 mod method;
 mod outside;
@@ -79,7 +80,7 @@ pub struct Commit<'a> {
 }
 
 fn staging_error(tree: &StagingTree, source: StagingError) -> CommitError {
-    CommitError::Staging { client: tree.client().to_string(), source }
+    CommitError::Staging { client: tree.client().to_string(), source: Box::new(source) }
 }
 
 impl Commit<'_> {

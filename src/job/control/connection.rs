@@ -70,7 +70,13 @@ impl Service {
         };
         let done = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| while !done.load(Ordering::Acquire) && watch(stream, &progress, &write) {});
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    if !watch(stream, &progress, &write) {
+                        return;
+                    }
+                }
+            });
             let mut emit = |answer: Answer| {
                 if write(&answer).is_err() {
                     progress.cancel();
