@@ -19,5 +19,6 @@ mod regressions;
 mod round_trip;
 mod sample;
 mod splice;
+mod staging;
 mod support;
 mod tree_model;

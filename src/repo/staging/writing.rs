@@ -316,6 +316,7 @@ impl StagingTree {
     }
 
     /// Copies up to `len` bytes between files; returns how many, 0 at the end of the source.
+    /// Set-id bits stay: the kernel takes them away by itself.
     ///
     /// # Errors
     /// As for reads and writes; [`StagingError::Invalid`] for ranges of one file that overlap.
@@ -337,7 +338,7 @@ impl StagingTree {
             if bytes.is_empty() {
                 break;
             }
-            self.write(target.0, target.1.saturating_add(copied), &bytes, true, caller)?;
+            self.write(target.0, target.1.saturating_add(copied), &bytes, false, caller)?;
             copied += bytes.len() as u64;
         }
         Ok(copied)
