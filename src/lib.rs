@@ -20,6 +20,7 @@
 pub mod checksum;
 pub mod chunk;
 pub mod codec;
+pub mod emulator;
 pub mod format;
 pub mod id;
 pub mod index;
@@ -30,3 +31,4 @@ pub mod progress;
 pub mod repo;
 pub mod scsi;
 pub mod storage;
+pub mod tape;

@@ -16,6 +16,7 @@ use super::change_log::ChangeLog;
 use super::content_writer;
 use super::error::RepoError;
 use super::generation::Generation;
+use super::last;
 use super::repository::Repository;
 use super::tree_writer::{PageSink, TailBuilder, Tally, TreeUpdate};
 use crate::checksum::crc32;
@@ -61,6 +62,8 @@ pub struct GenerationWriter<'r> {
     id: GenerationId,
     dtf_id: FileId,
     previous: Option<Arc<Generation>>,
+    // The client's last generation, which this one need not build on.
+    predecessor: Option<Ordinal>,
     inputs: WriterInputs,
     sink: PageSink,
     bdf: Option<BdfWriter>,
@@ -110,8 +113,9 @@ impl<'r> GenerationWriter<'r> {
         let ordinal = repository.next_ordinal()?;
         storage.create_directory(&catalog::client_directory(client))?;
         remove_leftovers(repository, client)?;
+        let last = repository.generations(client)?.last().copied();
         let previous = match base {
-            Base::Latest => repository.generations(client)?.last().map(|last| last.ordinal),
+            Base::Latest => last.map(|last| last.ordinal),
             Base::Generation(ordinal) => Some(ordinal),
             Base::Nothing => None,
         };
@@ -143,6 +147,7 @@ impl<'r> GenerationWriter<'r> {
             dtf_id,
             area: if previous.is_some() { Area::Delta } else { Area::Full },
             previous,
+            predecessor: last.map(|last| last.ordinal),
             inputs,
             sink: PageSink::new(file, dtf_id, id.ordinal, level),
             bdf: None,
@@ -351,6 +356,7 @@ impl<'r> GenerationWriter<'r> {
             root,
             next_linked: self.next_linked,
             next_directory: self.next_directory,
+            predecessor: self.predecessor,
             totals,
             added_bytes: self.added_bytes,
             message: shortened(message),
@@ -383,6 +389,9 @@ impl<'r> GenerationWriter<'r> {
                 log::warn!("a generation whose name may not be durable could not be taken back: {left}");
             }
             return Err(error.into());
+        }
+        if let Err(error) = last::mark(&**storage, &self.client, self.id) {
+            log::warn!("the generation is not marked as the last one: {error}");
         }
         self.repository.pages().found(&[self.id]);
         Ok(())

@@ -162,7 +162,11 @@ impl ElementReport {
                 false => Err(page.range(2, descriptor_len)),
             };
         }
-        for descriptor in descriptors.chunks_exact(descriptor_len.into()) {
+        // Devices cut the last descriptor short; what is left of it is taken if it says the essential.
+        let whole_or_last = |descriptor: &&[u8]| {
+            descriptor.len() == usize::from(descriptor_len) || descriptor.len() >= DESCRIPTOR_LEN
+        };
+        for descriptor in descriptors.chunks(descriptor_len.into()).filter(whole_or_last) {
             if self.elements.len() == ELEMENTS_MAX {
                 break;
             }

@@ -14,6 +14,7 @@ mod committing;
 mod damage;
 mod format;
 mod hostile_tree;
+mod missing;
 mod reader;
 mod regressions;
 mod round_trip;

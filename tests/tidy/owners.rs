@@ -28,12 +28,13 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rayon", &["src/job/"]),
     ("reelfs", &["mountd/", "tools/"]),
     ("rocksdb", &["src/index/"]),
-    ("rustix", &["src/live/", "src/storage/", "mountd/"]),
+    ("rustix", &["src/live/", "src/scsi/sg/", "src/storage/", "mountd/"]),
     (
         "serde",
         &[
             "src/format/config.rs",
             "src/format/staging_policy.rs",
+            "src/job/control/",
             "src/emulator/",
             "src/tape/",
             "src/library/",

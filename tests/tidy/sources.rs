@@ -8,7 +8,7 @@ const FILE_LINES_MAX: usize = 500;
 /// Lines of one function, signature to closing brace.
 const FUNCTION_LINES_MAX: usize = 70;
 /// The files in which `unsafe` may appear.
-const UNSAFE_FILES: &[&str] = &["mountd/src/fuse_fd.rs"];
+const UNSAFE_FILES: &[&str] = &["mountd/src/fuse_fd.rs", "src/scsi/sg/ioctl.rs"];
 /// Words that say nothing about what a file holds.
 const EMPTY_WORDS: &[&str] = &["util", "utils", "common", "manager", "helper", "helpers", "misc"];
 
@@ -99,7 +99,8 @@ fn a_planted_unsafe_is_found() {
         ["\nunsafe { f() }", "\nunsafe fn f() {}", "\npub unsafe extern \"C\" fn f() {}", "\nunsafe\n{}"]
     {
         let findings = check_unsafe(&Tree::planted(&[("src/repo/a.rs", text)]));
-        assert_eq!(findings, ["src/repo/a.rs:2: unsafe is allowed only in mountd/src/fuse_fd.rs"], "{text}");
+        let expected = format!("src/repo/a.rs:2: unsafe is allowed only in {}", UNSAFE_FILES.join(", "));
+        assert_eq!(findings, [expected], "{text}");
     }
     let allowed = [("mountd/src/fuse_fd.rs", "unsafe {}"), ("src/a.rs", "// unsafe\n#![deny(unsafe_code)]")];
     assert_eq!(check_unsafe(&Tree::planted(&allowed)), [""; 0]);

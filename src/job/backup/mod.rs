@@ -118,5 +118,8 @@ pub fn run(
         summary.index_problem = Some(crate::job::chain(&error));
     }
     summary.committed = Some(committed);
+    if let Err(error) = dedup.forget_healed() {
+        log::warn!("the record of damaged chunks stays as it is: {}", crate::job::chain(&error));
+    }
     Ok(summary)
 }

@@ -189,6 +189,9 @@ impl Commit<'_> {
                 summary.stored.index_problem = Some(crate::job::chain(&error));
             }
         }
+        if let Err(error) = Dedup::new(repository, self.index).forget_healed() {
+            log::warn!("the record of damaged chunks stays as it was: {error}");
+        }
         let ordinal = committed.id.ordinal;
         summary.stored.committed = Some(committed);
         frozen.finish(ordinal).map_err(refused)
