@@ -3,7 +3,9 @@
 pub mod bdf_file;
 pub mod bdf_writer;
 pub mod catalog;
+mod change_log;
 pub mod content;
+mod content_writer;
 pub mod damaged_chunks;
 pub mod error;
 pub mod frames;
@@ -16,6 +18,7 @@ mod orphans;
 pub mod pages;
 mod read_ahead;
 pub mod repository;
+pub mod staging;
 pub mod tree;
 pub mod tree_changes;
 pub mod tree_writer;

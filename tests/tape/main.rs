@@ -14,7 +14,5 @@ mod golden;
 mod hostile;
 mod interrupted;
 mod lab;
-mod golden;
-mod hostile;
 mod replies;
 mod sense;
