@@ -15,5 +15,6 @@ mod regressions;
 mod round_trip;
 mod sample;
 mod splice;
+mod staging;
 mod support;
 mod tree_model;
