@@ -39,16 +39,14 @@ impl Attributes {
     /// Attributes of a stored object.
     #[must_use]
     pub fn of(inode: &Inode, number: u64) -> Self {
-        let (size, block_count, link_count, device) = match &inode.detail {
-            Detail::Directory { .. } => (DIRECTORY_LEN, 0, 1, (0, 0)),
-            Detail::Regular { link_count, size, content, .. } => {
-                (*size, content.allocated().div_ceil(512), (*link_count).max(1), (0, 0))
-            }
-            Detail::Symlink { target } => (target.len() as u64, 0, 1, (0, 0)),
+        let (size, block_count, device) = match &inode.detail {
+            Detail::Directory { .. } => (DIRECTORY_LEN, 0, (0, 0)),
+            Detail::Regular { size, content, .. } => (*size, content.allocated().div_ceil(512), (0, 0)),
+            Detail::Symlink { target } => (target.len() as u64, 0, (0, 0)),
             Detail::CharacterDevice { major, minor } | Detail::BlockDevice { major, minor } => {
-                (0, 0, 1, (*major, *minor))
+                (0, 0, (*major, *minor))
             }
-            Detail::Fifo | Detail::Socket => (0, 0, 1, (0, 0)),
+            Detail::Fifo | Detail::Socket => (0, 0, (0, 0)),
         };
         Self {
             number,
@@ -61,7 +59,7 @@ impl Attributes {
             atime: inode.atime,
             mtime: inode.mtime,
             ctime: inode.ctime,
-            link_count,
+            link_count: inode.link_count,
             device,
         }
     }

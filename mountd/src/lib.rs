@@ -20,6 +20,7 @@ pub mod cli;
 pub mod clients;
 pub mod control;
 pub mod damage;
+mod directories;
 pub mod errno;
 pub mod filesystem;
 mod fuse_fd;

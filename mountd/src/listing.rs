@@ -166,7 +166,7 @@ impl View {
                     continue;
                 }
             };
-            let (attributes, lifetime) = self.entry_attributes(&entry, with_attributes);
+            let (attributes, lifetime) = self.entry_attributes(&entry, object, with_attributes);
             let cookie = Node::Entry(entry.address).to_number();
             if !take(ListEntry { cookie, name: &entry.name, attributes, lifetime }) {
                 return Ok(());
@@ -178,14 +178,20 @@ impl View {
         Ok(())
     }
 
-    fn entry_attributes(&self, entry: &Entry, with_attributes: bool) -> (Attributes, Lifetime) {
+    fn entry_attributes(
+        &self,
+        entry: &Entry,
+        directory: u64,
+        with_attributes: bool,
+    ) -> (Attributes, Lifetime) {
         if with_attributes {
             let shown = match &entry.inode {
                 Some(inode) => Ok(self.shown(inode, entry.node)),
-                None => self.inode(entry.node).map(|inode| self.shown(&inode, entry.node)),
+                None => self.entry_inode(entry, directory).map(|inode| self.shown(&inode, entry.node)),
             };
-            if let Ok(attributes) = shown {
-                return (attributes, Lifetime::Unlimited);
+            match shown {
+                Ok(attributes) => return (attributes, Lifetime::Unlimited),
+                Err(error) => drop(self.damaged(entry.node, error)),
             }
         }
         // The name is listed all the same; who asks for the attributes then gets the error.

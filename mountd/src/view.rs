@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use reelfs::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Time, XattrList};
 use reelfs::id::{ClientName, GenerationTime, Ordinal};
-use reelfs::repo::{GenerationId, Node, ReadError, Repository};
+use reelfs::repo::generation::check_place;
+use reelfs::repo::{Entry, GenerationId, Node, ReadError, Repository};
 
 use crate::attributes::{Attributes, OwnerMap};
 use crate::clients::{Client, Clients, Snapshot};
 use crate::control::{ControlName, ControlText, ControlTexts};
 use crate::damage::DamageLog;
+use crate::directories::Directories;
 use crate::errno::{ViewError, chain};
 use crate::staging::Counts;
 
@@ -100,6 +102,7 @@ pub struct View {
     pub(crate) owners: OwnerMap,
     pub(crate) clients: Clients,
     pub(crate) damage: DamageLog,
+    pub(crate) directories: Directories,
     pub(crate) texts: ControlTexts,
     pub(crate) started: Time,
     /// There is a directory for staging to be mounted on.
@@ -140,6 +143,7 @@ impl View {
             owners,
             clients,
             damage: DamageLog::default(),
+            directories: Directories::default(),
             texts: ControlTexts::default(),
             started,
             has_staging: false,
@@ -369,11 +373,8 @@ impl View {
         let generation = self.repository.generation(ordinal).map_err(damaged)?;
         let entry = generation.lookup(self.repository.pages(), object, name).map_err(damaged)?;
         match entry {
-            Some(reelfs::repo::Entry { inode: Some(inode), node, .. }) => {
-                Ok((self.shown(&inode, node), Lifetime::Unlimited))
-            }
             Some(entry) => {
-                let inode = self.inode(entry.node)?;
+                let inode = self.entry_inode(&entry, object).map_err(damaged)?;
                 Ok((self.shown(&inode, entry.node), Lifetime::Unlimited))
             }
             None if name == CONTROL_NAME.as_bytes() && self.number(node) == ROOT => {
@@ -381,6 +382,20 @@ impl View {
             }
             None => Err(ViewError::NoName),
         }
+    }
+
+    /// The object of an entry of the directory with this object id.
+    pub(crate) fn entry_inode(&self, entry: &Entry, directory: u64) -> Result<Inode, ReadError> {
+        let inode = entry.inode.clone().map_or_else(|| self.repository.inode(entry.node), Ok)?;
+        if let Node::Object { object, .. } = entry.node {
+            check_place(object, entry.kind, &inode, directory)?;
+            if entry.kind == FileKind::Directory
+                && !self.directories.is_only_name(entry.node, Node::Entry(entry.address))
+            {
+                return Err(ReadError::DirectoryElsewhere { object });
+            }
+        }
+        Ok(inode)
     }
 
     /// Tells whether the kernel may keep that a name is not there.

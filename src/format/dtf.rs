@@ -20,11 +20,12 @@
 //! Footer: magic `"RFOOTDTF"`, then varints and length-prefixed bytes in this order: root page
 //! (ordinal, offset / 64, stored length), next id for a file with several names, next id for a
 //! directory, counts of files, directories, symbolic
-//! links, other objects and multiply linked files, bytes of file content, entries with extended
+//! links, other objects and objects with several names, bytes of file content, entries with extended
 //! attributes, files kept as inconsistent, bytes added to BDFs, message, source path. A later minor
 //! addition goes after these; readers ignore what they do not know.
 
 use super::bdf::decode_client;
+use super::kind::FileKind;
 use super::page::PageRef;
 use super::{FORMAT_VERSION, FormatError, check_crc, check_magic, check_version};
 use crate::checksum::crc32;
@@ -123,11 +124,11 @@ pub struct Totals {
     pub file_count: u64,
     /// Directories, the root included.
     pub directory_count: u64,
-    /// Symbolic links.
+    /// Names of symbolic links.
     pub symlink_count: u64,
-    /// Devices, FIFOs and sockets.
+    /// Names of devices, FIFOs and sockets.
     pub other_count: u64,
-    /// Files with more than one name, each once.
+    /// Objects with more than one name, each once.
     pub linked_count: u64,
     /// Bytes of file content, a file with several names once, holes included.
     pub content_bytes: u64,
@@ -138,6 +139,16 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// The count of names of objects of a kind.
+    pub(crate) fn names_of(&mut self, kind: FileKind) -> &mut u64 {
+        match kind {
+            FileKind::Directory => &mut self.directory_count,
+            FileKind::Regular => &mut self.file_count,
+            FileKind::Symlink => &mut self.symlink_count,
+            _ => &mut self.other_count,
+        }
+    }
+
     fn fields(&self) -> [u64; 8] {
         [
             self.file_count,

@@ -223,7 +223,7 @@ impl FrameHeader {
         if header.chunks.iter().any(|chunk| chunk.len == 0) {
             return Err(unknown("chunk length", 0));
         }
-        if sum != header.plain_len.into() || header.chunks.is_empty() || raw_mismatch {
+        if sum != u64::from(header.plain_len) || header.chunks.is_empty() || raw_mismatch {
             return Err(unknown("plain length", header.plain_len.into()));
         }
         let prefix_len: u64 = header.bases.iter().map(|base| u64::from(base.len)).sum();

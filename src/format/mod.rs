@@ -8,11 +8,13 @@ pub mod config;
 pub mod dtf;
 mod extent;
 pub mod frame;
+mod key;
 mod kind;
 pub mod page;
 pub mod record;
 pub mod seal;
 pub mod splice;
+pub mod staging_policy;
 mod xattr;
 
 use thiserror::Error;

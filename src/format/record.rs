@@ -1,13 +1,13 @@
 //! Records of the two kinds of tree: directory entries and objects, and extents.
 //!
 //! **Directory tree.** Key: object id of the directory, 8 bytes big-endian, then the name. Value:
-//! a *link* or an *inode*. A directory and a file with several names are *objects*: the entry is a
-//! link to the object id, and the inode stands at the key of that id with an empty name. Every other
-//! entry holds its inode itself. The root directory is object 1, files with several names are objects
+//! a *link* or an *inode*. A directory, and anything else with several names, is an *object*: the entry
+//! is a link to the object id, and the inode stands at the key of that id with an empty name. Every other
+//! entry holds its inode itself. The root directory is object 1, what has several names are objects
 //! 2 to 2^39 - 1, all other directories 2^39 to 2^40 - 1.
 //!
 //! ```text
-//! link:   0, kind (1 directory, 2 regular file), object id (varint)
+//! link:   0, kind (as in an inode), object id (varint)
 //! inode:  1, kind, flags, then varints: permission bits (07777), uid, gid,
 //!         mtime seconds (zigzag) and nanoseconds, ctime seconds - mtime seconds (zigzag) and
 //!         nanoseconds, atime likewise, inode number at the source;
@@ -18,12 +18,13 @@
 //!         kind 3 symbolic link:  target, prefixed with its length
 //!         kinds 4, 5 character and block device: major and minor number
 //!         kinds 6, 7 FIFO, socket: nothing more
+//!         flag 64: link count, at least 2
 //!         flag 4: extended attributes: count, then name and value of each, prefixed with lengths
 //!         flag 8: extended attributes kept in a BDF: length, extent count and the extents; the bytes
 //!                 there are as for flag 4
 //! flags:  16 the file changed while it was read
 //!         32 the inode number at the source is the object's number in staging
-//!         all others are zero; 1 and 2 only with kind 2
+//!         all others are zero; 1 and 2 only with kind 2, 64 only with kinds 3 to 7
 //! extent: length, bytes skipped at the start of the chunk, chunk length (varints), fingerprint (32),
 //!         file id of the BDF (16), frame offset, start in the frame's payload (varints)
 //! ```
@@ -41,6 +42,7 @@ use crate::id::Fingerprint;
 use crate::path;
 
 pub use crate::format::extent::Extent;
+pub use crate::format::key::{entry_key, split_key};
 pub use crate::format::kind::FileKind;
 pub use crate::format::xattr::{INLINE_XATTR_LEN_MAX, XATTR_LEN_MAX, XattrList, Xattrs};
 
@@ -48,7 +50,7 @@ const STRUCTURE: &str = "directory record";
 
 /// Object id of the root directory.
 pub const ROOT_OBJECT: u64 = 1;
-/// First object id of a file with several names.
+/// First object id of what is no directory and has several names.
 pub const FIRST_LINKED_OBJECT: u64 = 2;
 /// First object id of a directory below the root. Directories sort after all else, so that new ones are
 /// written at the end of the tree, page after page.
@@ -63,7 +65,8 @@ const FLAG_XATTRS: u8 = 4;
 const FLAG_STORED_XATTRS: u8 = 8;
 const FLAG_INCONSISTENT: u8 = 16;
 const FLAG_STAGING_NUMBER: u8 = 32;
-const FLAGS_KNOWN: u8 = 63;
+const FLAG_LINK_COUNT: u8 = 64;
+const FLAGS_KNOWN: u8 = 63 | FLAG_LINK_COUNT;
 
 /// A point in time, also before 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -109,8 +112,6 @@ pub enum Detail {
     },
     /// Regular file.
     Regular {
-        /// Names that the file has in this generation, at least 1.
-        link_count: u32,
         /// Length in bytes, holes included.
         size: u64,
         /// BLAKE3-256 of the whole content, if known.
@@ -162,6 +163,8 @@ pub struct Inode {
     pub source_inode: u64,
     /// `source_inode` is the number that the object has in staging, for its life ([`crate::repo::staging`]).
     pub is_staging_number: bool,
+    /// Names that the object has in this generation, at least 1; of a directory 1.
+    pub link_count: u32,
     /// The file changed while it was read, twice: its content may be of no one moment.
     pub inconsistent: bool,
     /// Extended attributes.
@@ -211,6 +214,8 @@ impl Inode {
         };
         flags |= if self.inconsistent { FLAG_INCONSISTENT } else { 0 };
         flags |= if self.is_staging_number { FLAG_STAGING_NUMBER } else { 0 };
+        let counts_links = self.link_count > 1 && FLAG_LINK_COUNT & flags_of(self.kind()) != 0;
+        flags |= if counts_links { FLAG_LINK_COUNT } else { 0 };
         bytes.extend_from_slice(&[1, self.kind().code(), flags]);
         put_varint(&mut bytes, self.permissions.into());
         put_varint(&mut bytes, self.uid.into());
@@ -222,7 +227,13 @@ impl Inode {
             put_varint(&mut bytes, time.nanoseconds.into());
         }
         put_varint(&mut bytes, self.source_inode);
+        if let Detail::Regular { .. } = &self.detail {
+            put_varint(&mut bytes, self.link_count.into());
+        }
         put_detail(&mut bytes, &self.detail);
+        if counts_links {
+            put_varint(&mut bytes, self.link_count.into());
+        }
         match &self.xattrs {
             Xattrs::Inline(list) if list.is_empty() => {}
             Xattrs::Inline(list) => bytes.extend_from_slice(&Xattrs::encode_list(list)),
@@ -238,8 +249,9 @@ impl Inode {
         let at = reader.offset();
         let [kind, flags] = reader.array("kind, flags")?;
         let range = |what, value: u64| DecodeError::Range { what, offset: at, value };
-        let regular_only = FLAG_SIGNATURE | FLAG_EXTENT_TREE;
-        if flags & !FLAGS_KNOWN != 0 || (kind != FileKind::Regular.code() && flags & regular_only != 0) {
+        let kind =
+            FileKind::ALL.into_iter().find(|known| known.code() == kind).ok_or(range("kind", kind.into()))?;
+        if flags & !flags_of(kind) != 0 {
             return Err(range("flags", flags.into()));
         }
         let mode = reader.varint("permissions")?;
@@ -254,9 +266,11 @@ impl Inode {
         };
         let (ctime, atime) = (relative()?, relative()?);
         let source_inode = reader.varint("source inode")?;
-        let kind =
-            FileKind::ALL.into_iter().find(|known| known.code() == kind).ok_or(range("kind", kind.into()))?;
+        let mut link_count = if kind == FileKind::Regular { read_link_count(reader, 1)? } else { 1 };
         let detail = read_detail(reader, kind, flags)?;
+        if flags & FLAG_LINK_COUNT != 0 {
+            link_count = read_link_count(reader, 2)?;
+        }
         let xattrs = match flags & (FLAG_XATTRS | FLAG_STORED_XATTRS) {
             0 => Xattrs::NONE,
             FLAG_XATTRS => Xattrs::Inline(read_xattr_list(reader)?),
@@ -280,11 +294,30 @@ impl Inode {
             atime,
             source_inode,
             is_staging_number,
+            link_count,
             inconsistent,
             xattrs,
             detail,
         })
     }
+}
+
+// The flags that an object of this kind may have.
+fn flags_of(kind: FileKind) -> u8 {
+    match kind {
+        FileKind::Directory => FLAGS_KNOWN & !(FLAG_SIGNATURE | FLAG_EXTENT_TREE | FLAG_LINK_COUNT),
+        FileKind::Regular => FLAGS_KNOWN & !FLAG_LINK_COUNT,
+        _ => FLAGS_KNOWN & !(FLAG_SIGNATURE | FLAG_EXTENT_TREE),
+    }
+}
+
+fn read_link_count(reader: &mut Reader<'_>, least: u32) -> Result<u32, DecodeError> {
+    let offset = reader.offset();
+    let value = reader.varint_u32("link count")?;
+    if value >= least {
+        return Ok(value);
+    }
+    Err(DecodeError::Range { what: "link count", offset, value: value.into() })
 }
 
 fn read_nanoseconds(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
@@ -299,8 +332,7 @@ fn read_nanoseconds(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
 fn put_detail(bytes: &mut Vec<u8>, detail: &Detail) {
     match detail {
         Detail::Directory { parent } => put_varint(bytes, *parent),
-        Detail::Regular { link_count, size, signature, content } => {
-            put_varint(bytes, (*link_count).into());
+        Detail::Regular { size, signature, content } => {
             put_varint(bytes, *size);
             if let Some(signature) = signature {
                 bytes.extend_from_slice(&signature.0);
@@ -326,11 +358,10 @@ fn read_detail(reader: &mut Reader<'_>, kind: FileKind, flags: u8) -> Result<Det
     let offset = reader.offset();
     let range = |what, value: u64| DecodeError::Range { what, offset, value };
     Ok(match kind {
-        FileKind::Directory => Detail::Directory { parent: read_object(reader)? },
+        FileKind::Directory => Detail::Directory { parent: read_object(reader, ROOT_OBJECT)? },
         FileKind::Regular => {
-            let link_count = reader.varint_u32("link count")?;
             let size = reader.varint("size")?;
-            if link_count == 0 || size > i64::MAX.cast_unsigned() {
+            if size > i64::MAX.cast_unsigned() {
                 return Err(range("size", size));
             }
             let signature = match flags & FLAG_SIGNATURE {
@@ -350,7 +381,7 @@ fn read_detail(reader: &mut Reader<'_>, kind: FileKind, flags: u8) -> Result<Det
             if end > size {
                 return Err(range("extent end", end));
             }
-            Detail::Regular { link_count, size, signature, content }
+            Detail::Regular { size, signature, content }
         }
         FileKind::Symlink => {
             let target = reader.prefixed("target", path::SYMLINK_LEN_MAX)?;
@@ -370,10 +401,10 @@ fn read_detail(reader: &mut Reader<'_>, kind: FileKind, flags: u8) -> Result<Det
     })
 }
 
-fn read_object(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+fn read_object(reader: &mut Reader<'_>, least: u64) -> Result<u64, DecodeError> {
     let offset = reader.offset();
     let value = reader.varint("object id")?;
-    if (1..OBJECT_MAX).contains(&value) {
+    if (least..OBJECT_MAX).contains(&value) {
         return Ok(value);
     }
     Err(DecodeError::Range { what: "object id", offset, value })
@@ -384,7 +415,7 @@ fn read_object(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
 pub enum Record {
     /// The entry is a name of an object.
     Link {
-        /// [`FileKind::Directory`] or [`FileKind::Regular`].
+        /// Kind of the object.
         kind: FileKind,
         /// The object's id.
         object: u64,
@@ -416,18 +447,13 @@ impl Record {
         let mut decode = || -> Result<Self, DecodeError> {
             let record = match reader.u8("record type")? {
                 0 => {
-                    let kind = match reader.u8("link kind")? {
-                        1 => FileKind::Directory,
-                        2 => FileKind::Regular,
-                        other => {
-                            return Err(DecodeError::Range {
-                                what: "link kind",
-                                offset: 1,
-                                value: other.into(),
-                            });
-                        }
-                    };
-                    Self::Link { kind, object: read_object(&mut reader)? }
+                    let code = reader.u8("link kind")?;
+                    let kind = FileKind::ALL
+                        .into_iter()
+                        .find(|known| known.code() == code)
+                        .ok_or(DecodeError::Range { what: "link kind", offset: 1, value: code.into() })?;
+                    // The root directory is nobody's entry.
+                    Self::Link { kind, object: read_object(&mut reader, FIRST_LINKED_OBJECT)? }
                 }
                 1 => Self::Inode(Inode::read(&mut reader)?),
                 other => {
@@ -445,21 +471,17 @@ impl Record {
     pub fn totals(&self, name: &[u8]) -> Totals {
         let mut totals = Totals::default();
         match self {
-            Self::Link { kind: FileKind::Regular, .. } => totals.file_count = 1,
-            Self::Link { .. } => {}
+            // A directory is counted by its inode, all else by its names.
+            Self::Link { kind: FileKind::Directory, .. } => {}
+            Self::Link { kind, .. } => *totals.names_of(*kind) = 1,
             Self::Inode(inode) => {
-                match &inode.detail {
-                    Detail::Directory { .. } => totals.directory_count = 1,
-                    Detail::Regular { size, .. } => {
-                        totals.content_bytes = *size;
-                        if name.is_empty() {
-                            totals.linked_count = 1;
-                        } else {
-                            totals.file_count = 1;
-                        }
-                    }
-                    Detail::Symlink { .. } => totals.symlink_count = 1,
-                    _ => totals.other_count = 1,
+                match inode.kind() {
+                    FileKind::Directory => totals.directory_count = 1,
+                    _ if name.is_empty() => totals.linked_count = 1,
+                    kind => *totals.names_of(kind) = 1,
+                }
+                if let Detail::Regular { size, .. } = &inode.detail {
+                    totals.content_bytes = *size;
                 }
                 totals.xattr_count = u64::from(!inode.xattrs.is_empty());
                 totals.inconsistent_count = u64::from(inode.inconsistent);
@@ -467,32 +489,4 @@ impl Record {
         }
         totals
     }
-}
-
-/// Key of an entry of a directory, or of an object if the name is empty.
-#[must_use]
-pub fn entry_key(object: u64, name: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(8 + name.len());
-    key.extend_from_slice(&object.to_be_bytes());
-    key.extend_from_slice(name);
-    key
-}
-
-/// Splits a key into object id and name; the name is empty or valid.
-///
-/// # Errors
-/// [`FormatError`] if the key is too short or the name could lead out of its directory.
-pub fn split_key(key: &[u8]) -> Result<(u64, &[u8]), FormatError> {
-    let mut reader = Reader::new(key);
-    let object =
-        reader.array("object id").map(u64::from_be_bytes).map_err(FormatError::malformed(STRUCTURE))?;
-    let name = key.get(8..).unwrap_or_default();
-    if !name.is_empty() && !path::is_valid_name(name) {
-        return Err(FormatError::Unknown {
-            structure: STRUCTURE,
-            field: "name length",
-            value: name.len() as u64,
-        });
-    }
-    Ok((object, name))
 }

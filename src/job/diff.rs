@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::iter::Peekable;
 use std::ops::ControlFlow;
 
+use super::object_set::ObjectSet;
 use super::walk::{Walk, WalkError, inode_of};
 use crate::format::page::TreeKind;
 use crate::format::record::{Detail, FIRST_DIRECTORY_OBJECT, FileKind, Inode, ROOT_OBJECT};
@@ -106,6 +107,8 @@ struct Comparison<'a, 'r> {
 struct Pair<'a> {
     before: Peekable<Listing<'a>>,
     after: Peekable<Listing<'a>>,
+    // Directories of both that came by.
+    seen: (ObjectSet, ObjectSet),
     objects: (u64, u64),
     path: Vec<u8>,
 }
@@ -194,6 +197,7 @@ impl<'a> Comparison<'a, '_> {
             Ok((one, other)) => ControlFlow::Continue(Some(Pair {
                 before: one.peekable(),
                 after: other.peekable(),
+                seen: (ObjectSet::default(), ObjectSet::default()),
                 objects: (before, after),
                 path,
             })),
@@ -212,16 +216,16 @@ impl<'a> Comparison<'a, '_> {
     ) -> ControlFlow<Option<Cancelled>, Option<Pair<'a>>> {
         match step {
             Step::Unreadable(error) => self.unreadable(&path, error)?,
-            Step::Removed(entry) => {
+            Step::Removed(mut entry) => {
                 let path = joined(&path, &entry.name);
-                match inode_of(self.repository, entry.node, entry.inode, objects.0) {
+                match inode_of(self.repository, &mut entry, objects.0) {
                     Ok(inode) => self.whole(&path, Change::Removed, entry.node, &inode)?,
                     Err(error) => self.unreadable(&path, error)?,
                 }
             }
-            Step::Added(entry) => {
+            Step::Added(mut entry) => {
                 let path = joined(&path, &entry.name);
-                match inode_of(self.repository, entry.node, entry.inode, objects.1) {
+                match inode_of(self.repository, &mut entry, objects.1) {
                     Ok(inode) => self.whole(&path, Change::Added, entry.node, &inode)?,
                     Err(error) => self.unreadable(&path, error)?,
                 }
@@ -233,7 +237,7 @@ impl<'a> Comparison<'a, '_> {
 
     fn both(
         &mut self,
-        (one, other): (Entry, Entry),
+        (mut one, mut other): (Entry, Entry),
         objects: (u64, u64),
         path: &[u8],
     ) -> ControlFlow<Option<Cancelled>, Option<Pair<'a>>> {
@@ -249,8 +253,8 @@ impl<'a> Comparison<'a, '_> {
             return ControlFlow::Continue(None);
         }
         let path = joined(path, &one.name);
-        let before = inode_of(self.repository, one.node, one.inode, objects.0);
-        let after = inode_of(self.repository, other.node, other.inode, objects.1);
+        let before = inode_of(self.repository, &mut one, objects.0);
+        let after = inode_of(self.repository, &mut other, objects.1);
         let (before, after) = match (before, after) {
             (Ok(before), Ok(after)) => (before, after),
             (Err(error), _) | (_, Err(error)) => {
@@ -356,6 +360,13 @@ impl Pair<'_> {
         };
         let one = if order.is_le() { self.before.next()?.ok() } else { None };
         let other = if order.is_ge() { self.after.next()?.ok() } else { None };
+        for (entry, seen) in [(&one, &mut self.seen.0), (&other, &mut self.seen.1)] {
+            if let Some(Entry { kind: FileKind::Directory, node: Node::Object { object, .. }, .. }) = entry
+                && !seen.insert(*object)
+            {
+                return Some(Step::Unreadable(ReadError::DirectoryElsewhere { object: *object }));
+            }
+        }
         match (one, other) {
             (Some(one), Some(other)) => Some(Step::Both(Box::new((one, other)))),
             (Some(one), None) => Some(Step::Removed(Box::new(one))),

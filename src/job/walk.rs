@@ -2,9 +2,10 @@
 
 use thiserror::Error;
 
+use super::object_set::ObjectSet;
 use crate::format::record::{Detail, Inode};
 use crate::path;
-use crate::repo::generation::Listing;
+use crate::repo::generation::{Listing, check_place};
 use crate::repo::{Entry, Generation, Node, ReadError, Repository};
 
 /// An entry that cannot be read; the walk goes on after it.
@@ -43,6 +44,8 @@ struct Level<'a> {
     listing: Listing<'a>,
     directory: u64,
     path_len: usize,
+    // Its directories so far: each has one name.
+    seen: ObjectSet,
 }
 
 /// The entries below a directory.
@@ -83,42 +86,38 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, directory: u64) -> Result<(), WalkError> {
         let listed = self.generation.list(self.repository.pages(), directory, None);
         let listing = listed.map_err(|error| WalkError::new(&self.path, error))?;
-        self.levels.push(Level { listing, directory, path_len: self.path.len() });
+        self.levels.push(Level { listing, directory, path_len: self.path.len(), seen: ObjectSet::default() });
         Ok(())
     }
 
-    fn visit(&mut self, entry: Entry, above: u64) -> Result<Walked, WalkError> {
+    fn visit(&mut self, mut entry: Entry, above: u64) -> Result<Walked, WalkError> {
         if !self.path.is_empty() {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(&entry.name);
-        let inode = inode_of(self.repository, entry.node, entry.inode, above)
+        let inode = inode_of(self.repository, &mut entry, above)
             .map_err(|error| WalkError::new(&self.path, error))?;
         if let (Node::Object { object, .. }, Detail::Directory { .. }) = (entry.node, &inode.detail) {
+            let is_first = self.levels.last_mut().is_none_or(|level| level.seen.insert(object));
+            if !is_first {
+                return Err(WalkError::new(&self.path, ReadError::DirectoryElsewhere { object }));
+            }
             self.start = Some(object);
         }
         Ok(Walked { path: self.path.clone(), depth: self.levels.len() - 1, node: entry.node, inode })
     }
 }
 
-/// Reads the object of an entry; a directory must know the one above it.
+/// Takes the object out of an entry or reads it; a directory must know the one above it.
 ///
 /// # Errors
 /// [`ReadError`] if it is missing or damaged.
-pub fn inode_of(
-    repository: &Repository,
-    node: Node,
-    inode: Option<Inode>,
-    above: u64,
-) -> Result<Inode, ReadError> {
-    let inode = inode.map_or_else(|| repository.inode(node), Ok)?;
-    match (&inode.detail, node) {
-        // A directory has one parent, so that no loop can be reached from the root.
-        (Detail::Directory { parent }, Node::Object { object, .. }) if *parent != above => {
-            Err(ReadError::NoObject { object })
-        }
-        _ => Ok(inode),
+pub fn inode_of(repository: &Repository, entry: &mut Entry, above: u64) -> Result<Inode, ReadError> {
+    let inode = entry.inode.take().map_or_else(|| repository.inode(entry.node), Ok)?;
+    if let Node::Object { object, .. } = entry.node {
+        check_place(object, entry.kind, &inode, above)?;
     }
+    Ok(inode)
 }
 
 impl Iterator for Walk<'_> {

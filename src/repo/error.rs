@@ -88,6 +88,12 @@ pub enum ReadError {
         /// The object id.
         object: u64,
     },
+    /// A directory has an entry elsewhere than in its parent, or a second one there.
+    #[error("the tree is damaged: directory {object} has no place here")]
+    DirectoryElsewhere {
+        /// The object id of the directory.
+        object: u64,
+    },
     /// A base chunk of a delta frame is in a delta frame itself.
     #[error("{path}, frame at byte {offset}: a base chunk lies in another delta frame")]
     DeepDelta {

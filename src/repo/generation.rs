@@ -63,7 +63,8 @@ impl Generation {
     /// Finds a name in the directory with this object id.
     ///
     /// # Errors
-    /// [`ReadError`] if a page on the way is missing or damaged.
+    /// [`ReadError`] if a page on the way is missing or damaged, or the name leads to a directory that
+    /// belongs elsewhere.
     pub fn lookup(
         &self,
         pages: &PageReader,
@@ -75,24 +76,22 @@ impl Generation {
         };
         let mut entry = self.entry(&found)?;
         if let (None, Node::Object { object, .. }) = (&entry.inode, entry.node) {
-            entry.inode = Some(self.object(pages, object)?);
+            let inode = self.object(pages, object)?;
+            check_place(object, entry.kind, &inode, directory)?;
+            entry.inode = Some(inode);
         }
         Ok(Some(entry))
     }
 
-    /// Reads an object: a directory, or a file with several names.
+    /// Reads an object: a directory, or what has several names.
     ///
     /// # Errors
     /// [`ReadError`] if it is missing or damaged.
     pub fn object(&self, pages: &PageReader, object: u64) -> Result<Inode, ReadError> {
         let found = self.tree(pages).get(&entry_key(object, b""))?.ok_or(ReadError::NoObject { object })?;
         match decode(&found)? {
-            Record::Inode(inode)
-                if matches!(inode.detail, Detail::Directory { .. } | Detail::Regular { .. }) =>
-            {
-                Ok(inode)
-            }
-            _ => Err(ReadError::NoObject { object }),
+            Record::Inode(inode) => Ok(inode),
+            Record::Link { .. } => Err(ReadError::NoObject { object }),
         }
     }
 
@@ -159,6 +158,19 @@ impl Generation {
                 Entry { name, node: Node::Entry(address), kind, inode: Some(inode), address }
             }
         })
+    }
+}
+
+/// Checks that an object may have an entry of this kind in `directory`: a directory has one parent, so that no
+/// loop can be reached from the root.
+///
+/// # Errors
+/// [`ReadError::DirectoryElsewhere`] if it belongs elsewhere, [`ReadError::NoObject`] if it is of another kind.
+pub fn check_place(object: u64, kind: FileKind, inode: &Inode, directory: u64) -> Result<(), ReadError> {
+    match inode.detail {
+        _ if inode.kind() != kind => Err(ReadError::NoObject { object }),
+        Detail::Directory { parent } if parent != directory => Err(ReadError::DirectoryElsewhere { object }),
+        _ => Ok(()),
     }
 }
 

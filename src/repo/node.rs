@@ -8,7 +8,7 @@
 //!             entry: offset / 64 of the leaf page in the DTF of that ordinal (30 bits), slot (10 bits)
 //! ```
 //!
-//! A directory and a file with several names are objects, and their number has the ordinal of the
+//! A directory and whatever has several names are objects, and their number has the ordinal of the
 //! generation in which they are seen: all links of a file are one inode within a generation and
 //! different ones in different generations. Every other entry is known by the place of its record. An
 //! entry whose page two generations share is the same inode in both, with one page cache: its
@@ -38,7 +38,7 @@ pub struct RecordAddress {
 pub enum Node {
     /// A directory or file that the mount itself makes; the number is the mount's own, below 2^40.
     Synthetic(u64),
-    /// A directory or a file with several names, in one generation.
+    /// A directory, or what has several names, in one generation.
     Object {
         /// The generation.
         ordinal: Ordinal,

@@ -19,9 +19,10 @@ fn inode(size: u64, seconds: i64) -> Inode {
         ctime: time,
         atime: time,
         source_inode: 1,
+        link_count: 1,
         inconsistent: false,
         xattrs: Xattrs::NONE,
-        detail: Detail::Regular { link_count: 1, size, signature: None, content },
+        detail: Detail::Regular { size, signature: None, content },
     }
 }
 

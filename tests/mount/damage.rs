@@ -9,6 +9,7 @@ use reelfs::format::frame::{Codec, HEADER_LEN};
 use reelfs::format::record::{Extent, ROOT_OBJECT};
 use reelfs::repo::{GenerationId, Node};
 
+use crate::chain::{DEPTH, chain, directory};
 use crate::support::{Random, Site, can_mount, flip, shell};
 
 const PAGE: u64 = 4096;
@@ -152,4 +153,29 @@ fn a_damaged_generation_does_not_hide_the_others() {
     assert_eq!(errno(fs::read(bad.join("f")).map(|_| ())), Some(libc::EIO));
     let good = mount.path("clients/db2").join(second.time.to_string());
     assert_eq!(fs::read_to_string(good.join("f")).unwrap(), "22");
+}
+
+#[test]
+fn directories_with_two_names_make_no_endless_mount() {
+    if !can_mount() {
+        return;
+    }
+    let site = Site::new();
+    let client = "web1".parse().unwrap();
+    chain(&site.open(), &client, site.inputs(), |object, above, below| {
+        let mut entries = vec![("a", directory(below)), ("b", directory(below))];
+        // What it lies in, and itself.
+        if object != above {
+            entries.extend([("c", directory(object)), ("d", directory(above.max(2)))]);
+        }
+        entries
+    });
+    let mount = site.mount(&["web1@latest"]);
+    let found = shell("timeout 20 find $1 -type d || echo $?", &[&mount.mountpoint]);
+    let listed = String::from_utf8(found.stdout).unwrap();
+    assert!(listed.ends_with("\n1\n"), "it ends, and says that something is wrong");
+    assert_eq!(listed.lines().count() as u64, 1 + DEPTH + 1);
+    assert_eq!(errno(fs::metadata(mount.path("a/a/b")).map(drop)), Some(libc::EIO));
+    assert!(mount.path("a/a/a").is_dir());
+    assert!(mount.control("damaged").contains("has no place here"));
 }

@@ -8,6 +8,8 @@
     reason = "numbers in tests are small"
 )]
 
+#[path = "../shared/chain.rs"]
+mod chain;
 mod damage;
 mod life;
 mod rights;

@@ -82,13 +82,16 @@ impl Site {
         Repository::open(&self.repository, CacheBytes::default()).unwrap()
     }
 
+    pub(crate) fn inputs(&self) -> WriterInputs {
+        WriterInputs { now: GenerationTime::from_seconds(self.time).unwrap(), new_id: Box::new(random_id) }
+    }
+
     pub(crate) fn backup(&mut self, client: &str) -> GenerationId {
         self.time += 3600;
         let repository = self.open();
         let client: ClientName = client.parse().unwrap();
-        let now = GenerationTime::from_seconds(self.time).unwrap();
-        let now = repository.next_time(&client, now).unwrap();
-        let inputs = WriterInputs { now, new_id: Box::new(random_id) };
+        let now = repository.next_time(&client, self.inputs().now).unwrap();
+        let inputs = WriterInputs { now, ..self.inputs() };
         let options = BackupOptions { always: true, ..BackupOptions::default() };
         let summary =
             backup::run(&repository, None, &client, &self.source, &options, inputs, &Progress::new())

@@ -119,12 +119,18 @@ pub(crate) fn grow(root: &Path, random: &mut Random, object_count: u64) {
                 fs::create_dir(&path).unwrap();
                 directories.push(path.clone());
             }
-            3 => symlink(OsString::from("t".repeat(1 + random.below(4000) as usize)), &path).unwrap(),
+            3 => {
+                symlink(OsString::from("t".repeat(1 + random.below(4000) as usize)), &path).unwrap();
+                files.push(path.clone());
+            }
             4 if !files.is_empty() => {
                 let existing = &files[random.below(files.len() as u64) as usize];
                 fs::hard_link(existing, &path).unwrap();
             }
-            5 => special(&path, random),
+            5 => {
+                special(&path, random);
+                files.push(path.clone());
+            }
             6 => {
                 sparse(&path, random);
                 files.push(path.clone());

@@ -4,7 +4,7 @@ use reelfs::format::frame::{ChunkPointer, Location};
 use reelfs::format::record::{Content, Detail, Extent, FileKind, Inode, ROOT_OBJECT, Record, Time, Xattrs};
 use reelfs::id::{FileId, Fingerprint};
 use reelfs::repo::Repository;
-use reelfs::repo::generation_writer::{Committed, GenerationWriter};
+use reelfs::repo::generation_writer::{Base, Committed, GenerationWriter};
 
 use crate::support::{client, in_memory, inputs};
 
@@ -19,6 +19,7 @@ fn inode(detail: Detail) -> Inode {
         atime: time,
         source_inode: 1_234_567,
         is_staging_number: false,
+        link_count: 1,
         inconsistent: false,
         xattrs: Xattrs::NONE,
         detail,
@@ -31,7 +32,7 @@ fn file(number: u64, version: u64) -> Record {
     let chunk = ChunkPointer { fingerprint, len: 5000, location };
     let extents = vec![Extent { offset: 0, len: 5000, skip: 0, chunk }];
     let (signature, content) = (Some(fingerprint), Content::Inline(extents));
-    Record::Inode(inode(Detail::Regular { link_count: 1, size: 5000, signature, content }))
+    Record::Inode(inode(Detail::Regular { size: 5000, signature, content }))
 }
 
 fn name(number: u64) -> Vec<u8> {
@@ -39,7 +40,7 @@ fn name(number: u64) -> Vec<u8> {
 }
 
 fn begin(repository: &Repository) -> GenerationWriter<'_> {
-    GenerationWriter::begin(repository, &client(), inputs(), false).unwrap()
+    GenerationWriter::begin(repository, &client(), inputs(), Base::Latest).unwrap()
 }
 
 /// Commits a directory of so many files; returns its object id.
@@ -102,8 +103,7 @@ fn a_small_overwrite_in_a_large_file_costs_a_few_pages() {
         })
         .collect();
     let size = 100_000 << 20;
-    let large =
-        |content| Record::Inode(inode(Detail::Regular { link_count: 1, size, signature: None, content }));
+    let large = |content| Record::Inode(inode(Detail::Regular { size, signature: None, content }));
     let mut writer = begin(&repository);
     let content = writer.content(extents.clone(), None).unwrap();
     let root = Record::Inode(inode(Detail::Directory { parent: ROOT_OBJECT }));

@@ -71,7 +71,12 @@ fn page_ref() -> PageRef {
 }
 
 fn inode(detail: Detail, xattrs: Xattrs) -> Record {
-    Record::Inode(Inode {
+    let link_count = if matches!(detail, Detail::Regular { .. }) { 2 } else { 1 };
+    Record::Inode(named(link_count, detail, xattrs))
+}
+
+fn named(link_count: u32, detail: Detail, xattrs: Xattrs) -> Inode {
+    Inode {
         permissions: 0o4755,
         uid: u32::MAX - 1,
         gid: 100,
@@ -80,14 +85,15 @@ fn inode(detail: Detail, xattrs: Xattrs) -> Record {
         atime: Time { seconds: i64::MIN, nanoseconds: 0 },
         source_inode: u64::MAX,
         is_staging_number: false,
+        link_count,
         inconsistent: true,
         xattrs,
         detail,
-    })
+    }
 }
 
 fn regular(content: Content, signature: Option<Fingerprint>) -> Detail {
-    Detail::Regular { link_count: 2, size: 1 << 40, signature, content }
+    Detail::Regular { size: 1 << 40, signature, content }
 }
 
 fn attributes() -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -232,6 +238,7 @@ fn records() -> Vec<Case> {
     let inline = Content::Inline(vec![extent(0), extent(4096)]);
     let tree = Content::Tree { root: page_ref(), allocated: 123_456 };
     let stored = Xattrs::Stored { len: 9, extents: vec![extent(0)] };
+    let attributed = Xattrs::Inline(attributes());
     let records = [
         ("record-link", Record::Link { kind: FileKind::Regular, object: (1 << 40) - 1 }),
         ("record-directory", inode(Detail::Directory { parent: 3 }, stored)),
@@ -241,6 +248,15 @@ fn records() -> Vec<Case> {
         ("record-character", inode(Detail::CharacterDevice { major: 1, minor: 3 }, Xattrs::NONE)),
         ("record-block", inode(Detail::BlockDevice { major: 4095, minor: 1 << 19 }, Xattrs::NONE)),
         ("record-fifo", inode(Detail::Fifo, Xattrs::NONE)),
+        (
+            "record-symlink-names",
+            Record::Inode(named(3, Detail::Symlink { target: b"x".to_vec() }, attributed)),
+        ),
+        (
+            "record-block-names",
+            Record::Inode(named(300, Detail::BlockDevice { major: 8, minor: 1 }, Xattrs::NONE)),
+        ),
+        ("record-link-fifo", Record::Link { kind: FileKind::Fifo, object: 5 }),
         ("record-socket", inode(Detail::Socket, Xattrs::NONE)),
     ];
     let again = |bytes: &[u8]| Record::decode(bytes).map(|record| record.encode()).ok();

@@ -3,13 +3,17 @@
 
 #![cfg(test)]
 
+#[path = "../shared/chain.rs"]
+mod chain;
 #[path = "../../fuzz/checks.rs"]
 mod checks;
 mod clock;
 mod commit_cost;
 mod commit_faults;
+mod committing;
 mod damage;
 mod format;
+mod hostile_tree;
 mod reader;
 mod regressions;
 mod round_trip;

@@ -162,6 +162,8 @@ fn it_extracts_what_reelfs_has_backed_up() {
     }
     let large: Vec<u8> = (0..600_000_u32).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
     fs::write(source.join("large"), &large).expect("writable");
+    std::os::unix::fs::symlink("elsewhere", source.join("link")).expect("writable");
+    fs::hard_link(source.join("link"), source.join("many/link")).expect("writable");
     let repository = Repository::create(&repo, FileId([1; 16])).expect("a new repository");
     back_up(&repository, &source, 1);
     fs::write(source.join("many/0042"), "changed").expect("writable");
@@ -175,6 +177,9 @@ fn it_extracts_what_reelfs_has_backed_up() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(fs::read(target.join("large")).expect("extracted") == large);
         assert_eq!(target.join("many/0043").exists(), !changed);
+        let inode = |name| fs::symlink_metadata(target.join(name)).expect("extracted").ino();
+        assert_eq!(inode("link"), inode("many/link"));
+        assert_eq!(fs::read_link(target.join("link")).expect("extracted"), Path::new("elsewhere"));
         for number in (0..2000_u32).filter(|number| !matches!(number, 42 | 43)) {
             let name = format!("many/{number:04}");
             assert!(fs::read(source.join(&name)).ok() == fs::read(target.join(&name)).ok(), "{name}");

@@ -93,12 +93,7 @@ fn a_separator_below_the_first_key_of_its_child_hides_no_extent() {
     assert_eq!(floor(200), Some(key(200)));
     let record = inode(
         0o600,
-        Detail::Regular {
-            link_count: 1,
-            size: 300,
-            signature: None,
-            content: Content::Tree { root, allocated: 110 },
-        },
+        Detail::Regular { size: 300, signature: None, content: Content::Tree { root, allocated: 110 } },
         Xattrs::NONE,
     );
     let reelfs::format::record::Record::Inode(inode) = record else { unreachable!() };

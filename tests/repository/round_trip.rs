@@ -25,6 +25,9 @@ fn set_mtime(path: &Path, seconds: i64, nanoseconds: i64) {
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
+/// What has a second name, and is no regular file.
+const LINKED: [&str; 4] = ["link", "fifo", "socket", "null"];
+
 /// Everything of DESIGN 2.8 that this machine allows.
 fn make_everything(root: &Path) {
     let is_root = rustix::process::geteuid().is_root();
@@ -59,6 +62,9 @@ fn make_everything(root: &Path) {
         rustix::fs::mknodat(CWD, root.join("null"), FileType::CharacterDevice, Mode::RUSR, device).unwrap();
         chown(root.join("attributes"), Some(u32::MAX - 1), Some(70_000)).unwrap();
     }
+    for name in LINKED.into_iter().filter(|name| root.join(name).symlink_metadata().is_ok()) {
+        fs::hard_link(root.join(name), root.join("dir").join(format!("{name} too"))).unwrap();
+    }
     fs::set_permissions(root.join("small"), fs::Permissions::from_mode(0o4751)).unwrap();
     fs::set_permissions(root.join("empty dir"), fs::Permissions::from_mode(0o1777)).unwrap();
     set_mtime(&root.join("small"), -86_400 * 365, 123_456_789);
@@ -76,8 +82,45 @@ fn a_tree_with_everything_comes_back_as_it_was() {
     let target = tempdir().unwrap();
     let summary = restore(&open(&memory), generation, &target.path().join("made"));
     assert_same(&target.path().join("made"), &look(source.path()));
-    assert_eq!(summary.link_count, 2);
+    let other_count =
+        LINKED.iter().filter(|name| source.path().join(name).symlink_metadata().is_ok()).count();
+    assert_eq!(summary.link_count, 2 + other_count as u64);
     assert_eq!(backup(&repository, None, source.path()), None, "nothing changed");
+}
+
+#[test]
+fn names_of_what_is_no_file_come_and_go_over_generations() {
+    let source = tempdir().unwrap();
+    let at = |name: &str| source.path().join(name);
+    fs::create_dir(at("dir")).unwrap();
+    symlink("somewhere", at("a")).unwrap();
+    rustix::fs::mknodat(CWD, at("f"), FileType::Fifo, Mode::from_bits_truncate(0o640), 0).unwrap();
+    let (memory, repository) = in_memory();
+    let step = |what: &str| {
+        let generation = backup(&repository, None, source.path()).expect("something changed");
+        let target = tempdir().unwrap();
+        restore(&open(&memory), generation, target.path());
+        assert_same(target.path(), &look(source.path()));
+        let verified = verify(&repository, None);
+        assert!(verified.is_sound(), "{what}: {verified:?}");
+        assert_eq!(backup(&repository, None, source.path()), None, "{what}: nothing changed");
+    };
+    step("one name each");
+    fs::hard_link(at("a"), at("dir/a")).unwrap();
+    fs::hard_link(at("f"), at("dir/f")).unwrap();
+    step("a second name");
+    fs::hard_link(at("a"), at("b")).unwrap();
+    fs::remove_file(at("a")).unwrap();
+    step("the first name went, another came");
+    fs::remove_file(at("dir/f")).unwrap();
+    fs::write(at("dir/f"), b"a file now").unwrap();
+    step("a file took a name");
+    fs::hard_link(at("dir/f"), at("c")).unwrap();
+    fs::remove_file(at("b")).unwrap();
+    fs::hard_link(at("f"), at("b")).unwrap();
+    step("names go from one kind to another");
+    fs::remove_dir_all(at("dir")).unwrap();
+    step("a directory went with its names");
 }
 
 #[test]

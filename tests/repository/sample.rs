@@ -171,6 +171,7 @@ pub(crate) fn inode(permissions: u16, detail: Detail, xattrs: Xattrs) -> Record 
         atime: mtime,
         source_inode: 12,
         is_staging_number: false,
+        link_count: 1,
         inconsistent: false,
         xattrs,
         detail,
@@ -181,12 +182,12 @@ pub(crate) fn whole(pointer: ChunkPointer, offset: u64) -> Extent {
     Extent { offset, len: pointer.len.into(), skip: 0, chunk: pointer }
 }
 
-pub(crate) fn regular(size: u64, link_count: u32, content: Content) -> Detail {
-    Detail::Regular { link_count, size, signature: None, content }
+pub(crate) fn regular(size: u64, content: Content) -> Detail {
+    Detail::Regular { size, signature: None, content }
 }
 
 pub(crate) fn file(size: u64, extents: Vec<Extent>, xattrs: Xattrs) -> Record {
-    inode(0o640, regular(size, 1, Content::Inline(extents)), xattrs)
+    inode(0o640, regular(size, Content::Inline(extents)), xattrs)
 }
 
 /// Entries of the root directory.
@@ -194,7 +195,7 @@ fn root_records(text: ChunkPointer, small: &[ChunkPointer], holes: PageRef) -> R
     let part = Extent { offset: 0, len: 5, skip: 6, chunk: text };
     let attributes = vec![(b"user.colour".to_vec(), b"blue".to_vec())];
     let stored = Xattrs::Stored { len: small[1].len.into(), extents: vec![whole(small[1], 0)] };
-    let holes = regular(1 << 20, 1, Content::Tree { root: holes, allocated: 10 });
+    let holes = regular(1 << 20, Content::Tree { root: holes, allocated: 10 });
     let link = |object, kind| Record::Link { kind, object };
     let mut records: Vec<(&[u8], Record)> = vec![
         (b"", inode(0o755, Detail::Directory { parent: ROOT_OBJECT }, Xattrs::NONE)),
@@ -215,9 +216,11 @@ fn root_records(text: ChunkPointer, small: &[ChunkPointer], holes: PageRef) -> R
 fn other_records(small: ChunkPointer) -> Records {
     const LINKED: u64 = FIRST_LINKED_OBJECT;
     const DIRECTORY: u64 = FIRST_DIRECTORY_OBJECT;
-    let linked = regular(small.len.into(), 2, Content::Inline(vec![whole(small, 0)]));
+    let linked = regular(small.len.into(), Content::Inline(vec![whole(small, 0)]));
+    let Record::Inode(linked) = inode(0o4711, linked, Xattrs::NONE) else { unreachable!("an inode") };
+    let linked = Record::Inode(Inode { link_count: 2, ..linked });
     let entries: [(u64, &[u8], Record); 7] = [
-        (LINKED, b"", inode(0o4711, linked, Xattrs::NONE)),
+        (LINKED, b"", linked),
         (DIRECTORY, b"", inode(0o2750, Detail::Directory { parent: ROOT_OBJECT }, Xattrs::NONE)),
         (DIRECTORY, b"block", inode(0o660, Detail::BlockDevice { major: 7, minor: 300 }, Xattrs::NONE)),
         (DIRECTORY, b"character", inode(0o666, Detail::CharacterDevice { major: 1, minor: 3 }, Xattrs::NONE)),

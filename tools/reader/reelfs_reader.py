@@ -375,8 +375,9 @@ class Inode:
 
     def __init__(self, cursor):
         self.kind, flags = cursor.u8(), cursor.u8()
-        check(self.kind in TYPE_BITS and flags < 64, "kind or flags")
+        check(self.kind in TYPE_BITS and flags < 128, "kind or flags")
         check(self.kind == REGULAR or not flags & 3, "flags of another kind")
+        check(self.kind not in (DIRECTORY, REGULAR) or not flags & 64, "flags of another kind")
         self.mode = cursor.varint(0o7777)
         self.uid, self.gid = cursor.varint(0xFFFFFFFF), cursor.varint(0xFFFFFFFF)
         seconds = cursor.signed()
@@ -401,6 +402,9 @@ class Inode:
             self.size = len(self.target)
         elif self.kind in (CHARACTER, BLOCK):
             self.device = (cursor.varint(0xFFFFFFFF), cursor.varint(0xFFFFFFFF))
+        if flags & 64:
+            self.link_count = cursor.varint(0xFFFFFFFF)
+            check(self.link_count > 1, "link count")
         check(flags & 12 != 12, "flags")
         self.xattrs = read_xattrs(cursor) if flags & 4 else []
         self.stored_xattrs = (cursor.varint(XATTR_LEN_MAX), read_extents(cursor, 256)) if flags & 8 else None
@@ -549,7 +553,7 @@ class Generation:
             return 0, Inode(cursor)
         kind, object_id = cursor.u8(), cursor.varint((1 << 40) - 1)
         cursor.finish()
-        check(value[0] == 0 and kind in (DIRECTORY, REGULAR) and object_id > 1, "link")
+        check(value[0] == 0 and kind in TYPE_BITS and object_id > 1, "link")
         inode = self.inode(object_id)
         check(inode.kind == kind, f"object {object_id} is of another kind")
         return object_id, inode

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use reelfs::format::record::{FileKind, Inode};
-use reelfs::job::walk::inode_of;
 use reelfs::path;
 use reelfs::repo::{Generation, GenerationId, Node, RepoError, Repository};
 
@@ -58,7 +57,7 @@ pub(crate) fn find_in(
         };
         let Some(entry) = generation.lookup(repository.pages(), object, name)? else { return Ok(None) };
         node = entry.node;
-        inode = inode_of(repository, node, entry.inode, object)?;
+        inode = entry.inode.map_or_else(|| repository.inode(node), Ok)?;
     }
     Ok(Some(Place { address: address.clone(), id, generation, node, inode }))
 }

@@ -1,6 +1,6 @@
 //! Shows one entry: as a line like that of `ls -l`, or as a JSON object.
 
-use reelfs::format::record::{Detail, Inode};
+use reelfs::format::record::{Detail, FileKind, Inode};
 use reelfs::path;
 use reelfs::repo::Node;
 use serde_json::{Map, Value};
@@ -49,11 +49,13 @@ pub(crate) fn json(path: &[u8], node: Node, inode: &Inode) -> Map<String, Value>
         ("atime", human::exact_time(inode.atime).into()),
         ("inode", node.to_number().into()),
     ]);
+    if inode.kind() != FileKind::Directory {
+        members.insert("links".to_owned(), inode.link_count.into());
+    }
     put_bytes(&mut members, "path", path);
     put_bytes(&mut members, "name", path.rsplit(|byte| *byte == b'/').next().unwrap_or_default());
     match &inode.detail {
-        Detail::Regular { link_count, signature, content, .. } => {
-            members.insert("links".to_owned(), (*link_count).into());
+        Detail::Regular { signature, content, .. } => {
             members.insert("allocated_bytes".to_owned(), content.allocated().into());
             members.insert("blake3".to_owned(), signature.map(|signature| signature.to_string()).into());
             members.insert("inconsistent".to_owned(), inode.inconsistent.into());

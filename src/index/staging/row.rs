@@ -192,10 +192,9 @@ impl ObjectState {
     #[must_use]
     pub fn of_base(inode: Inode, home: Option<Home>) -> Self {
         let Inode { permissions, uid, gid, mtime, ctime, atime, .. } = inode;
-        let mut link_count = 1;
+        let link_count = inode.link_count;
         let (xattrs, detail) = match &inode.detail {
-            Detail::Regular { link_count: count, .. } => {
-                link_count = *count;
+            Detail::Regular { .. } => {
                 let xattrs = inode.xattrs.clone();
                 let base = Some(Box::new(inode));
                 (xattrs, RowDetail::Regular(ContentRow { base, ..ContentRow::default() }))
@@ -333,6 +332,7 @@ fn put_xattrs(bytes: &mut Vec<u8>, xattrs: &Xattrs) {
                 atime: Time::default(),
                 source_inode: 0,
                 is_staging_number: false,
+                link_count: 1,
                 inconsistent: false,
                 xattrs: xattrs.clone(),
                 detail: Detail::Fifo,

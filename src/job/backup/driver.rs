@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::claims::Claims;
-use super::dedup::Dedup;
-use super::emission::Emitter;
 use super::error::BackupError;
 use super::open_directories::{OpenDirectories, joined};
-use super::pipeline::Pipeline;
-use super::prepare::SmallFile;
-use super::queue::Target;
-use super::record;
 use super::selection::Selection;
 use super::{BackupOptions, BackupSummary};
 use crate::format::record::{Detail, FileKind, ROOT_OBJECT, Record};
+use crate::job::object_set::ObjectSet;
+use crate::job::store::claims::Claims;
+use crate::job::store::dedup::Dedup;
+use crate::job::store::emission::Emitter;
+use crate::job::store::pipeline::Pipeline;
+use crate::job::store::queue::Target;
+use crate::job::store::record;
 use crate::live::Exclusions;
 use crate::live::LiveError;
 use crate::live::{Attributes, Scanned, SourceDirectory};
@@ -45,18 +45,18 @@ pub(super) struct Visit {
 /// The driver's state.
 pub(super) struct Driver<'a> {
     pub(super) context: Context<'a>,
-    pub(super) emitter: Emitter<'a>,
+    pub(super) emitter: Emitter<'a, 'a>,
     pub(super) previous: Option<Arc<Generation>>,
     visits: VecDeque<Visit>,
     open: OpenDirectories,
-    pub(super) batch: Vec<SmallFile>,
-    pub(super) batch_len: u64,
-    // Files with several names: where they are at the source, and their object id.
+    // What has several names: where it is at the source, and its object id.
     pub(super) linked: BTreeMap<(u32, u32, u64), u64>,
     pub(super) linked_objects: HashSet<u64>,
     // Object ids of the generation before that lost a name.
     pub(super) unlinked: HashSet<u64>,
     selection: Selection<'a>,
+    // Directories of the generation before that came by in the directory that is visited.
+    seen: ObjectSet,
 }
 
 impl<'a> Driver<'a> {
@@ -68,12 +68,11 @@ impl<'a> Driver<'a> {
             previous,
             visits: VecDeque::new(),
             open: OpenDirectories::default(),
-            batch: Vec::new(),
-            batch_len: 0,
             linked: BTreeMap::new(),
             linked_objects: HashSet::new(),
             unlinked: HashSet::new(),
             selection: Selection::new(context.repository, context.options, context.exclusions),
+            seen: ObjectSet::default(),
             context,
         }
     }
@@ -110,12 +109,13 @@ impl<'a> Driver<'a> {
             self.visit(&visit)?;
             self.emitter.poll()?;
         }
-        self.flush_batch()?;
+        self.emitter.flush()?;
         let gone: Vec<u64> = self.unlinked.difference(&self.linked_objects).copied().collect();
-        self.emitter.drain(&gone)
+        Ok(self.emitter.drain(&gone)?)
     }
 
     fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
+        self.seen = ObjectSet::default();
         let directory = match self.open.open(&visit.path) {
             Ok(directory) => directory,
             Err(error) => return self.unreadable(visit, None, &error),
@@ -125,7 +125,7 @@ impl<'a> Driver<'a> {
             Err(error) => return self.unreadable(visit, Some(&directory), &error),
         };
         if self.open.hold(&directory) {
-            self.flush_batch()?;
+            self.emitter.flush()?;
             self.emitter.wait_for_all()?;
         }
         self.put_directory(visit, Some(&directory))?;
@@ -152,7 +152,7 @@ impl<'a> Driver<'a> {
             }
             self.entry(visit, &directory, entry, old)?;
             if self.emitter.is_behind() {
-                self.flush_batch()?;
+                self.emitter.flush()?;
                 self.emitter.wait_for_all()?;
             }
         }
@@ -197,7 +197,7 @@ impl<'a> Driver<'a> {
         // An object of another kind took the name: what was below or behind it goes.
         let old = match old {
             Some(old) if old.kind != attributes.kind => {
-                self.forget(&old)?;
+                self.forget(visit.object, &old)?;
                 Some(Entry { inode: None, ..old })
             }
             old => old,
@@ -205,18 +205,17 @@ impl<'a> Driver<'a> {
         let name = entry.name;
         match attributes.kind {
             FileKind::Directory => self.subdirectory(visit, path, &name, attributes, old.as_ref()),
-            FileKind::Regular if attributes.link_count > 1 => {
-                self.linked_file(visit, directory, &name, attributes, old)
-            }
-            FileKind::Regular => {
-                if let Some(Entry { kind: FileKind::Regular, node: Node::Object { object, .. }, .. }) = old {
+            _ if attributes.link_count > 1 => self.linked_file(visit, directory, &name, attributes, old),
+            _ => {
+                if let Some(Entry { kind, node: Node::Object { object, .. }, .. }) = old
+                    && kind == attributes.kind
+                {
                     self.unlinked.insert(object);
                 }
                 let before = old.and_then(|old| old.inode).map(Arc::new);
                 let target = Target::Entry { object: visit.object, name };
-                self.file(directory, target, attributes, before)
+                self.content_of(directory, target, attributes, before)
             }
-            _ => self.other(visit, directory, name, &attributes, old),
         }
     }
 
@@ -229,7 +228,9 @@ impl<'a> Driver<'a> {
         old: Option<&Entry>,
     ) -> Result<(), BackupError> {
         let known = match old {
-            Some(Entry { kind: FileKind::Directory, node: Node::Object { object, .. }, .. }) => Some(*object),
+            Some(Entry { kind: FileKind::Directory, node: Node::Object { object, .. }, .. }) => {
+                self.is_in_place(visit.object, *object)?.then_some(*object)
+            }
             _ => None,
         };
         let object = known.unwrap_or_else(|| self.emitter.writer.new_directory());
@@ -272,7 +273,7 @@ impl<'a> Driver<'a> {
         if before.is_some_and(|before| record::is_same(&before, &inode)) {
             return Ok(());
         }
-        self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))
+        Ok(self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))?)
     }
 
     fn listed_before(&self, directory: u64) -> Result<Vec<Entry>, BackupError> {
@@ -283,29 +284,32 @@ impl<'a> Driver<'a> {
 
     // Removes an entry and all that only it leads to.
     fn remove(&mut self, directory: u64, entry: &Entry) -> Result<(), BackupError> {
-        self.forget(entry)?;
+        self.forget(directory, entry)?;
         self.emitter.remove(directory, &entry.name);
         Ok(())
     }
 
     // Removes all that only this entry leads to, but not the entry itself.
-    fn forget(&mut self, entry: &Entry) -> Result<(), BackupError> {
+    fn forget(&mut self, directory: u64, entry: &Entry) -> Result<(), BackupError> {
         let Node::Object { object, .. } = entry.node else { return Ok(()) };
-        if entry.kind == FileKind::Regular {
+        if entry.kind != FileKind::Directory {
             self.unlinked.insert(object);
             return Ok(());
         }
+        if !self.is_in_place(directory, object)? {
+            return Ok(());
+        }
         let mut directories = vec![object];
-        // A damaged tree may lead round in a circle.
-        let mut seen = HashSet::new();
+        let mut seen = ObjectSet::default();
         while let Some(directory) = directories.pop() {
-            if !seen.insert(directory) {
-                continue;
-            }
             for entry in self.listed_before(directory)? {
                 if let Node::Object { object, .. } = entry.node {
                     match entry.kind {
-                        FileKind::Directory => directories.push(object),
+                        FileKind::Directory => {
+                            if self.has_parent(object, directory)? && seen.insert(object) {
+                                directories.push(object);
+                            }
+                        }
                         _ => drop(self.unlinked.insert(object)),
                     }
                 }
@@ -314,5 +318,17 @@ impl<'a> Driver<'a> {
             self.emitter.remove(directory, b"");
         }
         Ok(())
+    }
+
+    // Tells whether a directory of the generation before has its place in `parent` and was not met there
+    // under another name: what a damaged tree names twice is not the same directory twice.
+    fn is_in_place(&mut self, parent: u64, object: u64) -> Result<bool, BackupError> {
+        Ok(self.has_parent(object, parent)? && self.seen.insert(object))
+    }
+
+    fn has_parent(&self, object: u64, expected: u64) -> Result<bool, BackupError> {
+        let Some(previous) = &self.previous else { return Ok(false) };
+        let inode = previous.object(self.context.repository.pages(), object)?;
+        Ok(inode.detail == Detail::Directory { parent: expected })
     }
 }

@@ -7,6 +7,7 @@ use std::thread;
 use super::directory::OpenDirectory;
 use super::{RestoreError, Run, write};
 use crate::format::record::{Detail, FileKind, Inode, ROOT_OBJECT};
+use crate::job::object_set::ObjectSet;
 use crate::path;
 use crate::repo::generation::Listing;
 use crate::repo::{Entry, Generation, Node, ReadError, RepoError, Repository};
@@ -120,6 +121,8 @@ struct Level<'a> {
     object: u64,
     // Its directories, if there are any.
     listing: Option<Listing<'a>>,
+    // Its directories so far.
+    seen: ObjectSet,
 }
 
 impl<'a> Walker<'a> {
@@ -136,7 +139,7 @@ impl<'a> Walker<'a> {
             match level.listing.as_mut().and_then(Iterator::next) {
                 None => drop(levels.pop()),
                 Some(Ok(entry)) if entry.kind == FileKind::Directory => {
-                    let below = self.subdirectory(&level.directory, level.object, &entry);
+                    let below = self.subdirectory(&level.directory, level.object, &mut level.seen, &entry);
                     if let Some((directory, object)) = below {
                         levels.push(self.enter(Arc::new(directory), object)?);
                     }
@@ -181,7 +184,7 @@ impl<'a> Walker<'a> {
             self.give(Task { directory: Arc::clone(&directory), entries })?;
         }
         let listing = if has_directories { self.list(&directory, object) } else { None };
-        Ok(Level { directory, object, listing })
+        Ok(Level { directory, object, listing, seen: ObjectSet::default() })
     }
 
     fn list(&self, directory: &OpenDirectory<'a>, object: u64) -> Option<Listing<'a>> {
@@ -198,6 +201,7 @@ impl<'a> Walker<'a> {
         &self,
         above: &Arc<OpenDirectory<'a>>,
         parent_object: u64,
+        seen: &mut ObjectSet,
         entry: &Entry,
     ) -> Option<(OpenDirectory<'a>, u64)> {
         let Node::Object { object, .. } = entry.node else { return None };
@@ -209,10 +213,12 @@ impl<'a> Walker<'a> {
                 return None;
             }
         };
-        // A directory has one place only: without this a damaged tree could lead back into itself.
-        if inode.detail != (Detail::Directory { parent: parent_object }) {
-            let reason = "the tree is damaged: the directory belongs elsewhere".to_owned();
-            self.run.summary().failed.note(path::display(&above.path_of(&entry.name)), reason);
+        // A directory has one place only: without this a damaged tree could lead back into itself, or lead
+        // to the same directory on more ways than there are atoms.
+        let is_in_place =
+            inode.detail == (Detail::Directory { parent: parent_object }) && seen.insert(object);
+        if !is_in_place {
+            self.unreadable(&above.path_of(&entry.name), &ReadError::DirectoryElsewhere { object });
             return None;
         }
         above.create(&entry.name, inode).map(|directory| (directory, object))

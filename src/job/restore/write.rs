@@ -81,13 +81,17 @@ impl Writer<'_> {
         let inode = match (&entry.inode, entry.node) {
             (Some(inode), _) => inode.clone(),
             (None, Node::Object { object, .. }) => {
-                self.run.generation.object(self.run.repository.pages(), object)?
+                let inode = self.run.generation.object(self.run.repository.pages(), object)?;
+                if inode.kind() != entry.kind {
+                    return Err(ReadError::NoObject { object }.into());
+                }
+                inode
             }
             (None, _) => return Ok(()),
         };
-        let result = match (entry.node, &inode.detail) {
-            (Node::Object { object, .. }, Detail::Regular { link_count, .. }) if *link_count > 1 => {
-                self.linked(object, *link_count, &inode)
+        let result = match entry.node {
+            Node::Object { object, .. } if inode.link_count > 1 => {
+                self.linked(object, inode.link_count, &inode)
             }
             _ => self.alone(&inode).map(drop),
         };

@@ -6,7 +6,7 @@ use super::trees::page_number;
 use super::{AffectedFile, Run, VerifyError};
 use crate::format::page::{Page, PageRef, TreeKind};
 use crate::format::record::{
-    Content, Detail, Extent, Inode, ROOT_OBJECT, Record, Xattrs, entry_key, split_key,
+    Content, Detail, Extent, FileKind, Inode, ROOT_OBJECT, Record, Xattrs, entry_key, split_key,
 };
 use crate::id::ClientName;
 use crate::job::problem::PROBLEM_COUNT_MAX;
@@ -114,7 +114,7 @@ impl Finder<'_> {
                 Ok(Record::Link { .. }) => continue,
                 Ok(Record::Inode(inode)) => {
                     let unreadable = self.unreadable(&inode)?;
-                    if name.is_empty() && matches!(inode.detail, Detail::Regular { .. }) {
+                    if name.is_empty() && inode.kind() != FileKind::Directory {
                         if unreadable.is_affected {
                             is_affected = true;
                             self.linked.insert(object, unreadable);

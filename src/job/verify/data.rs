@@ -138,7 +138,8 @@ fn verify_frame(
             return None;
         }
     };
-    if frame_len(&header) != span.len.into() || header.chunks.len() as u64 != span.chunk_count.into() {
+    if frame_len(&header) != u64::from(span.len) || header.chunks.len() as u64 != u64::from(span.chunk_count)
+    {
         run.damage(name, offset, "length or chunk count is another one than in the footer".to_owned());
     }
     if header.chunks.iter().any(|chunk| chunk.len == 0) {

@@ -187,8 +187,8 @@ impl Trees<'_> {
                 facts.directories = facts.directories.wrapping_add(token(*below, object));
                 return Ok(Ok(()));
             }
-            Record::Link { object: linked, .. } => {
-                facts.links = facts.links.wrapping_add(token(*linked, 0));
+            Record::Link { object: linked, kind } => {
+                facts.links = facts.links.wrapping_add(token(*linked, kind.code().into()));
                 return Ok(Ok(()));
             }
             Record::Inode(inode) => inode,
@@ -203,18 +203,18 @@ impl Trees<'_> {
                     facts.directories = facts.directories.wrapping_sub(token(object, *parent));
                 }
             }
-            Detail::Regular { link_count, .. } if name.is_empty() => {
-                let sum = token(object, 0).wrapping_mul((*link_count).into());
+            Detail::Directory { .. } => return Ok(Err("a directory without an object id".to_owned())),
+            _ if name.is_empty() => {
+                let sum = token(object, inode.kind().code().into()).wrapping_mul(inode.link_count.into());
                 facts.links = facts.links.wrapping_sub(sum);
                 facts.linked_max = facts.linked_max.max(object);
                 if object >= FIRST_DIRECTORY_OBJECT {
                     return Ok(Err("a file has the object id of a directory".to_owned()));
                 }
             }
-            Detail::Regular { link_count: 1, .. } => {}
-            Detail::Regular { .. } => return Ok(Err("a file without an object id has several names".into())),
-            Detail::Directory { .. } => return Ok(Err("a directory without an object id".to_owned())),
-            _ if name.is_empty() => return Ok(Err("an object is no directory and no file".to_owned())),
+            _ if inode.link_count != 1 => {
+                return Ok(Err("a file without an object id has several names".into()));
+            }
             _ => {}
         }
         self.inode(inode)

@@ -323,16 +323,16 @@ impl<'t> FrozenEpoch<'t> {
             RowDetail::BlockDevice(major, minor) => Detail::BlockDevice { major: *major, minor: *minor },
             RowDetail::Fifo => Detail::Fifo,
             RowDetail::Socket => Detail::Socket,
-            RowDetail::Regular(row) if row.layers.is_empty() => untouched(row, state.link_count),
+            RowDetail::Regular(row) if row.layers.is_empty() => untouched(row),
             RowDetail::Regular(row) => {
                 let frozen = self.content(number, row)?;
                 if row.stamp != Some(time(frozen.at_freeze.mtime)) {
                     mtime = time(frozen.at_freeze.mtime);
                 }
                 ctime = ctime.max(time(frozen.at_freeze.ctime));
-                let (size, link_count) = (frozen.size, state.link_count);
+                let size = frozen.size;
                 content = Some(frozen);
-                Detail::Regular { link_count, size, signature: None, content: Content::Inline(Vec::new()) }
+                Detail::Regular { size, signature: None, content: Content::Inline(Vec::new()) }
             }
         };
         let inode = Inode {
@@ -344,6 +344,8 @@ impl<'t> FrozenEpoch<'t> {
             atime: state.atime,
             source_inode: number,
             is_staging_number: has_number,
+            // What is no regular file becomes one object for each of its names.
+            link_count: if matches!(detail, Detail::Regular { .. }) { state.link_count } else { 1 },
             inconsistent: false,
             xattrs: state.xattrs.clone(),
             detail,
@@ -441,12 +443,12 @@ impl Drop for FrozenEpoch<'_> {
     }
 }
 
-fn untouched(row: &ContentRow, link_count: u32) -> Detail {
+fn untouched(row: &ContentRow) -> Detail {
     let (size, signature, content) = match row.base.as_ref().map(|inode| &inode.detail) {
         Some(Detail::Regular { size, signature, content, .. }) => (*size, *signature, content.clone()),
         _ => (0, None, Content::Inline(Vec::new())),
     };
-    Detail::Regular { link_count, size, signature, content }
+    Detail::Regular { size, signature, content }
 }
 
 struct InOrder<'f, 't, D: Iterator, E: Iterator> {

@@ -181,8 +181,8 @@ fn is_new(seen: &mut Option<HashSet<Fingerprint>>, walked: &Walked) -> bool {
 fn version(walked: &Walked) -> Fingerprint {
     let mut inode =
         Inode { ctime: Time::default(), atime: Time::default(), source_inode: 0, ..walked.inode.clone() };
-    if let Detail::Regular { link_count, signature: Some(_), content, .. } = &mut inode.detail {
-        *link_count = 1;
+    inode.link_count = 1;
+    if let Detail::Regular { signature: Some(_), content, .. } = &mut inode.detail {
         *content = Content::Inline(Vec::new());
     }
     let mut hasher = FingerprintHasher::default();

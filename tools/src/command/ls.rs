@@ -79,8 +79,8 @@ fn list(
     damage: &mut Damage,
 ) -> Result<(), Failure> {
     for listed in place.generation.list(repository.pages(), directory, None)? {
-        let walked = listed.map_err(|error| WalkError::new(b"", error)).and_then(|entry| {
-            let inode = inode_of(repository, entry.node, entry.inode, directory)
+        let walked = listed.map_err(|error| WalkError::new(b"", error)).and_then(|mut entry| {
+            let inode = inode_of(repository, &mut entry, directory)
                 .map_err(|error| WalkError::new(&entry.name, error))?;
             Ok(Walked { path: entry.name, depth: 0, node: entry.node, inode })
         });
