@@ -55,6 +55,9 @@ pub enum LaunchError {
     /// The server cannot be started.
     #[error("cannot start the server")]
     Start(#[source] io::Error),
+    /// Staging was demanded and cannot be.
+    #[error("staging needs a repository that can be written, mounted as a whole")]
+    NoStaging(#[source] io::Error),
     /// The server died too often.
     #[error("the server died {count} times within {seconds} seconds; the mount stays dead")]
     Crashes {
@@ -73,7 +76,7 @@ impl LaunchError {
             Self::Repo(RepoError::NoRepository { .. }) => 10,
             Self::Repo(RepoError::Read(error)) if error.is_damage() => 12,
             Self::Repo(_) | Self::NoPath { .. } | Self::NotDirectory { .. } => 1,
-            Self::Mount(_) | Self::Start(_) | Self::Crashes { .. } => 1,
+            Self::Mount(_) | Self::Start(_) | Self::NoStaging(_) | Self::Crashes { .. } => 1,
             Self::Server { code, .. } => *code,
         }
     }
@@ -134,6 +137,8 @@ pub struct Plan {
     pub source: String,
     /// What is shown.
     pub root: PlannedRoot,
+    /// Staging is mounted too.
+    pub has_staging: bool,
     /// Options.
     pub options: MountOptions,
     /// Where to log to.
@@ -198,7 +203,20 @@ fn plan(request: &Request) -> Result<Plan, LaunchError> {
     let mountpoint = mountpoint::prepare(&request.mountpoint, &path)?;
     let source = request.source.clone().unwrap_or_else(|| source(&path, request.address.as_ref()));
     let log = if request.is_foreground { Target::Stderr } else { Target::System };
-    Ok(Plan { repository: path, mountpoint, source, root, options: request.options.clone(), log })
+    let has_staging = has_staging(&root, &path, &request.options)?;
+    let options = request.options.clone();
+    Ok(Plan { repository: path, mountpoint, source, root, has_staging, options, log })
+}
+
+fn has_staging(root: &PlannedRoot, repository: &Path, options: &MountOptions) -> Result<bool, LaunchError> {
+    let refusal = match root {
+        PlannedRoot::All => rustix::fs::access(repository, rustix::fs::Access::WRITE_OK).err(),
+        _ => Some(rustix::io::Errno::INVAL),
+    };
+    match (options.staging, refusal) {
+        (Some(true), Some(errno)) => Err(LaunchError::NoStaging(errno.into())),
+        (wanted, refusal) => Ok(wanted != Some(false) && refusal.is_none()),
+    }
 }
 
 fn source(repository: &Path, address: Option<&Address>) -> String {

@@ -79,10 +79,15 @@ fn unmounting_ends_all_processes() {
     }
     let mut site = Site::new();
     site.backup("web1");
-    let mount = site.mount(&[]);
-    shell_ok("umount $1", &[&mount.mountpoint]);
-    wait_until("no process is left", || mount.processes("").is_empty());
-    assert!(!mount.is_mounted());
+    let helper = site.root.join("umount.fuse.reelfs");
+    symlink(env!("CARGO_BIN_EXE_mountd"), &helper).unwrap();
+    for unmount in ["umount -R $2", "umount -l $2", "$1 $2 -v", "$1 $2 -l", "umount $2/staging; umount $2"] {
+        let mount = site.mount(&[]);
+        assert!(mountd::mountpoint::find(&mount.path("staging")).is_some());
+        shell_ok(unmount, &[&helper, &mount.mountpoint]);
+        wait_until("no process is left", || mount.processes("").is_empty());
+        assert!(!mount.is_mounted());
+    }
 }
 
 #[test]
