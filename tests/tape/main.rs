@@ -7,4 +7,6 @@ mod conformance;
 mod golden;
 mod hostile;
 mod replies;
+#[path = "../../fuzz/scsi_checks.rs"]
+mod scsi_checks;
 mod sense;
