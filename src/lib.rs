@@ -31,3 +31,4 @@ pub mod progress;
 pub mod repo;
 pub mod scsi;
 pub mod storage;
+pub mod tape;

@@ -21,8 +21,8 @@
 //! (ordinal, offset / 64, stored length), next id for a file with several names, next id for a
 //! directory, counts of files, directories, symbolic
 //! links, other objects and objects with several names, bytes of file content, entries with extended
-//! attributes, files kept as inconsistent, bytes added to BDFs, message, source path. A later minor
-//! addition goes after these; readers ignore what they do not know.
+//! attributes, files kept as inconsistent, bytes added to BDFs, message, source path, ordinal of the
+//! client's generation before (0 or nothing at all: none). A later minor addition goes after these; readers ignore what they do not know.
 
 use super::bdf::decode_client;
 use super::kind::FileKind;
@@ -219,6 +219,9 @@ pub struct DtfFooter {
     pub totals: Totals,
     /// Bytes that this generation added to BDFs.
     pub added_bytes: u64,
+    /// The client's generation before, whether this one builds on it or not; none if there is none, or in a
+    /// DTF that was made before this field was.
+    pub predecessor: Option<Ordinal>,
     /// What the user said of it.
     pub message: Vec<u8>,
     /// Path that was backed up.
@@ -239,6 +242,9 @@ impl DtfFooter {
         put_varint(&mut bytes, self.added_bytes);
         put_prefixed(&mut bytes, &self.message);
         put_prefixed(&mut bytes, &self.source);
+        if let Some(predecessor) = self.predecessor {
+            put_varint(&mut bytes, predecessor.get().into());
+        }
         bytes
     }
 
@@ -262,16 +268,31 @@ impl DtfFooter {
             let added_bytes = reader.varint("added bytes")?;
             let message = reader.prefixed("message", TEXT_LEN_MAX)?.to_vec();
             let source = reader.prefixed("source path", TEXT_LEN_MAX)?.to_vec();
+            let predecessor = match reader.remaining() == 0 {
+                true => None,
+                false => read_predecessor(&mut reader)?,
+            };
             Ok(Self {
                 root,
                 next_linked,
                 next_directory,
                 totals: Totals::from_fields(totals),
                 added_bytes,
+                predecessor,
                 message,
                 source,
             })
         };
         fields().map_err(malformed(FOOTER))
+    }
+}
+
+fn read_predecessor(reader: &mut Reader<'_>) -> Result<Option<Ordinal>, DecodeError> {
+    let offset = reader.offset();
+    let value = reader.varint_u32("generation before")?;
+    match (value, Ordinal::new(value)) {
+        (0, _) => Ok(None),
+        (_, Some(ordinal)) => Ok(Some(ordinal)),
+        (_, None) => Err(DecodeError::Range { what: "generation before", offset, value: value.into() }),
     }
 }

@@ -137,7 +137,10 @@ fn index_bdf(
         let mut start = 0;
         for info in &header.chunks {
             let location = Location { file, frame: span.offset, start };
-            index.put_chunk(batch, &ChunkPointer { fingerprint: info.fingerprint, len: info.len, location });
+            let chunk = ChunkPointer { fingerprint: info.fingerprint, len: info.len, location };
+            if !is_better_known(repository, index, &chunk)? {
+                index.put_chunk(batch, &chunk);
+            }
             start += info.len;
             count += 1;
         }
@@ -146,6 +149,20 @@ fn index_bdf(
         }
     }
     Ok(count)
+}
+
+// A chunk is stored twice when it was found damaged in the first place: the whole one counts.
+fn is_better_known(
+    repository: &Repository,
+    index: &Index,
+    chunk: &ChunkPointer,
+) -> Result<bool, IndexingError> {
+    let known = index.chunk(&chunk.fingerprint)?;
+    Ok(known.is_some_and(|known| {
+        known.location != chunk.location
+            && known.len == chunk.len
+            && repository.frames().chunk_there(&known).is_ok()
+    }))
 }
 
 // Every page belongs to one DTF, so that the pages of all DTFs together are all there are.

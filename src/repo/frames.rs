@@ -1,11 +1,12 @@
 //! Reads frames of BDFs and the chunks in them, verified, through a cache bounded in bytes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use quick_cache::sync::{Cache, GuardResult};
 use quick_cache::{OptionsBuilder, Weighter};
 
+use super::damaged_chunks;
 use super::error::ReadError;
 use super::locator::ChunkLocator;
 use super::read_ahead::ReadAhead;
@@ -144,6 +145,7 @@ struct Shared {
     frames: Cache<FrameKey, Arc<Frame>, FrameWeight>,
     locator: OnceLock<Arc<dyn ChunkLocator>>,
     loaded_count: AtomicU64,
+    noted_count: AtomicUsize,
 }
 
 /// Reads chunks of all BDFs of a repository.
@@ -173,8 +175,15 @@ impl FrameReader {
             quick_cache::sync::DefaultLifecycle::default(),
         );
         let files = Cache::new(OPEN_BDF_COUNT_MAX);
-        let (locator, loaded_count) = (OnceLock::new(), AtomicU64::new(0));
-        let shared = Shared { storage, repository, files, frames, locator, loaded_count };
+        let shared = Shared {
+            storage,
+            repository,
+            files,
+            frames,
+            locator: OnceLock::new(),
+            loaded_count: AtomicU64::new(0),
+            noted_count: AtomicUsize::new(0),
+        };
         Self { shared: Arc::new(shared), read_ahead: Mutex::new(None) }
     }
 
@@ -335,6 +344,11 @@ impl Shared {
             Err(error) if error.is_damage() => error,
             answer => return answer,
         };
+        // A repository that cannot be written is read all the same.
+        let known_count = self.noted_count.fetch_add(1, Ordering::Relaxed);
+        if let Err(refused) = damaged_chunks::note(&*self.storage, &pointer.fingerprint, known_count) {
+            log::debug!("a damaged chunk is not noted: {refused}");
+        }
         let other = self.locator.get().and_then(|locator| locator.locate(&pointer.fingerprint));
         match other {
             Some(other) if other.location != pointer.location && other.len == pointer.len => {

@@ -15,6 +15,8 @@ use super::bdf_writer::{BdfWriter, FramePlace, PreparedFrame, area_directory};
 use super::catalog::{self, GenerationId};
 use super::error::RepoError;
 use super::generation::Generation;
+use super::last;
+use super::orphans;
 use super::repository::Repository;
 use super::tree_writer::{Change, PageSink, TailBuilder, Tally, TreeUpdate};
 use crate::checksum::crc32;
@@ -26,7 +28,7 @@ use crate::format::record::{
     split_key,
 };
 use crate::format::seal::Seal;
-use crate::id::{ClientName, FileId, GenerationTime};
+use crate::id::{ClientName, FileId, GenerationTime, Ordinal};
 
 /// What the writer is given from outside: the library has no clock and no randomness.
 pub struct WriterInputs {
@@ -50,6 +52,8 @@ pub struct GenerationWriter<'r> {
     id: GenerationId,
     dtf_id: FileId,
     previous: Option<Arc<Generation>>,
+    // The client's last generation, which this one need not build on.
+    predecessor: Option<Ordinal>,
     inputs: WriterInputs,
     sink: PageSink,
     bdf: Option<BdfWriter>,
@@ -98,8 +102,10 @@ impl<'r> GenerationWriter<'r> {
         // anything is made: where the other generations are out of reach, none may be begun.
         let ordinal = repository.next_ordinal()?;
         storage.create_directory(&catalog::client_directory(client))?;
+        orphans::remove(repository)?;
         remove_leftovers(repository, client)?;
-        let previous = match repository.generations(client)?.last() {
+        let last = repository.generations(client)?.last().copied();
+        let previous = match last {
             Some(last) if !full => Some(repository.generation(last.ordinal)?),
             _ => None,
         };
@@ -130,6 +136,7 @@ impl<'r> GenerationWriter<'r> {
             dtf_id,
             area: if previous.is_some() { Area::Delta } else { Area::Full },
             previous,
+            predecessor: last.map(|last| last.ordinal),
             inputs,
             sink: PageSink::new(file, dtf_id, id.ordinal, level),
             bdf: None,
@@ -335,6 +342,7 @@ impl<'r> GenerationWriter<'r> {
             root,
             next_linked: self.next_linked,
             next_directory: self.next_directory,
+            predecessor: self.predecessor,
             totals,
             added_bytes: self.added_bytes,
             message: shortened(message),
@@ -367,6 +375,9 @@ impl<'r> GenerationWriter<'r> {
                 log::warn!("a generation whose name may not be durable could not be taken back: {left}");
             }
             return Err(error.into());
+        }
+        if let Err(error) = last::mark(&**storage, &self.client, self.id) {
+            log::warn!("the generation is not marked as the last one: {error}");
         }
         self.repository.pages().found(&[self.id]);
         Ok(())

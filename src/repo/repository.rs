@@ -14,6 +14,7 @@ use super::content::ContentReader;
 use super::error::{ReadError, RepoError};
 use super::frames::FrameReader;
 use super::generation::{self, Generation};
+use super::last;
 use super::locator::ChunkLocator;
 use super::node::Node;
 use super::pages::PageReader;
@@ -305,18 +306,15 @@ impl Repository {
         }
     }
 
-    /// The next free generation number: one more than any in use, finished or not.
+    /// The next free generation number: one more than any that is or was in use, finished or not.
     ///
     /// # Errors
     /// [`RepoError`] if the directories cannot be listed or all numbers are used up.
     pub fn next_ordinal(&self) -> Result<Ordinal, RepoError> {
-        let mut highest = 0;
+        let mut highest = last::marked(&*self.storage, None)?.map_or(0, |id| id.ordinal.get());
         for client in self.clients()? {
             for entry in self.storage.list(&catalog::client_directory(&client))? {
-                let id = [".dtf", ".partial", ".damaged"]
-                    .iter()
-                    .find_map(|suffix| catalog::parse_dtf_name(&entry.name, suffix));
-                highest = highest.max(id.map_or(0, |id| id.ordinal.get()));
+                highest = highest.max(last::ordinal_of(&entry.name).map_or(0, Ordinal::get));
             }
         }
         Ordinal::new(highest + 1).ok_or(RepoError::OrdinalsExhausted)

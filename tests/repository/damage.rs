@@ -8,8 +8,10 @@ use std::sync::Arc;
 use reelfs::index::Index;
 use reelfs::job::backup::BackupOptions;
 use reelfs::job::restore::RestoreOptions;
+use reelfs::progress::Progress;
 use reelfs::repo::GenerationId;
-use reelfs::storage::MemoryStorage;
+use reelfs::repo::damaged_chunks::DamagedChunks;
+use reelfs::storage::{MemoryStorage, Storage};
 use tempfile::tempdir;
 
 use crate::support::{
@@ -115,9 +117,7 @@ fn files_that_are_cut_emptied_zeroed_or_gone_are_found() {
         memory.put(&name, &bytes);
         let copy = memory.after_kill();
         reelfs::storage::Storage::remove(&copy, &name).unwrap();
-        // Two trees this small share no page, so that one can go without a trace.
-        let found = verify(&open(&copy), None);
-        assert!(name.ends_with(".dtf") || !found.is_sound(), "{name} is missing");
+        assert!(!verify(&open(&copy), None).is_sound(), "{name} is missing");
     }
 }
 
@@ -262,6 +262,98 @@ fn the_next_backup_that_reads_the_file_heals_also_old_generations() {
 }
 
 #[test]
+fn the_next_backup_heals_what_is_known_to_be_damaged_though_nothing_changed() {
+    let source = tempdir().unwrap();
+    let (small, large, huge) = (random(9, 50_000), random(10, 1 << 20), random(11, 6 << 20));
+    for (name, content) in [("small", &small), ("large", &large), ("huge", &huge)] {
+        fs::write(source.path().join(name), content).unwrap();
+    }
+    fs::write(source.path().join("fine"), b"fine").unwrap();
+    let (memory, repository) = in_memory();
+    let index_directory = tempdir().unwrap();
+    let index = Arc::new(Index::open(index_directory.path()).unwrap());
+    let first = backup(&repository, Some(&index), source.path()).unwrap();
+    damage_data(&memory, &small[..64]);
+    damage_data(&memory, &large[500_000..500_064]);
+    damage_data(&memory, &huge[5_000_000..5_000_064]);
+    // Two are found by verification, and one again by a reader.
+    let found = verify(&open(&memory), Some(&index));
+    assert_eq!((found.affected_count, found.healed_count), (3, 0), "{found:?}");
+    let affected = &found.affected_generations[..];
+    assert!(affected.len() == 1 && affected[0].is_newest && affected[0].file_count == 3, "{affected:?}");
+    assert_eq!(DamagedChunks::read(&memory).unwrap().iter().count(), 3);
+    let noted: Vec<_> = memory.names().into_iter().filter(|name| name.starts_with("damaged/")).collect();
+    for name in noted {
+        memory.remove(&name).unwrap();
+    }
+    let _contents = read_all(&open(&memory), first).unwrap();
+    assert_eq!(DamagedChunks::read(&memory).unwrap().iter().count(), 3);
+
+    let repository = open(&memory);
+    let summary = try_backup(&repository, Some(&index), source.path(), &BackupOptions::default()).unwrap();
+    assert_eq!((summary.modified.files, summary.unchanged.files), (3, 1), "{summary:?}");
+    let second = summary.committed.unwrap();
+    assert!(second.added_bytes < 2 << 20, "only damaged chunks are stored: {}", second.added_bytes);
+    let target = tempdir().unwrap();
+    restore(&open(&memory), second.id, &target.path().join("second"));
+    assert_eq!(fs::read(target.path().join("second/huge")).unwrap(), huge);
+    assert!(DamagedChunks::read(&memory).unwrap().is_empty(), "all was healed");
+    assert_eq!(backup(&open(&memory), Some(&index), source.path()), None, "nothing is read again");
+
+    // With the index nobody is affected any more; without it the old generation, and only that.
+    let found = verify(&open(&memory), Some(&index));
+    assert!(!found.is_sound());
+    assert_eq!((found.affected_count, found.healed_count), (0, 3), "{found:?}");
+    let found = verify(&open(&memory), None);
+    assert_eq!(found.affected_count, 3);
+    assert!(found.affected.iter().all(|file| file.generation == first.time));
+    assert!(!found.affected_generations[0].is_newest);
+    // An index that is made again knows the good copies.
+    let rebuilt = Arc::new(Index::open(&index_directory.path().join("rebuilt")).unwrap());
+    reelfs::job::index::rebuild(&open(&memory), &rebuilt, &Progress::new()).unwrap();
+    assert_eq!(verify(&open(&memory), Some(&rebuilt)).affected_count, 0);
+    let repository = open(&memory);
+    repository.set_chunk_locator(rebuilt);
+    restore(&repository, first, &target.path().join("first"));
+}
+
+#[test]
+fn a_backup_onto_a_damaged_tree_makes_a_baseline_of_its_own() {
+    let source = tempdir().unwrap();
+    make_tree(source.path());
+    for number in 0..900 {
+        fs::write(source.path().join(format!("dir/file-{number:04}")), random(number, 40)).unwrap();
+    }
+    let (memory, repository) = in_memory();
+    backup(&repository, None, source.path()).unwrap();
+    fs::write(source.path().join("two"), b"changed").unwrap();
+    let name = sealed_files(&memory).into_iter().find(|name| name.ends_with(".dtf")).unwrap();
+    let bytes = memory.contents(&name).unwrap();
+    let (_, sound) = in_memory();
+    let expected = backup(&sound, None, source.path()).unwrap();
+    let expected = read_all(&sound, expected).unwrap();
+    let mut fallback_count = 0;
+    // Header, pages, footer and seal.
+    for offset in (20..bytes.len()).step_by(bytes.len() / 12).chain([bytes.len() - 70, bytes.len() - 10]) {
+        let copy = memory.after_kill();
+        let mut damaged = bytes.clone();
+        damaged[offset] ^= 4;
+        copy.put(&name, &damaged);
+        let summary = try_backup(&open(&copy), None, source.path(), &BackupOptions::default()).unwrap();
+        let made = summary.committed.unwrap().id;
+        if summary.baseline_reason.is_some() {
+            fallback_count += 1;
+            assert_eq!(summary.new.files, 903);
+            // It stands alone.
+            copy.remove(&name).unwrap();
+        }
+        assert!(read_all(&open(&copy), made).unwrap() == expected);
+        assert_eq!(backup(&open(&copy), None, source.path()), None, "the next one builds on it");
+    }
+    assert!(fallback_count > 8, "{fallback_count}");
+}
+
+#[test]
 fn leftovers_and_unused_data_are_no_damage() {
     let (memory, _) = make_repository();
     let names = sealed_files(&memory);
@@ -269,7 +361,9 @@ fn leftovers_and_unused_data_are_no_damage() {
     memory.put(&format!("clients/{}/x.partial", client()), b"half");
     let dtfs: Vec<_> = names.iter().filter(|name| name.ends_with(".dtf")).collect();
     for name in dtfs {
-        reelfs::storage::Storage::remove(&memory, name).unwrap();
+        // Removed on purpose.
+        let removed = name.replace(".dtf", ".removed");
+        reelfs::storage::Storage::rename(&memory, name, &removed).unwrap();
     }
     let found = verify(&open(&memory), None);
     assert!(found.is_sound(), "{found:?}");

@@ -144,23 +144,29 @@ fn footers() -> Vec<Case> {
         xattr_count: 7,
         inconsistent_count: 8,
     };
-    let dtf = DtfFooter {
+    let mut dtf = DtfFooter {
         root: page_ref(),
         next_linked: 300,
         next_directory: (1 << 39) + 5,
         totals,
         added_bytes: 123_456_789,
+        predecessor: None,
         message: b"before the upgrade".to_vec(),
         source: b"/srv/\xff".to_vec(),
-    }
-    .encode();
-    let (bdf_crc, dtf_crc) = (crc32(&[&bdf]), crc32(&[&dtf]));
+    };
+    let first = dtf.encode();
+    dtf.predecessor = Some(ordinal(300));
+    let later = dtf.encode();
+    let [bdf_crc, first_crc, later_crc] = [&bdf, &first, &later].map(|bytes| crc32(&[bytes]));
     vec![
         case("bdf-footer", "bdf_footer", bdf, true, move |bytes| {
             bdf::decode_footer(bytes, bdf_crc).map(|spans| bdf::encode_footer(&spans)).ok()
         }),
-        case("dtf-footer", "dtf_footer", dtf, true, move |bytes| {
-            DtfFooter::decode(bytes, dtf_crc).map(|footer| footer.encode()).ok()
+        case("dtf-footer", "dtf_footer", first, true, move |bytes| {
+            DtfFooter::decode(bytes, first_crc).map(|footer| footer.encode()).ok()
+        }),
+        case("dtf-footer-later", "dtf_footer", later, true, move |bytes| {
+            DtfFooter::decode(bytes, later_crc).map(|footer| footer.encode()).ok()
         }),
     ]
 }

@@ -13,6 +13,7 @@ mod commit_faults;
 mod damage;
 mod format;
 mod hostile_tree;
+mod missing;
 mod reader;
 mod regressions;
 mod round_trip;

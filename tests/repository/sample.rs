@@ -149,6 +149,7 @@ impl DtfMaker {
             next_directory: FIRST_DIRECTORY_OBJECT + 1,
             totals,
             added_bytes: 0,
+            predecessor: None,
             message: b"a sample".to_vec(),
             source: b"/srv/sample".to_vec(),
         };

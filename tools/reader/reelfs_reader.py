@@ -451,6 +451,8 @@ class Dtf(SealedFile):
         self.totals = {name: footer.varint() for name in names}
         self.added_bytes = footer.varint()
         self.message, self.source = footer.prefixed(4096), footer.prefixed(4096)
+        predecessor = footer.varint() if footer.at < len(footer.data) else 0
+        self.predecessor = predecessor or self.previous
 
     def page(self, offset, stored_len, base_payload):
         """Level, tree, records and payload of a page; base_payload(reference) is that of a base."""
@@ -797,6 +799,12 @@ class Repository:
                 found.append((match[1], int(match[2]), os.path.join(self.path, "clients", client, name)))
         return sorted(found)
 
+    def removed(self, client):
+        """Ordinals of the generations that were removed on purpose."""
+        names = listing(os.path.join(self.path, "clients", client))
+        matches = (re.fullmatch(r".*Z\.([1-9]\d{0,6})\.removed", name) for name in names)
+        return {int(match[1]) for match in matches if match}
+
     def generation(self, address):
         client, _, wanted = address.partition("@")
         dtfs = self.dtfs(client) if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", client) else []
@@ -870,11 +878,15 @@ def run_check(repository, arguments, report):
         except (Damage, OSError) as error:
             report(os.fsencode(path), error)
     for client in repository.clients():
+        ordinals = {ordinal for _, ordinal, _ in repository.dtfs(client)} | repository.removed(client)
         for name, ordinal, path in repository.dtfs(client):
             address = f"{client}@{name}"
             try:
                 generation = repository.generation(address)
                 check(generation.dtf.client == client and generation.dtf.ordinal == ordinal, "name of the file")
+                before = generation.dtf.predecessor
+                if before and before not in ordinals:
+                    report(os.fsencode(path), f"the generation before it, number {before}, is missing")
                 check_tree(generation, address, known, report)
                 generation.close()
                 counts["generations"] += 1

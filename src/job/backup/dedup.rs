@@ -6,12 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use super::error::BackupError;
 use crate::format::frame::{BASE_COUNT_MAX, ChunkPointer};
-use crate::format::record::{Content, Detail, Extent, Inode};
+use crate::format::record::{Content, Detail, Extent, Inode, Xattrs};
 use crate::id::{FileId, Fingerprint};
 use crate::index::{Index, RfeKey};
 use crate::live::Attributes;
+use crate::repo::damaged_chunks::{self, DamagedChunks};
 use crate::repo::node::Node;
-use crate::repo::{ReadError, Repository};
+use crate::repo::{ReadError, RepoError, Repository};
 
 // More than this in front of a frame makes reading it dear.
 const PREFIX_LEN_MAX: u64 = 1 << 20;
@@ -26,6 +27,7 @@ pub(super) struct Dedup<'a> {
     repository: &'a Repository,
     index: Option<&'a Index>,
     delta: bool,
+    damaged: DamagedChunks,
     // Whether a BDF is there, so that a stale index record is not believed.
     present: Mutex<HashMap<FileId, bool>>,
 }
@@ -33,7 +35,11 @@ pub(super) struct Dedup<'a> {
 impl<'a> Dedup<'a> {
     pub(super) fn new(repository: &'a Repository, index: Option<&'a Index>) -> Self {
         let delta = repository.config().compression.delta && repository.config().compression.level > 0;
-        Self { repository, index, delta, present: Mutex::default() }
+        let damaged = DamagedChunks::read(&**repository.storage()).unwrap_or_else(|error| {
+            log::warn!("the record of damaged chunks cannot be read: {error}");
+            DamagedChunks::default()
+        });
+        Self { repository, index, delta, damaged, present: Mutex::default() }
     }
 
     /// Finds a chunk of this length that is stored and whose BDF is there.
@@ -44,7 +50,32 @@ impl<'a> Dedup<'a> {
     ) -> Result<Option<ChunkPointer>, BackupError> {
         let Some(index) = self.index else { return Ok(None) };
         let found = index.chunk(fingerprint)?;
-        Ok(found.filter(|pointer| pointer.len as usize == len && self.is_present(pointer.location.file)))
+        Ok(found.filter(|pointer| {
+            pointer.len as usize == len && self.is_present(pointer.location.file) && self.is_trusted(pointer)
+        }))
+    }
+
+    // What was found damaged is read before anything points to it again.
+    fn is_trusted(&self, pointer: &ChunkPointer) -> bool {
+        !self.damaged.contains(&pointer.fingerprint) || self.repository.frames().chunk_there(pointer).is_ok()
+    }
+
+    /// Takes chunks out of the record of damaged ones that the index knows to be whole now.
+    pub(super) fn forget_healed(&self) -> Result<(), BackupError> {
+        let Some(index) = self.index.filter(|_| !self.damaged.is_empty()) else { return Ok(()) };
+        let mut healed = Vec::new();
+        for fingerprint in self.damaged.iter() {
+            let known = index.chunk(fingerprint)?;
+            if known.is_some_and(|known| self.repository.frames().chunk_there(&known).is_ok()) {
+                healed.push(*fingerprint);
+            }
+        }
+        let storage = &**self.repository.storage();
+        damaged_chunks::forget(storage, &healed).map_err(RepoError::from)?;
+        if self.damaged.is_more {
+            damaged_chunks::forget_many(storage).map_err(RepoError::from)?;
+        }
+        Ok(())
     }
 
     fn is_present(&self, file: FileId) -> bool {
@@ -159,14 +190,31 @@ impl<'a> Dedup<'a> {
         Some(prefix)
     }
 
-    /// Tells whether all that a file's content points to is there.
-    pub(super) fn is_content_present(&self, content: &Content) -> bool {
-        match content {
-            Content::Inline(extents) => {
-                extents.iter().all(|extent| self.is_present(extent.chunk.location.file))
+    /// Tells whether all that a file points to is there, and none of it was found damaged.
+    pub(super) fn is_whole(&self, inode: &Inode) -> bool {
+        if self.damaged.is_more {
+            return false;
+        }
+        let is_whole = |extent: &Extent| {
+            self.is_present(extent.chunk.location.file) && !self.damaged.contains(&extent.chunk.fingerprint)
+        };
+        let xattrs = match &inode.xattrs {
+            Xattrs::Stored { extents, .. } => &extents[..],
+            Xattrs::Inline(_) => &[],
+        };
+        if !xattrs.iter().all(is_whole) {
+            return false;
+        }
+        match &inode.detail {
+            Detail::Regular { content: Content::Inline(extents), .. } => extents.iter().all(is_whole),
+            // A long list is walked only if there is something to be found; `verify` does it otherwise.
+            Detail::Regular { .. } if !self.damaged.is_empty() => {
+                let content = self.repository.content(inode);
+                content.is_some_and(|content| {
+                    content.extents_from(0).all(|extent| extent.is_ok_and(|extent| is_whole(&extent)))
+                })
             }
-            // A long list is not walked for every unchanged file; `verify` does that.
-            Content::Tree { .. } => true,
+            _ => true,
         }
     }
 }

@@ -262,6 +262,7 @@ impl<'a> Driver<'a> {
         if let Some(before) = &before
             && record::is_unchanged(before, &visit.attributes, self.context.options.ignore_inode)
             && before.detail == (Detail::Directory { parent: visit.parent })
+            && self.context.dedup.is_whole(before)
         {
             return Ok(());
         }

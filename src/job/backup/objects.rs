@@ -100,7 +100,7 @@ impl Driver<'_> {
         if let Some(inode) = &before {
             let unchanged = !self.context.options.checksum
                 && record::is_unchanged(inode, &attributes, self.context.options.ignore_inode)
-                && matches!(&inode.detail, Detail::Regular { content, .. } if self.context.dedup.is_content_present(content));
+                && self.context.dedup.is_whole(inode);
             if unchanged {
                 return self.emitter.unchanged(target, inode);
             }
@@ -217,6 +217,7 @@ impl Driver<'_> {
         self.context.progress.add(1, 0);
         if let Some(before) = &before
             && record::is_unchanged(before, attributes, self.context.options.ignore_inode)
+            && self.context.dedup.is_whole(before)
         {
             if let Target::Linked { object, is_new_object, .. } = target {
                 self.emitter.linked(object, is_new_object, Some(Arc::clone(before)), (**before).clone());

@@ -2,35 +2,84 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::elsewhere::Elsewhere;
 use super::trees::page_number;
-use super::{AffectedFile, Run, VerifyError};
+use super::{AffectedFile, AffectedGeneration, Run, VerifyError};
 use crate::format::page::{Page, PageRef, TreeKind};
 use crate::format::record::{
     Content, Detail, Extent, FileKind, Inode, ROOT_OBJECT, Record, Xattrs, entry_key, split_key,
 };
-use crate::id::ClientName;
+use crate::id::{ClientName, Fingerprint};
+use crate::index::Index;
 use crate::job::problem::PROBLEM_COUNT_MAX;
 use crate::path;
 use crate::progress::Cancelled;
+use crate::repo::damaged_chunks::{self, DamagedChunks};
 use crate::repo::{Generation, GenerationId};
+use crate::storage::StorageError;
 
 const RANGE_COUNT_MAX: usize = 16;
 // A path of more parts cannot be opened by anybody.
 const DEPTH_MAX: usize = 4096;
 
-/// Puts the files of all generations that cannot be read in whole into the summary.
-pub(super) fn find(run: &Run<'_>, generations: &[(ClientName, GenerationId)]) -> Result<(), VerifyError> {
+/// Puts the files of all generations that cannot be read in whole into the summary, and what is damaged of the
+/// newest ones on record.
+pub(super) fn find(
+    run: &Run<'_>,
+    index: Option<&Index>,
+    generations: &[(ClientName, GenerationId)],
+) -> Result<(), VerifyError> {
     let mut clean = HashSet::new();
+    let mut noted = HashSet::new();
+    let mut elsewhere = Elsewhere::new(run.repository, index);
     for (client, id) in generations {
         // Without header or footer nothing of a generation can be read; that is told as damage.
         let Ok(generation) = Generation::open(run.repository.pages(), id.ordinal) else { continue };
         let root = generation.footer.root;
-        let mut finder =
-            Finder { run, client, id: *id, generation, clean: &mut clean, linked: BTreeMap::new() };
+        let is_newest = !generations.iter().any(|(of, other)| of == client && other > id);
+        let count_before = run.summary().affected_count;
+        if is_newest {
+            // What older ones share is looked at again, to be put on record.
+            clean.clear();
+        }
+        let mut finder = Finder {
+            run,
+            client,
+            id: *id,
+            generation,
+            noted: is_newest.then_some(&mut noted),
+            elsewhere: &mut elsewhere,
+            clean: &mut clean,
+            linked: BTreeMap::new(),
+        };
         finder.page(root, None, &entry_key(ROOT_OBJECT, b""))?;
         finder.names_of_linked()?;
+        let mut summary = run.summary();
+        let file_count = summary.affected_count - count_before;
+        if file_count > 0 && summary.affected_generations.len() < PROBLEM_COUNT_MAX {
+            let (client, generation) = (client.clone(), id.time);
+            let affected = AffectedGeneration { client, generation, is_newest, file_count };
+            summary.affected_generations.push(affected);
+        }
     }
+    forget_others(run, &noted);
     Ok(())
+}
+
+/// Takes chunks out of the record that were not found damaged now.
+pub(super) fn forget_others(run: &Run<'_>, noted: &HashSet<Fingerprint>) {
+    if !run.options.read_data || !run.is_all {
+        return;
+    }
+    let storage = &**run.repository.storage();
+    let forget = || -> Result<(), StorageError> {
+        let record = DamagedChunks::read(storage)?;
+        damaged_chunks::forget(storage, record.iter().filter(|chunk| !noted.contains(chunk)))?;
+        if record.is_more { damaged_chunks::forget_many(storage) } else { Ok(()) }
+    };
+    if let Err(error) = forget() {
+        log::info!("the record of damaged chunks stays as it is: {error}");
+    }
 }
 
 /// What cannot be read of a file.
@@ -54,18 +103,21 @@ impl Unreadable {
     }
 }
 
-struct Finder<'a> {
+struct Finder<'a, 'e> {
     run: &'a Run<'a>,
     client: &'a ClientName,
     id: GenerationId,
     generation: Generation,
+    // Of a client's newest generation: the chunks that were put on record.
+    noted: Option<&'a mut HashSet<Fingerprint>>,
+    elsewhere: &'a mut Elsewhere<'e>,
     // Pages below which nothing is damaged, in whichever generation.
     clean: &'a mut HashSet<u64>,
     // Files with several names that are affected; their names are elsewhere.
     linked: BTreeMap<u64, Unreadable>,
 }
 
-impl Finder<'_> {
+impl Finder<'_, '_> {
     // Tells whether anything below is affected.
     fn page(&mut self, at: PageRef, level_above: Option<u8>, first_key: &[u8]) -> Result<bool, Cancelled> {
         if self.clean.contains(&page_number(at)) {
@@ -136,8 +188,9 @@ impl Finder<'_> {
     fn unreadable(&mut self, inode: &Inode) -> Result<Unreadable, Cancelled> {
         let mut unreadable = Unreadable::default();
         if let Xattrs::Stored { extents, .. } = &inode.xattrs {
-            let bad = self.run.bad();
-            unreadable.is_affected = extents.iter().any(|extent| bad.is_bad(&extent.chunk));
+            let mut of_xattrs = Unreadable::default();
+            self.extents(extents.iter().copied(), &mut of_xattrs);
+            unreadable.is_affected = of_xattrs.is_affected;
         }
         let Detail::Regular { size, content, .. } = &inode.detail else { return Ok(unreadable) };
         match content {
@@ -173,10 +226,31 @@ impl Finder<'_> {
         Ok(unreadable)
     }
 
-    fn extents(&self, extents: impl Iterator<Item = Extent>, unreadable: &mut Unreadable) {
-        let bad = self.run.bad();
-        for extent in extents.filter(|extent| bad.is_bad(&extent.chunk)) {
-            unreadable.add(extent.offset, extent.len);
+    fn extents(&mut self, extents: impl Iterator<Item = Extent>, unreadable: &mut Unreadable) {
+        let bad: Vec<Extent> = {
+            let bad = self.run.bad();
+            extents.filter(|extent| bad.is_bad(&extent.chunk)).collect()
+        };
+        for extent in bad {
+            self.note(&extent.chunk.fingerprint);
+            if self.elsewhere.has(&extent.chunk) {
+                self.run.summary().healed_count += 1;
+            } else {
+                unreadable.add(extent.offset, extent.len);
+            }
+        }
+    }
+
+    // Also of what can be read elsewhere: the next backup then points there.
+    fn note(&mut self, fingerprint: &Fingerprint) {
+        let Some(noted) = &mut self.noted else { return };
+        if noted.contains(fingerprint) {
+            return;
+        }
+        let storage = &**self.run.repository.storage();
+        match damaged_chunks::note(storage, fingerprint, noted.len()) {
+            Ok(()) => drop(noted.insert(*fingerprint)),
+            Err(error) => log::info!("a damaged chunk is not put on record: {error}"),
         }
     }
 

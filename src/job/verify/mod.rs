@@ -8,7 +8,9 @@ mod affected;
 mod bad;
 mod data;
 mod dtf;
+mod elsewhere;
 mod facts;
+mod history;
 mod pointers;
 mod trees;
 
@@ -69,6 +71,19 @@ pub struct AffectedFile {
     pub bytes: u64,
 }
 
+/// A generation of which files cannot be read in whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AffectedGeneration {
+    /// The client.
+    pub client: ClientName,
+    /// Its generation.
+    pub generation: GenerationTime,
+    /// It is the client's newest one.
+    pub is_newest: bool,
+    /// Count of the files.
+    pub file_count: u64,
+}
+
 /// What a verification found.
 #[derive(Debug, Default)]
 pub struct VerifySummary {
@@ -92,6 +107,11 @@ pub struct VerifySummary {
     pub affected: Vec<AffectedFile>,
     /// Count of all files that cannot be read in whole, each generation counted.
     pub affected_count: u64,
+    /// Generations of which files cannot be read in whole, with the count of these files; at most
+    /// [`PROBLEM_COUNT_MAX`] are kept.
+    pub affected_generations: Vec<AffectedGeneration>,
+    /// Count of damaged runs of bytes of which another copy can be read.
+    pub healed_count: u64,
     /// BDFs that no generation points to: no damage, but space.
     pub unreferenced: Vec<String>,
     /// Files that a writer which was killed left behind: no damage.
@@ -137,6 +157,8 @@ impl From<StorageError> for VerifyError {
 struct Run<'a> {
     repository: &'a Repository,
     options: &'a VerifyOptions,
+    // Every client's generations are verified.
+    is_all: bool,
     progress: &'a Progress,
     summary: Mutex<VerifySummary>,
     bad: Mutex<Bad>,
@@ -174,9 +196,11 @@ pub fn run(
     options: &VerifyOptions,
     progress: &Progress,
 ) -> Result<VerifySummary, VerifyError> {
-    let run = Run { repository, options, progress, summary: Mutex::default(), bad: Mutex::default() };
     let all = clients.is_empty();
+    let run =
+        Run { repository, options, is_all: all, progress, summary: Mutex::default(), bad: Mutex::default() };
     let clients = if all { repository.clients()? } else { clients.to_vec() };
+    let marks = history::Marks::read(&run, &clients, all)?;
     let mut generations = Vec::new();
     for client in &clients {
         for generation in repository.generations(client)? {
@@ -189,6 +213,7 @@ pub fn run(
     }
     let bdfs = all_bdfs(&**repository.storage())?;
     let present: HashSet<FileId> = bdfs.iter().map(|(file, _, _)| *file).collect();
+    history::verify(&run, &marks, &clients, &generations)?;
     let mut referenced = trees::verify(&run, &generations)?;
     data::verify(&run, &bdfs, &mut referenced, all)?;
     if all {
@@ -197,10 +222,12 @@ pub fn run(
         run.summary().unreferenced.extend(names);
     }
     if !run.bad().is_empty() || run.summary().damage_count > 0 {
-        affected::find(&run, &generations)?;
+        affected::find(&run, index, &generations)?;
         if let Some(index) = index {
             remove_from_index(&run, index, &present)?;
         }
+    } else {
+        affected::forget_others(&run, &HashSet::new());
     }
     Ok(run.summary.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

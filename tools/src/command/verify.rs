@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use reelfs::id::ClientName;
 use reelfs::index::Index;
-use reelfs::job::verify::{self, AffectedFile, Damage, VerifyOptions, VerifySummary};
+use reelfs::job::verify::{self, AffectedFile, AffectedGeneration, Damage, VerifyOptions, VerifySummary};
 use reelfs::repo::repository::{INDEX, WriterLock};
 use reelfs::repo::{RepoError, Repository};
 use serde_json::{Map, Value};
@@ -21,9 +21,10 @@ EXAMPLES
   reelfs verify --quick         check the trees, and that all data they point to is there
   reelfs verify --json | jq -r 'select(.kind == \"file\") | .path'
 
-  Damaged places are listed, and then every file of every generation that they touch. The index
-  forgets damaged chunks: a backup that meets the same content again stores it anew, and old generations
-  are whole again.
+  Damaged places are listed, then every file that cannot be read for them, and for each generation
+  how many these are. The next backup reads the files of the newest generation that are damaged
+  again, though they did not change, and stores the damaged parts anew: with the index, older generations
+  that share them are whole again too. Damage of which another copy is known affects no file.
 
 EXIT STATUS
   0 nothing is damaged; 1 failed, or no such client; 2 usage; 10 no repository; 12 something is damaged;
@@ -67,8 +68,11 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
     if summary.is_sound() {
         return Ok(());
     }
-    Err(Failure::told(Kind::Damaged)
-        .hint("back the same files up again with --checksum: what is stored anew heals old generations too"))
+    let hint = match summary.affected_count {
+        0 => "every file can be read: no generation needs what is damaged, or another copy is known",
+        _ => "back the same files up again: what is damaged is stored anew, and heals old generations too",
+    };
+    Err(Failure::told(Kind::Damaged).hint(hint))
 }
 
 // Only the writer may change the index. While a backup runs all is verified and the index left alone.
@@ -115,6 +119,16 @@ fn show(
         context.out.line(&format!("affected: {client}@{generation}:{path}: {what}"))?;
     }
     more(summary.affected_count, summary.affected.len(), "affected file", context)?;
+    for affected in &summary.affected_generations {
+        let AffectedGeneration { client, generation, is_newest, file_count } = affected;
+        let newest = if *is_newest { ", the newest generation" } else { "" };
+        let files = human::count(*file_count, "file");
+        context.out.line(&format!("in all: {client}@{generation}{newest}: {files} affected"))?;
+    }
+    if summary.healed_count > 0 {
+        let count = human::count(summary.healed_count, "damaged part");
+        context.out.line(&format!("healed: {count} of files can be read from another copy"))?;
+    }
     if context.global.quiet {
         return Ok(());
     }
@@ -180,6 +194,15 @@ fn json(
             ("bytes", file.bytes.into()),
         ]))?;
     }
+    for affected in &summary.affected_generations {
+        context.out.json(object([
+            ("kind", "generation".into()),
+            ("client", affected.client.as_str().into()),
+            ("generation", affected.generation.to_string().into()),
+            ("newest", affected.is_newest.into()),
+            ("affected", affected.file_count.into()),
+        ]))?;
+    }
     Ok(context.out.json(total(summary, args, started))?)
 }
 
@@ -196,6 +219,7 @@ fn total(summary: &VerifySummary, args: &Args, started: Instant) -> Map<String, 
         ("data_bytes", summary.data_bytes.into()),
         ("damaged", summary.damage_count.into()),
         ("affected", summary.affected_count.into()),
+        ("healed", summary.healed_count.into()),
         ("unreferenced", summary.unreferenced.clone().into()),
         ("leftovers", summary.leftovers.clone().into()),
         ("removed_from_index", summary.removed_from_index.into()),

@@ -1,0 +1,138 @@
+//! Where the drive is, and going elsewhere.
+
+use super::{Drive, DriveError, Position};
+use crate::scsi::cdb::ssc::{Destination, SpaceUnit};
+use crate::scsi::ssc::{Located, Spaced};
+use crate::scsi::{CommandError, Meaning};
+
+impl Drive {
+    /// Asks the drive where it is.
+    ///
+    /// # Errors
+    /// [`DriveError`] if it does not know, or failed.
+    pub fn position(&mut self) -> Result<Position, DriveError> {
+        let long = self.passing_attentions(|drive| match drive.unit.read_position() {
+            Err(error) if error.is_unsupported() => Ok(None),
+            other => other.map(Some),
+        })?;
+        self.touch();
+        let device = self.device();
+        let expected = self.expected.unwrap_or_default();
+        let unknown = DriveError::PositionMoved { device, expected, found: None };
+        let Some(long) = long else {
+            let short = self.passing_attentions(|drive| drive.unit.read_position_short())?;
+            let loi = short.object.map(u64::from).ok_or(unknown)?;
+            let is_beginning = short.beginning_of_partition;
+            let partition = short.partition.into();
+            let is_end = short.end_of_partition;
+            return Ok(Position { partition, loi, file: None, is_beginning, is_end, is_near_end: is_end });
+        };
+        Ok(Position {
+            partition: long.partition,
+            loi: long.object.ok_or(unknown)?,
+            file: long.file,
+            is_beginning: long.beginning_of_partition,
+            is_end: long.end_of_partition,
+            is_near_end: long.beyond_programmable_early_warning || long.end_of_partition,
+        })
+    }
+
+    /// Where the drive was left, if that is known.
+    #[must_use]
+    pub fn expected_loi(&self) -> Option<u64> {
+        self.expected
+    }
+
+    /// Checks that the drive is where it was left.
+    ///
+    /// # Errors
+    /// [`DriveError::PositionMoved`] if not: somebody else moved the tape.
+    pub fn check_position(&mut self) -> Result<Position, DriveError> {
+        let found = self.position()?;
+        let Some(expected) = self.expected else {
+            let device = self.device();
+            return Err(DriveError::PositionMoved { device, expected: 0, found: Some(found.loi) });
+        };
+        if found.loi != expected || found.partition != 0 {
+            self.expected = None;
+            let device = self.device();
+            return Err(DriveError::PositionMoved { device, expected, found: Some(found.loi) });
+        }
+        self.is_unchecked = false;
+        Ok(found)
+    }
+
+    /// Goes in front of block or filemark `loi`, and asks whether it is there.
+    ///
+    /// # Errors
+    /// [`DriveError`] if there is no such block, or the drive failed.
+    pub fn locate(&mut self, loi: u64) -> Result<Position, DriveError> {
+        self.expected = None;
+        self.counters.locates += 1;
+        let located = self.passing_attentions(|drive| drive.locate_object(loi))?;
+        let found = self.position()?;
+        if located == Located::EndOfData || found.loi != loi {
+            let device = self.device();
+            return Err(DriveError::BeyondEnd { device, loi, end: Some(found.loi) });
+        }
+        self.arrived(found)
+    }
+
+    /// Goes in front of `loi`, without a motion if the drive was left there.
+    ///
+    /// # Errors
+    /// As [`Drive::locate`].
+    pub fn go_to(&mut self, loi: u64) -> Result<(), DriveError> {
+        if self.expected == Some(loi) { Ok(()) } else { self.locate(loi).map(drop) }
+    }
+
+    fn arrived(&mut self, found: Position) -> Result<Position, DriveError> {
+        if found.partition != 0 {
+            let device = self.device();
+            return Err(DriveError::PositionMoved { device, expected: found.loi, found: None });
+        }
+        self.expected = Some(found.loi);
+        self.is_unchecked = false;
+        Ok(found)
+    }
+
+    // With the partition named only if the tape may be in another: the change costs time.
+    fn locate_object(&mut self, loi: u64) -> Result<Located, CommandError> {
+        match self.unit.locate(None, Destination::Object(loi)) {
+            Err(error) if error.meaning() == Some(Meaning::UnsupportedCommand) => match u32::try_from(loi) {
+                Ok(object) => self.unit.locate_10(None, object),
+                Err(_) => Err(error),
+            },
+            other => other,
+        }
+    }
+
+    /// Goes to the end of data.
+    ///
+    /// # Errors
+    /// [`DriveError::NoEndOfData`] if there is none, or the drive failed.
+    pub fn locate_end(&mut self) -> Result<Position, DriveError> {
+        self.expected = None;
+        self.counters.locates += 1;
+        self.passing_attentions(|drive| match drive.unit.locate(None, Destination::EndOfData) {
+            Err(error) if error.is_unsupported() => drive.unit.space(SpaceUnit::EndOfData, 0).map(drop),
+            other => other.map(drop),
+        })?;
+        let found = self.position()?;
+        self.arrived(found)
+    }
+
+    /// Moves over filemarks, back if `count` is negative: behind the last one, or in front of it when moving
+    /// back. Returns whether there were so many.
+    ///
+    /// # Errors
+    /// [`DriveError`] if the drive failed.
+    pub fn space_filemarks(&mut self, count: i64) -> Result<bool, DriveError> {
+        self.expected = None;
+        self.counters.locates += 1;
+        let spaced = self.passing_attentions(|drive| drive.unit.space(SpaceUnit::Filemarks, count))?;
+        let found = self.position()?;
+        self.arrived(found)?;
+        Ok(matches!(spaced, Spaced::Done | Spaced::Filemark { remaining: Some(0) | None }))
+    }
+}

@@ -1,0 +1,116 @@
+//! Labelling a cartridge: what is on it is gone afterwards, so the caller must name it.
+
+use super::out::{Fault, Out};
+use super::{Overwrite, Session};
+use crate::progress::Progress;
+use crate::tape::TapeError;
+use crate::tape::archive::{
+    BLOCK_LEN, NewEntry, PartHeader, PartKind, VolumeDescription, VolumeLabel, archive_end,
+    description_files, host_attributes, is_valid_barcode,
+};
+use crate::tape::drive::{Drive, DriveError, Room};
+use crate::tape::reader::{DESCRIPTION_LOI, Identified, VolumeReader, identify};
+
+/// Labels a cartridge: volume label, self-description, and what its memory tells other programs. Reads both
+/// back before it returns.
+///
+/// # Errors
+/// [`TapeError::Occupied`] if something is on the cartridge that `overwrite` does not name; [`TapeError`] if
+/// it cannot be written.
+pub fn label(
+    drive: &mut Drive,
+    volume: &VolumeDescription,
+    overwrite: &Overwrite,
+    session: &Session,
+    progress: &Progress,
+) -> Result<(), TapeError> {
+    if !is_valid_barcode(&volume.barcode) || volume.sequence == 0 {
+        let reason = "a barcode is 1 to 32 of A-Z, 0-9, '_' and '-'; the sequence begins with 1";
+        return Err(TapeError::BadObject { name: volume.barcode.clone(), reason });
+    }
+    check_named(drive, overwrite, progress)?;
+    if drive.medium()?.is_write_protected {
+        return Err(DriveError::WriteProtected { device: drive.name().to_owned() }.into());
+    }
+    drive.set_removal_prevented(true)?;
+    write_label(drive, volume, session, progress).map_err(|fault| match fault {
+        Fault::Error(error) => error,
+        Fault::Restart(error) | Fault::Lost(error) => error.into(),
+        Fault::Overflow => TapeError::Full { device: drive.name().to_owned() },
+    })?;
+    let found = identify(drive)?;
+    if found != Identified::Ours(Box::new(volume.clone())) {
+        return Err(TapeError::NoDescription { device: drive.name().to_owned() });
+    }
+    let refused = drive.write_attributes(&host_attributes(volume, env!("CARGO_PKG_VERSION")))?;
+    if refused > 0 {
+        log::info!("{}: the cartridge's memory did not take {refused} attributes", drive.name());
+    }
+    Ok(())
+}
+
+fn check_named(drive: &mut Drive, overwrite: &Overwrite, progress: &Progress) -> Result<(), TapeError> {
+    let found = identify(drive)?;
+    let Some(name) = found.name() else {
+        return Ok(());
+    };
+    if matches!(overwrite, Overwrite::Named(named) if *named == name) {
+        return Ok(());
+    }
+    let retain_until_seconds = match &found {
+        Identified::Ours(description) => {
+            let index = VolumeReader::assume(drive, VolumeDescription::clone(description)).index(progress)?;
+            index.header.and_then(|header| header.retain_until_seconds)
+        }
+        _ => None,
+    };
+    Err(TapeError::Occupied {
+        device: drive.name().to_owned(),
+        kind: found.kind(),
+        name,
+        retain_until_seconds,
+    })
+}
+
+fn write_label(
+    drive: &mut Drive,
+    volume: &VolumeDescription,
+    session: &Session,
+    progress: &Progress,
+) -> Result<(), Fault> {
+    drive.locate(0)?;
+    drive.write_block(&VolumeLabel::new(&volume.barcode).encode())?;
+    drive.write_filemarks(1, false)?;
+    let mut out = Out::new(drive, DESCRIPTION_LOI, Room::Plenty);
+    let header = PartHeader {
+        set: volume.set,
+        volume: volume.volume,
+        sequence: volume.sequence,
+        barcode: volume.barcode.clone(),
+        part: 1,
+        kind: PartKind::Description,
+        loi: DESCRIPTION_LOI,
+        previous_index_loi: None,
+        previous_manifest: None,
+        written_seconds: session.now_seconds,
+        session: session.text.clone(),
+    };
+    let header = header.encode();
+    let mut len = header.len() as u64;
+    out.put(&header, progress)?;
+    for file in description_files(volume) {
+        let size = file.content.len() as u64;
+        let entry =
+            NewEntry { name: file.name, size, mtime_seconds: volume.created_seconds, keywords: Vec::new() };
+        let head = entry.encode();
+        out.put(&head, progress)?;
+        out.put(&file.content, progress)?;
+        len += head.len() as u64 + size;
+        let padding = len.next_multiple_of(512) - len;
+        out.put_zeros(padding, progress)?;
+        len += padding;
+    }
+    out.put_zeros(archive_end(len), progress)?;
+    debug_assert_eq!((len + archive_end(len)) % BLOCK_LEN as u64, 0);
+    out.commit(1, progress)
+}
