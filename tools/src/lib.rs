@@ -18,6 +18,7 @@ mod progress;
 mod session;
 mod show;
 mod staging;
+mod vtape;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,18 @@ pub fn run() -> ExitCode {
         }
     };
     command::run(cli)
+}
+
+/// Runs the command `vtape`.
+#[must_use]
+pub fn run_vtape() -> ExitCode {
+    vtape::run()
+}
+
+/// The command `vtape` with all its subcommands, for completions and man pages.
+#[must_use]
+pub fn vtape_cli() -> clap::Command {
+    vtape::Cli::command()
 }
 
 /// The command with all its subcommands, for completions and man pages.
