@@ -11,6 +11,8 @@ mod emulator_support;
 mod faults;
 mod gnu_tar;
 mod golden;
+mod golden;
+mod hostile;
 mod hostile;
 mod interrupted;
 mod lab;

@@ -1,7 +1,7 @@
 //! Prepares cartridges for archives.
 
 use super::cartridges::Mounted;
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, KnownVolume};
 use super::error::TapeJobError;
 use super::library::TapeLibrary;
 use crate::id::FileId;
@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::tape::TapeError;
 use crate::tape::archive::VolumeDescription;
 use crate::tape::drive::Drive;
-use crate::tape::reader::Identified;
+use crate::tape::reader::{Identified, VolumeReader};
 use crate::tape::writer::{Overwrite, Session, label};
 
 /// What a cartridge is to be.
@@ -24,6 +24,8 @@ pub struct LabelOptions {
     pub text: String,
     /// What it calls itself, if it holds something that is to go.
     pub overwrite: Option<String>,
+    /// Write over it although it is under retention.
+    pub despite_retention: bool,
     /// Repository that it is for.
     pub repository: FileId,
     /// Number of the drive to use.
@@ -67,15 +69,11 @@ fn in_drive(
         Identified::Ours(before) => catalogue.volume(before.volume)?,
         _ => None,
     };
-    // What the catalogue knows counts too: the tape may not tell any more.
-    let retained = before.as_ref().and_then(|known| known.retain_until_seconds());
-    if let (Some(until), Some(name)) =
-        (retained.filter(|until| *until > options.now_seconds), identified.name())
-    {
-        let device = drive.name().to_owned();
-        let retain_until_seconds = Some(until);
-        let kind = identified.kind();
-        return Err(TapeError::Occupied { device, kind, name, retain_until_seconds }.into());
+    let retained = retained_until(drive, identified, before.as_ref(), progress)?;
+    let is_retained = retained.is_some_and(|until| until > options.now_seconds);
+    if let (true, false, Some(name)) = (is_retained, options.despite_retention, identified.name()) {
+        let (device, kind) = (drive.name().to_owned(), identified.kind());
+        return Err(TapeError::Occupied { device, kind, name, retain_until_seconds: retained }.into());
     }
     let overwrite = match &options.overwrite {
         Some(name) => Overwrite::Named(name.clone()),
@@ -99,4 +97,19 @@ fn in_drive(
     }
     catalogue.put(&description, None, &[])?;
     Ok(description)
+}
+
+// What the catalogue knows counts, too: the tape may not tell any more, or the catalogue not yet.
+fn retained_until(
+    drive: &mut Drive,
+    identified: &Identified,
+    known: Option<&KnownVolume>,
+    progress: &Progress,
+) -> Result<Option<i64>, TapeJobError> {
+    if !matches!(identified, Identified::Ours(_)) {
+        return Ok(None);
+    }
+    let index = VolumeReader::open(drive)?.index(progress)?;
+    let on_tape = index.header.and_then(|header| header.retain_until_seconds);
+    Ok(on_tape.max(known.and_then(KnownVolume::retain_until_seconds)))
 }

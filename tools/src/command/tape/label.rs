@@ -21,7 +21,8 @@ EXAMPLES
   reelfs tape label RL0004L8 --overwrite ABC123         one of another program: its own name is asked for
 
   A blank cartridge is labelled as it is, anything else only if --overwrite names it: an error says the name.
-  What is under retention is never labelled. 'reelfs tape archive' labels blank cartridges by itself.
+  What is under retention takes --despite-retention too. 'reelfs tape archive' labels blank
+  cartridges by itself.
 
 EXIT STATUS
   0 done; 1 failed; 2 usage; 10 no repository; 13 the cartridge or a drive; 130 interrupted";
@@ -42,6 +43,9 @@ pub(super) struct Args {
     /// What the cartridge calls itself that is to be written over
     #[arg(long, value_name = "NAME")]
     overwrite: Option<String>,
+    /// Write over it although it is under retention
+    #[arg(long, requires = "overwrite")]
+    despite_retention: bool,
 }
 
 pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(), Failure> {
@@ -60,6 +64,7 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
             pool: args.pool.clone(),
             text: args.text.clone(),
             overwrite: args.overwrite.clone(),
+            despite_retention: args.despite_retention,
             repository: repository.id(),
             drive: place.drive(),
             volume: clock::new_id(),
@@ -84,11 +89,13 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
 fn explain(error: TapeJobError, local: bool) -> Failure {
     let hint = match &error {
         TapeJobError::Tape(error) => match &**error {
-            TapeError::Occupied { retain_until_seconds: Some(until), .. }
+            TapeError::Occupied { retain_until_seconds: Some(until), name, .. }
                 if *until > clock::now_seconds() =>
             {
                 let time = human::time(Time { seconds: *until, nanoseconds: 0 }, local);
-                Some(format!("it is under retention until {time}, and labelled by no option before"))
+                Some(format!(
+                    "it is under retention until {time}; --overwrite '{name}' --despite-retention ends that"
+                ))
             }
             TapeError::Occupied { name, .. } => {
                 Some(format!("if what it holds is to go: --overwrite '{name}'"))
