@@ -77,6 +77,24 @@ impl LaunchError {
             Self::Server { code, .. } => *code,
         }
     }
+
+    /// What the user can do, if that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Repo(RepoError::NoRepository { .. }) => {
+                Some("--repo or REELFS_REPO says where the repository is; 'reelfs init' makes one")
+            }
+            Self::Repo(RepoError::NoClient { .. }) => Some("'reelfs list' shows clients and generations"),
+            Self::Repo(RepoError::Read(error)) if error.is_damage() => {
+                Some("'reelfs verify' lists all that is damaged")
+            }
+            Self::NoPath { .. } => Some("'reelfs ls' shows what is there; symbolic links are not followed"),
+            Self::NotDirectory { .. } => Some("'reelfs cat' writes a file out; its directory can be mounted"),
+            Self::Mount(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 /// What was asked for.

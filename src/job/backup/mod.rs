@@ -169,6 +169,11 @@ fn attempt(
     lists.extend(options.exclude.iter().cloned());
     let exclusions = Exclusions::new(&lists)?;
     let writer = GenerationWriter::begin(repository, client, inputs, options.full)?;
+    if let Some(previous) = writer.previous() {
+        // The walk goes on while files are saved: what it has found says nothing of what is left.
+        let totals = previous.footer.totals;
+        progress.add_total(totals.name_count(), totals.content_bytes);
+    }
     let claims = claims::Claims::default();
     let dedup = dedup::Dedup::new(repository, index);
     let config = repository.config();
