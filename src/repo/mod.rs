@@ -1,5 +1,6 @@
 //! The repository: generations of clients, read from DTFs and BDFs and written into them.
 
+pub mod address;
 pub mod bdf_file;
 pub mod bdf_writer;
 pub mod catalog;
@@ -23,6 +24,7 @@ pub mod tree;
 pub mod tree_changes;
 pub mod tree_writer;
 
+pub use address::Address;
 pub use catalog::GenerationId;
 pub use error::{ReadError, RepoError};
 pub use generation::{Entry, Generation};

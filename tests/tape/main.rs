@@ -3,6 +3,8 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
+#[path = "../../fuzz/scsi_checks.rs"]
+
 mod cartridge;
 mod conformance;
 mod damage;
@@ -11,12 +13,9 @@ mod emulator_support;
 mod faults;
 mod gnu_tar;
 mod golden;
-mod golden;
-mod hostile;
 mod hostile;
 mod interrupted;
 mod lab;
 mod replies;
-#[path = "../../fuzz/scsi_checks.rs"]
 mod scsi_checks;
 mod sense;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reelfs::format::record::Time;
 use reelfs::emulator::Clock;
+use reelfs::format::record::Time;
 use reelfs::id::{FileId, GenerationTime};
 use reelfs::job::commit::Outside;
 use reelfs::repo::generation_writer::WriterInputs;

@@ -79,7 +79,11 @@ pub fn run(
         WriterInputs { now, new_id }
     };
     let error = match attempt(repository, index, client, source, options, inputs(), progress) {
-        Err(BackupError::Store(StoreError::Repo(RepoError::Read(error)))) if error.is_damage() && !options.full => error,
+        Err(BackupError::Store(StoreError::Repo(RepoError::Read(error))))
+            if error.is_damage() && !options.full =>
+        {
+            error
+        }
         other => return other,
     };
     progress.restart();
@@ -104,6 +108,11 @@ fn attempt(
     let exclusions = Exclusions::new(&lists)?;
     let base = if options.full { Base::Nothing } else { Base::Latest };
     let writer = GenerationWriter::begin(repository, client, inputs, base)?;
+    if let Some(previous) = writer.previous() {
+        // The walk goes on while files are saved: what it has found says nothing of what is left.
+        let totals = previous.footer.totals;
+        progress.add_total(totals.name_count(), totals.content_bytes);
+    }
     let claims = Claims::default();
     let dedup = Dedup::new(repository, index);
     let config = repository.config();

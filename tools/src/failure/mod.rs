@@ -96,6 +96,12 @@ impl Failure {
         self
     }
 
+    /// Adds what the user can do, unless something better is known.
+    fn or_hint(mut self, hint: &str) -> Self {
+        self.hint.get_or_insert_with(|| hint.to_owned());
+        self
+    }
+
     /// What happened with its causes, in one line.
     pub(crate) fn text(&self) -> Option<String> {
         self.error.as_ref().map(|error| reelfs::job::chain(&**error))
@@ -218,7 +224,9 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Store(error) => error.into(),
-            BackupError::Source(error) => error.into(),
+            BackupError::Source(error) => {
+                Self::from(error).or_hint("SOURCE is the directory to save; it must exist and be readable")
+            }
             error @ BackupError::Exclude(_) => Self::usage(error),
             other => Self::failed(other),
         }
@@ -239,7 +247,8 @@ impl From<RestoreError> for Failure {
     fn from(error: RestoreError) -> Self {
         match error {
             RestoreError::Repo(error) => error.into(),
-            RestoreError::Target(error) => error.into(),
+            RestoreError::Target(error) => Self::from(error)
+                .or_hint("TARGET is a directory, made if it is missing; a single file is restored into it"),
             RestoreError::Cancelled(cancelled) => cancelled.into(),
             other => Self::failed(other),
         }
