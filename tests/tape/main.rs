@@ -3,8 +3,6 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
-#[path = "../../fuzz/scsi_checks.rs"]
-
 mod cartridge;
 mod conformance;
 mod damage;
@@ -17,5 +15,6 @@ mod hostile;
 mod interrupted;
 mod lab;
 mod replies;
+#[path = "../../fuzz/scsi_checks.rs"]
 mod scsi_checks;
 mod sense;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reelfs::emulator::Clock;
 use reelfs::format::record::Time;
 use reelfs::id::{FileId, GenerationTime};
 use reelfs::job::commit::Outside;
@@ -41,11 +40,22 @@ pub(crate) fn now_seconds() -> i64 {
     }
 }
 
-/// Real time, for devices.
-#[derive(Debug)]
+/// The clock of the system, for devices real and emulated.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SystemClock;
 
 impl reelfs::tape::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+impl reelfs::emulator::Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
     fn now(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
@@ -74,21 +84,6 @@ pub(crate) fn new_id() -> FileId {
     let mut id = [0; 16];
     getrandom::fill(&mut id).expect("the kernel gives random bytes");
     FileId(id)
-}
-
-/// The clock of the system, for what is emulated.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
-    fn now(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-    }
-
-    fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
 }
 
 /// What a writer of a generation is given.
