@@ -1,12 +1,12 @@
 //! Arguments of the command, and of mount(8) when it calls the program as its helper.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use reelfs::repo::Address;
 
-use crate::address::Address;
 use crate::launch::{Request, split_spec};
 use crate::options::MountOptions;
 
@@ -57,6 +57,7 @@ pub fn command() -> Command {
         .arg(
             Arg::new("address")
                 .value_name("ADDRESS")
+                .value_parser(value_parser!(OsString))
                 .help("CLIENT[@GENERATION][:PATH]: what to show; everything if left out"),
         )
         .arg(
@@ -128,8 +129,8 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     };
     let repository = required(&mut command, "repo")?;
     let mountpoint = required(&mut command, "mountpoint")?;
-    let address = match text("address") {
-        Some(text) => Some(parse_address(&mut command, &text)?),
+    let address = match matches.get_one::<OsString>("address") {
+        Some(text) => Some(parse_address(&mut command, text)?),
         None => None,
     };
     let options = parse_options(&mut command, &matches)?;
@@ -138,8 +139,8 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     Ok(Task::Mount(Box::new(request)))
 }
 
-fn parse_address(command: &mut Command, text: &str) -> Result<Address, clap::Error> {
-    text.parse().map_err(|error| command.error(ErrorKind::ValueValidation, error))
+fn parse_address(command: &mut Command, text: &OsStr) -> Result<Address, clap::Error> {
+    Address::parse(text).map_err(|error| command.error(ErrorKind::ValueValidation, error))
 }
 
 fn parse_options(command: &mut Command, matches: &ArgMatches) -> Result<MountOptions, clap::Error> {
@@ -218,7 +219,7 @@ fn parse_helper(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     let mountpoint = matches.get_one::<PathBuf>("dir").cloned().unwrap_or_default();
     let (repository, address) = split_spec(&spec);
     let address = match address {
-        Some(text) => Some(parse_address(&mut command, text)?),
+        Some(text) => Some(parse_address(&mut command, OsStr::new(text))?),
         None => None,
     };
     let request =

@@ -14,7 +14,6 @@
 
 #![deny(clippy::indexing_slicing)]
 
-pub mod address;
 pub mod attributes;
 pub mod cli;
 pub mod clients;

@@ -36,7 +36,8 @@ fn main() -> ExitCode {
         Task::Mount(request) => match launch::launch(&request) {
             Ok(()) => 0,
             Err(error) => {
-                let _written = writeln!(std::io::stderr(), "mountd: {}", chain(&error));
+                let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+                let _written = writeln!(std::io::stderr(), "mountd: {}{hint}", chain(&error));
                 error.exit_code()
             }
         },

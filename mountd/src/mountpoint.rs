@@ -65,6 +65,32 @@ pub enum MountError {
     },
 }
 
+impl MountError {
+    /// What the user can do, if that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let kind = match self {
+            Self::Mountpoint { source, .. } | Self::Device { source } | Self::Mount { source, .. } => {
+                source.kind()
+            }
+            Self::NotDirectory { .. } => return Some("name a directory, best an empty one"),
+            Self::Overlap { .. } => return Some("name a directory outside the repository"),
+            Self::Mounted { .. } => {
+                return Some("'reelfs umount' takes it off; 'findmnt' tells what is mounted");
+            }
+        };
+        match (self, kind) {
+            (Self::Mountpoint { .. }, io::ErrorKind::NotFound) => Some("make the directory first: mkdir -p"),
+            (Self::Mountpoint { .. }, io::ErrorKind::NotADirectory) => {
+                Some("a part of the path is a file; name a directory")
+            }
+            (Self::Device { .. }, io::ErrorKind::NotFound) => Some("'modprobe fuse' loads the module"),
+            (_, io::ErrorKind::PermissionDenied) => Some("only root can mount here: try sudo"),
+            _ => None,
+        }
+    }
+}
+
 fn shown(path: &Path) -> String {
     reelfs::path::display(path.as_os_str().as_encoded_bytes())
 }

@@ -19,6 +19,9 @@ pub struct FileHandle {
 
 impl FileHandle {
     pub(super) fn new(file: Arc<OpenFile>, writable: bool, frozen: Arc<AtomicU32>) -> Self {
+        if writable {
+            file.writers.fetch_add(1, Ordering::AcqRel);
+        }
         Self { file: Some(file), writable, is_direct: AtomicBool::new(false), frozen }
     }
 
@@ -67,6 +70,9 @@ impl Drop for FileHandle {
         let Some(file) = self.file.take() else { return };
         if self.is_direct.load(Ordering::Acquire) {
             file.direct.fetch_sub(1, Ordering::AcqRel);
+        }
+        if self.writable {
+            file.writers.fetch_sub(1, Ordering::AcqRel);
         }
         let (number, releases) = (file.number, Arc::clone(&file.releases));
         // Who takes notice counts those who still hold it.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::output::{object, tell};
-use crate::{clock, human, session};
+use crate::{clock, human, session, staging};
 
 const USER_EXCLUDE: &str = "reelfs/exclude";
 
@@ -28,8 +28,12 @@ EXAMPLES
   reelfs.toml, from ~/.config/reelfs/exclude, from --exclude-from and from --exclude, and a later one
   wins over an earlier one.
 
+  A client whose staging has changes takes no backup until these are committed or discarded.
+
   A file that did not change since the last generation, by size, times and inode number, is taken over
-  without being read. --checksum reads all.
+  without being read, unless some of its data is known to be damaged: that is read and stored anew.
+  --checksum reads all. Where the tree of the last generation is damaged, a warning is given and a new
+  baseline made, as with --full.
 
 EXIT STATUS
   0    the generation was made, or nothing had changed
@@ -107,7 +111,8 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     };
     let started = Instant::now();
     context.watch_signals()?;
-    let (repository, _lock) = session::open_for_writing(context)?;
+    staging::refuse_pending(context, &args.client)?;
+    let (repository, lock) = session::open_for_writing(context)?;
     let index = session::open_index(context, &repository)?;
     let display = context.show_progress("backup");
     let inputs = clock::writer_inputs()?;
@@ -122,6 +127,13 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     );
     drop(display);
     let summary = made?;
+    drop((index, lock));
+    if summary.committed.is_some()
+        && let Err(failure) = staging::move_on(context, &args.client)
+    {
+        let text = failure.text().unwrap_or_default();
+        context.warn(&format!("staging of {} stays on the generation before: {text}", args.client));
+    }
     tell_problems(&summary, context);
     if context.global.json {
         context.out.json(json(&args.client, &summary, started))?;
@@ -196,6 +208,10 @@ fn tell_problems(summary: &BackupSummary, context: &Context) {
         if unnamed > 0 {
             tell(&format!("reelfs: {} more {what}", human::count(unnamed, "file")));
         }
+    }
+    if let Some(reason) = &summary.baseline_reason {
+        context.warn(&format!("the generation before is damaged, so this one stands alone: {reason}"));
+        context.note("hint: 'reelfs verify' lists what is damaged; earlier generations stay as they are");
     }
     if let Some(problem) = &summary.index_problem {
         context.warn(&format!("the index does not know the new generation: {problem}"));
@@ -278,6 +294,7 @@ fn json(client: &ClientName, summary: &BackupSummary, started: Instant) -> Map<S
         ("inconsistent", summary.inconsistent_count.into()),
         ("failed_files", problems(&summary.failed)),
         ("inconsistent_files", problems(&summary.inconsistent)),
+        ("baseline_reason", summary.baseline_reason.clone().into()),
         ("index_problem", summary.index_problem.clone().into()),
         ("seconds", started.elapsed().as_secs_f64().into()),
     ])

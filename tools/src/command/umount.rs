@@ -73,7 +73,14 @@ fn refused(args: &Args, errno: Errno) -> Failure {
             format!("{path} is busy"),
             Some(format!("'fuser -vm {path}' shows who uses it; --lazy takes it away when they end")),
         ),
-        Errno::EINVAL => (format!("{path} is not a mount point"), None),
+        Errno::EINVAL => (
+            format!("{path} is not a mount point"),
+            Some("'findmnt -t fuse.reelfs' lists what is mounted".to_owned()),
+        ),
+        Errno::ENOENT => (
+            format!("{path} does not exist"),
+            Some("'findmnt -t fuse.reelfs' lists what is mounted".to_owned()),
+        ),
         Errno::EPERM => (
             format!("{path} cannot be unmounted by this user"),
             Some("the user who mounted it, or root, can".to_owned()),
@@ -81,7 +88,7 @@ fn refused(args: &Args, errno: Errno) -> Failure {
         _ => (format!("cannot unmount {path}"), None),
     };
     let failure = match errno {
-        Errno::EBUSY | Errno::EINVAL | Errno::EPERM => Failure::failed(what),
+        Errno::EBUSY | Errno::EINVAL | Errno::ENOENT | Errno::EPERM => Failure::failed(what),
         _ => Failure::failed(Refused { what, source: errno.into() }),
     };
     Failure { hint, ..failure }
