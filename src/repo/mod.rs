@@ -3,7 +3,9 @@
 pub mod bdf_file;
 pub mod bdf_writer;
 pub mod catalog;
+mod change_log;
 pub mod content;
+mod content_writer;
 pub mod damaged_chunks;
 pub mod error;
 pub mod frames;

@@ -4,7 +4,7 @@ use reelfs::format::frame::{ChunkPointer, Location};
 use reelfs::format::record::{Content, Detail, Extent, FileKind, Inode, ROOT_OBJECT, Record, Time, Xattrs};
 use reelfs::id::{FileId, Fingerprint};
 use reelfs::repo::Repository;
-use reelfs::repo::generation_writer::{Committed, GenerationWriter};
+use reelfs::repo::generation_writer::{Base, Committed, GenerationWriter};
 
 use crate::support::{client, in_memory, inputs};
 
@@ -40,7 +40,7 @@ fn name(number: u64) -> Vec<u8> {
 }
 
 fn begin(repository: &Repository) -> GenerationWriter<'_> {
-    GenerationWriter::begin(repository, &client(), inputs(), false).unwrap()
+    GenerationWriter::begin(repository, &client(), inputs(), Base::Latest).unwrap()
 }
 
 /// Commits a directory of so many files; returns its object id.

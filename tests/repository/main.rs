@@ -10,6 +10,7 @@ mod checks;
 mod clock;
 mod commit_cost;
 mod commit_faults;
+mod committing;
 mod damage;
 mod format;
 mod hostile_tree;

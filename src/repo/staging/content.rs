@@ -32,6 +32,8 @@ pub(super) struct OpenFile {
     state: RwLock<FileState>,
     /// Handles whose reads and writes go to the backing file directly.
     pub(super) direct: AtomicUsize,
+    /// Handles that may write.
+    pub(super) writers: AtomicUsize,
     /// The name is one of a database, whose files are never written directly.
     pub(super) is_database: AtomicBool,
     /// The stamp was seen to be out of date.
@@ -80,6 +82,7 @@ impl OpenFiles {
             number,
             state: RwLock::new(state),
             direct: AtomicUsize::new(0),
+            writers: AtomicUsize::new(0),
             is_database: AtomicBool::new(false),
             is_past_stamp: AtomicBool::new(false),
             releases: Arc::clone(&self.releases),

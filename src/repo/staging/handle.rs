@@ -19,6 +19,9 @@ pub struct FileHandle {
 
 impl FileHandle {
     pub(super) fn new(file: Arc<OpenFile>, writable: bool, frozen: Arc<AtomicU32>) -> Self {
+        if writable {
+            file.writers.fetch_add(1, Ordering::AcqRel);
+        }
         Self { file: Some(file), writable, is_direct: AtomicBool::new(false), frozen }
     }
 
@@ -53,6 +56,14 @@ impl FileHandle {
         (layer.epoch > self.frozen.load(Ordering::Acquire)).then(|| Arc::clone(file))
     }
 
+    /// Tells whether a read or write touches one backing file only: nothing is read from the base and nothing
+    /// decompressed. It may be so although [`FileHandle::passthrough`] has nothing to give.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        let state = self.file().state();
+        !state.is_stale && state.plain().is_some()
+    }
+
     /// Says that reads and writes of the object now go to the backing file directly, until this handle is
     /// dropped: a freeze then cannot hold writes back.
     pub fn set_passthrough(&self) {
@@ -67,6 +78,9 @@ impl Drop for FileHandle {
         let Some(file) = self.file.take() else { return };
         if self.is_direct.load(Ordering::Acquire) {
             file.direct.fetch_sub(1, Ordering::AcqRel);
+        }
+        if self.writable {
+            file.writers.fetch_sub(1, Ordering::AcqRel);
         }
         let (number, releases) = (file.number, Arc::clone(&file.releases));
         // Who takes notice counts those who still hold it.

@@ -40,6 +40,7 @@ mod space;
 mod stack;
 mod terms;
 mod tree;
+mod watching;
 mod writing;
 mod xattrs;
 
@@ -52,6 +53,7 @@ pub use options::{Limits, OpenMode, StagingOptions};
 pub use stack::SegmentKind;
 pub use terms::{AllocateMode, Pending, RenameMode, SeekFrom, Space, Synced, XattrMode};
 pub use tree::StagingTree;
+pub use watching::Writer;
 
 /// Directory of the clients' staging directories.
 pub const STAGING: &str = "staging";
