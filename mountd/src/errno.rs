@@ -35,6 +35,15 @@ pub enum ViewError {
     /// A part of the directory cannot be read; the rest was listed.
     #[error("part of the directory is damaged")]
     PartlyListed,
+    /// The set of a cartridge cannot be opened; the reason is in the log.
+    #[error("the cartridge's set cannot be opened")]
+    NoCatalogue,
+    /// The program must not move a tape.
+    #[error("no tape is moved for this program")]
+    Refused,
+    /// The table of inode numbers cannot grow.
+    #[error("no more inode numbers")]
+    Numbers(#[from] std::io::Error),
     /// Stored data cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -55,7 +64,19 @@ impl ViewError {
             Self::NoXattr => libc::ENODATA,
             Self::NoLabel => libc::EOPNOTSUPP,
             Self::NoPosition => libc::ENXIO,
-            Self::PartlyListed | Self::Read(_) | Self::Repo(_) => libc::EIO,
+            Self::Refused => libc::EACCES,
+            Self::Read(error) => errno_of(error),
+            Self::PartlyListed | Self::NoCatalogue | Self::Numbers(_) | Self::Repo(_) => libc::EIO,
         }
+    }
+}
+
+// Of a tape it is told apart what a person can do something about: the cartridge is not in the library, or no
+// drive was free in time.
+fn errno_of(error: &ReadError) -> i32 {
+    let ReadError::Storage(error) = error else { return libc::EIO };
+    match error.source.raw_os_error() {
+        Some(errno @ (libc::ENOMEDIUM | libc::EBUSY)) => errno,
+        _ => libc::EIO,
     }
 }

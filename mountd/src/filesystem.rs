@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -20,8 +19,9 @@ use crate::attributes::Attributes;
 use crate::errno::{ViewError, chain};
 use crate::pool::Pool;
 use crate::reading::Seek;
+use crate::shown::Shown;
 use crate::spin::Spin;
-use crate::view::{Lifetime, View};
+use crate::view::Lifetime;
 
 // What is shown never changes, but for the few things that the kernel is told about.
 const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -31,10 +31,10 @@ const BACKGROUND_COUNT_MAX: u16 = 64;
 const GENERATION: Generation = Generation(0);
 const XATTR_LIST_LEN_MAX: usize = 64 << 10;
 
-/// The view as fuser wants it.
+/// A tree as fuser wants it.
 #[derive(Debug)]
 pub(crate) struct ReelFilesystem {
-    view: Arc<View>,
+    tree: Arc<dyn Shown>,
     pool: Pool,
     spin: Option<Arc<Spin>>,
     // No object has extended attributes: the kernel need not ask.
@@ -45,9 +45,9 @@ pub(crate) struct ReelFilesystem {
 const SPIN_LEN_MAX: usize = 128 << 10;
 
 impl ReelFilesystem {
-    pub(crate) fn new(view: Arc<View>, pool: Pool, spin: Option<Arc<Spin>>) -> Self {
-        let is_without_xattrs = view.is_without_xattrs();
-        Self { view, pool, spin, is_without_xattrs }
+    pub(crate) fn new(tree: Arc<dyn Shown>, pool: Pool, spin: Option<Arc<Spin>>) -> Self {
+        let is_without_xattrs = tree.is_without_xattrs();
+        Self { tree, pool, spin, is_without_xattrs }
     }
 
     fn hit(&self) {
@@ -125,9 +125,16 @@ fn file_attr(attributes: &Attributes) -> FileAttr {
     }
 }
 
-fn reply_read(view: &View, number: u64, offset: u64, len: usize, reply: ReplyData) {
-    match view.read(number, offset, len, false) {
+fn reply_read(tree: &dyn Shown, number: u64, offset: u64, len: usize, pid: u32, reply: ReplyData) {
+    match tree.read(number, offset, len, false, pid) {
         Ok(bytes) => reply.data(&bytes.unwrap_or_default()),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn answer_xattr(tree: &dyn Shown, number: u64, name: &[u8], size: u32, reply: ReplyXattr) {
+    match tree.xattr(number, name) {
+        Ok(value) => reply_xattr(&value, size, reply),
         Err(error) => reply.error(errno(&error)),
     }
 }
@@ -172,9 +179,9 @@ impl Filesystem for ReelFilesystem {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.hit();
-        match self.view.lookup(parent.0, name.as_bytes()) {
+        match self.tree.lookup(parent.0, name.as_bytes()) {
             Ok((attributes, kept)) => reply.entry(&lifetime(kept), &file_attr(&attributes), GENERATION),
-            Err(ViewError::NoName) if self.view.keeps_missing_names(parent.0) => {
+            Err(ViewError::NoName) if self.tree.keeps_missing_names(parent.0) => {
                 // Inode number 0 says that there is no such name, and lets the kernel keep that.
                 let mut missing = file_attr(&Attributes::directory(0, 0, Time::default()));
                 missing.ino = INodeNo(0);
@@ -188,8 +195,7 @@ impl Filesystem for ReelFilesystem {
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.hit();
-        self.view.counters.attributes.fetch_add(1, Ordering::Relaxed);
-        match self.view.attributes(number.0) {
+        match self.tree.attributes(number.0) {
             Ok((attributes, kept)) => reply.attr(&lifetime(kept), &file_attr(&attributes)),
             Err(error) => reply.error(errno(&error)),
         }
@@ -197,7 +203,7 @@ impl Filesystem for ReelFilesystem {
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
         self.hit();
-        match self.view.target(number.0) {
+        match self.tree.target(number.0) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(&error)),
         }
@@ -220,7 +226,7 @@ impl Filesystem for ReelFilesystem {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -230,7 +236,8 @@ impl Filesystem for ReelFilesystem {
         reply: ReplyData,
     ) {
         let len = size as usize;
-        match self.view.read(number.0, offset, len, true) {
+        let pid = request.pid();
+        match self.tree.read(number.0, offset, len, true, pid) {
             Ok(Some(bytes)) => {
                 self.hit();
                 reply.data(&bytes);
@@ -242,8 +249,8 @@ impl Filesystem for ReelFilesystem {
                 } else {
                     self.hit()
                 }
-                let view = Arc::clone(&self.view);
-                self.pool.run(move || reply_read(&view, number.0, offset, len, reply));
+                let tree = Arc::clone(&self.tree);
+                self.pool.run(move || reply_read(&*tree, number.0, offset, len, pid, reply));
             }
             Err(error) => reply.error(errno(&error)),
         }
@@ -252,7 +259,7 @@ impl Filesystem for ReelFilesystem {
     fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         self.hit();
         let mut count = 0;
-        let listed = self.view.list(number.0, offset, false, |entry| {
+        let listed = self.tree.list(number.0, offset, false, &mut |entry| {
             let kind = file_type(entry.attributes.kind);
             let is_full = reply.add(
                 INodeNo(entry.attributes.number),
@@ -280,7 +287,7 @@ impl Filesystem for ReelFilesystem {
     ) {
         self.hit();
         let mut count = 0;
-        let listed = self.view.list(number.0, offset, true, |entry| {
+        let listed = self.tree.list(number.0, offset, true, &mut |entry| {
             let attr = file_attr(&entry.attributes);
             let name = OsStr::from_bytes(entry.name);
             let is_full =
@@ -296,7 +303,7 @@ impl Filesystem for ReelFilesystem {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         self.hit();
-        match self.view.disk() {
+        match self.tree.disk() {
             Ok(disk) => reply.statfs(
                 disk.blocks,
                 disk.free_blocks,
@@ -316,10 +323,12 @@ impl Filesystem for ReelFilesystem {
         if self.is_without_xattrs {
             return reply.error(Errno::ENOSYS);
         }
-        match self.view.xattr(number.0, name.as_bytes()) {
-            Ok(value) => reply_xattr(&value, size, reply),
-            Err(error) => reply.error(errno(&error)),
+        let name = name.as_bytes();
+        if !self.tree.is_slow_xattr(name) {
+            return answer_xattr(&*self.tree, number.0, name, size, reply);
         }
+        let (tree, name) = (Arc::clone(&self.tree), name.to_vec());
+        self.pool.run(move || answer_xattr(&*tree, number.0, &name, size, reply));
     }
 
     fn listxattr(&self, _: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
@@ -327,7 +336,7 @@ impl Filesystem for ReelFilesystem {
         if self.is_without_xattrs {
             return reply.error(Errno::ENOSYS);
         }
-        match self.view.xattrs(number.0) {
+        match self.tree.xattrs(number.0) {
             Ok(list) => {
                 let mut names = Vec::new();
                 for (name, _) in list {
@@ -360,7 +369,7 @@ impl Filesystem for ReelFilesystem {
             _ => return reply.error(Errno::EINVAL),
         };
         let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        match self.view.seek(number.0, offset, seek) {
+        match self.tree.seek(number.0, offset, seek) {
             Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
             Err(error) => reply.error(errno(&error)),
         }

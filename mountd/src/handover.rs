@@ -16,6 +16,8 @@ const DESCRIPTOR_COUNT_MAX: usize = 2;
 pub(crate) enum Handed {
     /// The connection of the tree of generations.
     Tree(OwnedFd),
+    /// The connection of cartridges.
+    Tapes(OwnedFd),
     /// The connection of staging, and the table of open files that outlives servers.
     Staging {
         /// The connection.
@@ -27,6 +29,7 @@ pub(crate) enum Handed {
 
 const TREE: u8 = b't';
 const STAGING: u8 = b's';
+const TAPES: u8 = b'c';
 
 /// Makes the two ends: the supervisor's and the server's.
 ///
@@ -42,6 +45,14 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// The refusal of the kernel.
 pub(crate) fn give_tree(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<()> {
     give(socket, TREE, &[fuse])
+}
+
+/// Hands over the connection of cartridges.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn give_tapes(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<()> {
+    give(socket, TAPES, &[fuse])
 }
 
 /// Hands over the connection of staging with its table.
@@ -80,6 +91,7 @@ pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
     });
     match (kind, descriptors.next(), descriptors.next()) {
         ([TREE], Some(fuse), None) => Ok(Some(Handed::Tree(fuse))),
+        ([TAPES], Some(fuse), None) => Ok(Some(Handed::Tapes(fuse))),
         ([STAGING], Some(fuse), Some(table)) => Ok(Some(Handed::Staging { fuse, table })),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
@@ -94,9 +106,11 @@ mod test {
         let (ours, theirs) = pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         give_tree(&ours, file.as_fd()).unwrap();
+        give_tapes(&ours, file.as_fd()).unwrap();
         give_staging(&ours, file.as_fd(), file.as_fd()).unwrap();
         drop(ours);
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tree(_))));
+        assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tapes(_))));
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Staging { .. })));
         assert!(take(&theirs).unwrap().is_none());
     }

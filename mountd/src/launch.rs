@@ -156,6 +156,8 @@ pub struct Plan {
     pub root: PlannedRoot,
     /// Staging is mounted too.
     pub has_staging: bool,
+    /// Cartridges are mounted too.
+    pub has_tapes: bool,
     /// Options.
     pub options: MountOptions,
     /// Where to log to.
@@ -222,7 +224,8 @@ fn plan(request: &Request) -> Result<Plan, LaunchError> {
     let log = if request.is_foreground { Target::Stderr } else { Target::System };
     let has_staging = has_staging(&root, &path, &request.options)?;
     let options = request.options.clone();
-    Ok(Plan { repository: path, mountpoint, source, root, has_staging, options, log })
+    let has_tapes = root == PlannedRoot::All && options.tapes;
+    Ok(Plan { repository: path, mountpoint, source, root, has_staging, has_tapes, options, log })
 }
 
 fn has_staging(root: &PlannedRoot, repository: &Path, options: &MountOptions) -> Result<bool, LaunchError> {

@@ -9,6 +9,8 @@
 //! session       the connection to the kernel, begun or taken over
 //! filesystem    the adapter to fuser: decodes, asks the view, replies
 //! view          the tree that is shown; knows nothing of FUSE
+//! shown         what a read-only connection needs of a tree
+//! tapes         cartridges as folders: a third connection
 //! staging       the writable tree: a second connection, on the protocol in wire
 //! ```
 
@@ -33,9 +35,11 @@ mod pool;
 mod reading;
 mod server;
 mod session;
+mod shown;
 mod spin;
 pub mod staging;
 pub mod supervisor;
+mod tapes;
 pub mod view;
 mod watch;
 mod wire;

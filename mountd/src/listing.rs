@@ -13,8 +13,8 @@ use crate::clients::Client;
 use crate::control::ControlName;
 use crate::errno::{ViewError, chain};
 use crate::view::{
-    CLIENTS_NAME, CONTROL_FILES, CONTROL_NAME, LATEST_NAME, Lifetime, ListEntry, Place, STAGING_NAME, View,
-    time_of,
+    CLIENTS_NAME, CONTROL_FILES, CONTROL_NAME, LATEST_NAME, Lifetime, ListEntry, Place, STAGING_NAME,
+    TAPES_NAME, View, time_of,
 };
 
 const AFTER_DOT: u64 = 1;
@@ -32,7 +32,7 @@ impl View {
         number: u64,
         after: u64,
         with_attributes: bool,
-        mut take: impl FnMut(ListEntry<'_>) -> bool,
+        take: &mut dyn FnMut(ListEntry<'_>) -> bool,
     ) -> Result<(), ViewError> {
         self.counters.listings.fetch_add(1, Ordering::Relaxed);
         let place = self.place(number)?;
@@ -47,7 +47,7 @@ impl View {
         }
         match &place {
             Place::Top => self.list_fixed(after, take),
-            Place::Staging => Ok(()),
+            Place::Staging | Place::Tapes => Ok(()),
             Place::Control => list_control(after, take, self),
             Place::Clients => self.list_clients(after, take),
             Place::Client(client) => self.list_generations(client, after, with_attributes, take),
@@ -64,11 +64,14 @@ impl View {
     }
 
     fn list_fixed(&self, after: u64, mut take: impl FnMut(ListEntry<'_>) -> bool) -> Result<(), ViewError> {
-        let places =
-            [(Place::Control, CONTROL_NAME), (Place::Clients, CLIENTS_NAME), (Place::Staging, STAGING_NAME)];
-        let count = if self.has_staging { places.len() } else { places.len() - 1 };
-        for (cookie, (place, name)) in (AFTER_DOT_DOT + 1..).zip(places).take(count) {
-            if cookie <= after {
+        let places = [
+            (Place::Control, CONTROL_NAME, true),
+            (Place::Clients, CLIENTS_NAME, true),
+            (Place::Staging, STAGING_NAME, self.has_staging),
+            (Place::Tapes, TAPES_NAME, self.has_tapes),
+        ];
+        for (cookie, (place, name, is_there)) in (AFTER_DOT_DOT + 1..).zip(places) {
+            if cookie <= after || !is_there {
                 continue;
             }
             let (attributes, _) = self.attributes_at(&place)?;

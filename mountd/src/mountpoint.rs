@@ -141,7 +141,7 @@ pub fn detach(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Unmounts a mount with what is mounted on its `staging` directory.
+/// Unmounts a mount with what is mounted on its `staging` and `tapes` directories.
 ///
 /// # Errors
 /// The refusal of the kernel.
@@ -149,9 +149,11 @@ pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
     if is_lazy {
         return detach(path);
     }
-    let staging = path.join(crate::view::STAGING_NAME);
-    if find(&staging).is_some_and(|mounted| mounted.kind == TYPE) {
-        umount2(&staging, MntFlags::UMOUNT_NOFOLLOW)?;
+    for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME] {
+        let above = path.join(name);
+        if find(&above).is_some_and(|mounted| mounted.kind == TYPE) {
+            umount2(&above, MntFlags::UMOUNT_NOFOLLOW)?;
+        }
     }
     Ok(umount2(path, MntFlags::UMOUNT_NOFOLLOW)?)
 }

@@ -51,6 +51,18 @@ pub struct MountOptions {
     pub staging: Option<bool>,
     /// The kernel writes new files of staging itself, where it can.
     pub passthrough: bool,
+    /// Cartridges are mounted too, if what is mounted is everything.
+    pub tapes: bool,
+    /// The library in which cartridges are; absent: what `REELFS_LIBRARY` says.
+    pub tape_library: Option<String>,
+    /// Longest wait for a free drive, in seconds.
+    pub tape_wait_seconds: u64,
+    /// A cartridge that nobody read from for so many seconds is put away.
+    pub tape_idle_seconds: u64,
+    /// Bytes of the cache on disk of what was read from tape.
+    pub tape_cache_bytes: u64,
+    /// Beginnings of names of programs for which no tape is moved; absent: indexers and thumbnailers that are known.
+    pub tape_refuse: Option<Vec<String>>,
     /// The dispatcher spins while requests come; absent: if there is more than one CPU.
     pub spin: Option<bool>,
     /// Bytes of the cache of decompressed pages.
@@ -73,6 +85,12 @@ impl Default for MountOptions {
             forbids_symlinks: false,
             staging: None,
             passthrough: true,
+            tapes: true,
+            tape_library: None,
+            tape_wait_seconds: 300,
+            tape_idle_seconds: 60,
+            tape_cache_bytes: 4 << 30,
+            tape_refuse: None,
             spin: None,
             page_cache_bytes: cache.pages,
             frame_cache_bytes: cache.frames,
@@ -114,6 +132,8 @@ impl MountOptions {
             "nostaging" | "ro" => self.staging = Some(false),
             "passthrough" => self.passthrough = true,
             "nopassthrough" => self.passthrough = false,
+            "tapes" => self.tapes = true,
+            "notapes" => self.tapes = false,
             "spin" => self.spin = Some(true),
             "nospin" => self.spin = Some(false),
             "remount" => return Err(OptionError::Remount),
@@ -165,6 +185,14 @@ impl MountOptions {
             "page_cache" => self.page_cache_bytes = parse_mib(value).ok_or_else(|| invalid("MiB"))?,
             "frame_cache" => self.frame_cache_bytes = parse_mib(value).ok_or_else(|| invalid("MiB"))?,
             "read_ahead" => self.read_ahead_kib = value.parse().map_err(|_| invalid("KiB"))?,
+            "tape_library" => self.tape_library = Some(value.to_owned()),
+            "tape_wait" => self.tape_wait_seconds = value.parse().map_err(|_| invalid("seconds"))?,
+            "tape_idle" => self.tape_idle_seconds = value.parse().map_err(|_| invalid("seconds"))?,
+            "tape_cache" => self.tape_cache_bytes = parse_mib(value).ok_or_else(|| invalid("MiB"))?,
+            "tape_refuse" => {
+                let names = value.split(':').filter(|name| !name.is_empty());
+                self.tape_refuse = Some(names.map(str::to_owned).collect());
+            }
             "comment" => {}
             other if other.starts_with("x-") || other.starts_with("X-") => {}
             _ => return Err(OptionError::Unknown { option: format!("{name}={value}") }),

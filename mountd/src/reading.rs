@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -174,17 +175,24 @@ pub(crate) struct Disk {
 
 impl View {
     pub(crate) fn disk(&self) -> io::Result<Disk> {
-        let root = self.repository.root().ok_or(io::ErrorKind::Unsupported)?;
-        let found = rustix::fs::statvfs(root)?;
-        let narrow = |len: u64| u32::try_from(len).unwrap_or(4096);
-        Ok(Disk {
-            blocks: found.f_blocks,
-            free_blocks: found.f_bfree,
-            available_blocks: found.f_bavail,
-            files: found.f_files,
-            free_files: found.f_ffree,
-            block_len: narrow(found.f_bsize),
-            fragment_len: narrow(found.f_frsize),
-        })
+        disk_of(self.repository.root().ok_or(io::ErrorKind::Unsupported)?)
     }
+}
+
+/// The disk that holds a path.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn disk_of(path: &Path) -> io::Result<Disk> {
+    let found = rustix::fs::statvfs(path)?;
+    let narrow = |len: u64| u32::try_from(len).unwrap_or(4096);
+    Ok(Disk {
+        blocks: found.f_blocks,
+        free_blocks: found.f_bfree,
+        available_blocks: found.f_bavail,
+        files: found.f_files,
+        free_files: found.f_ffree,
+        block_len: narrow(found.f_bsize),
+        fragment_len: narrow(found.f_frsize),
+    })
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use reelfs::job::tape::catalogue::{CATALOGUE, Catalogue};
 use reelfs::repo::{CacheBytes, Repository};
 
 use crate::control;
@@ -21,15 +22,17 @@ use crate::logger;
 use crate::pool::Pool;
 use crate::session::Connection;
 use crate::spin::{self, Gate, Spin};
-use crate::staging;
 use crate::view::View;
 use crate::watch;
+use crate::{staging, tapes};
 
 /// What the server says when it answers.
 pub(crate) const READY: &str = "ready";
 
 const READ_AHEAD_THREAD_COUNT: usize = 2;
 const READER_COUNT_MAX: usize = 4;
+// Each waits for a tape: the more, the better their order can be chosen.
+const TAPE_READER_COUNT: usize = 16;
 
 /// What begins the line that says why there is no staging.
 pub(crate) const NO_STAGING: &str = "no staging:";
@@ -51,28 +54,23 @@ pub(crate) fn serve(plan: &Plan, is_resumed: bool) -> Result<(), String> {
 
     let gate = Arc::new(Gate::default());
     let view = open(plan)?;
-    let session =
-        connect(plan, &view, &fuse, &gate, is_resumed).map_err(failed("cannot talk to the kernel"))?;
+    let session = connect(plan, Arc::clone(&view), &fuse, &gate, is_resumed)
+        .map_err(failed("cannot talk to the kernel"))?;
     if view.is_changing() {
         watch::start(Arc::clone(&view), session.notices()).map_err(failed("cannot watch"))?;
     }
     view.repository.frames().start_read_ahead(READ_AHEAD_THREAD_COUNT);
     say(READY);
-    let staging = plan.has_staging.then(|| {
-        let inputs = staging::Inputs {
-            repository: Arc::clone(&view.repository),
-            passthrough: plan.options.passthrough,
-            gate: spins(plan).then(|| Arc::clone(&gate)),
-            counts: Arc::clone(&view.staging_counts),
-            is_resumed,
-        };
-        thread::Builder::new().name("staging".to_owned()).spawn(move || serve_staging(inputs, &socket, &null))
-    });
+    let more = More {
+        plan: plan.clone(),
+        view: Arc::clone(&view),
+        gate: spins(plan).then(|| Arc::clone(&gate)),
+        is_resumed,
+    };
+    let thread = thread::Builder::new().name("connections".to_owned());
+    let thread = thread.spawn(move || more.serve(&socket, &null)).map_err(failed("cannot serve"))?;
     let result = session.run().map_err(failed("the connection to the kernel failed"));
-    if let Some(thread) = staging {
-        let thread = thread.map_err(failed("cannot serve staging"))?;
-        thread.join().map_err(|_| "serving staging failed".to_owned())?;
-    }
+    thread.join().map_err(|_| "serving staging or cartridges failed".to_owned())?;
     result
 }
 
@@ -81,26 +79,79 @@ fn say(text: &str) {
     let _told = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
 }
 
-// Waits until staging is mounted too, and then serves it until it is unmounted.
-fn serve_staging(inputs: staging::Inputs, socket: &OwnedFd, null: &File) {
-    let (fuse, table) = match handover::take(socket) {
-        Ok(Some(Handed::Staging { fuse, table })) => (fuse, table),
-        Ok(_) => return log::debug!("there is no staging"),
-        Err(error) => return say(&format!("{NO_STAGING} {error}")),
-    };
-    let session = match staging::Session::start(inputs, fuse, table) {
-        Ok(session) => session,
-        Err(error) => {
-            log::error!("staging: {error}");
-            return say(&format!("{NO_STAGING} {error}"));
-        }
-    };
-    say(READY);
-    if let Err(errno) = nix::unistd::dup2_stdout(null) {
-        log::debug!("cannot close standard output: {errno}");
+/// What is mounted on directories of the tree.
+struct More {
+    plan: Plan,
+    view: Arc<View>,
+    gate: Option<Arc<Gate>>,
+    is_resumed: bool,
+}
+
+impl More {
+    // Takes connections as they are mounted, and serves each on a thread until it is unmounted.
+    fn serve(&self, socket: &OwnedFd, null: &File) {
+        thread::scope(|scope| {
+            loop {
+                match handover::take(socket) {
+                    Ok(Some(Handed::Tapes(fuse))) => drop(scope.spawn(move || self.serve_tapes(&fuse))),
+                    Ok(Some(Handed::Staging { fuse, table })) => {
+                        drop(scope.spawn(move || self.serve_staging(fuse, table)));
+                    }
+                    Ok(_) => break,
+                    Err(error) => {
+                        say(&format!("{NO_STAGING} {error}"));
+                        break;
+                    }
+                }
+            }
+            if let Err(errno) = nix::unistd::dup2_stdout(null) {
+                log::debug!("cannot close standard output: {errno}");
+            }
+        });
     }
-    if let Err(error) = session.run() {
-        log::error!("staging: the connection to the kernel failed: {error}");
+
+    fn serve_staging(&self, fuse: OwnedFd, table: OwnedFd) {
+        let inputs = staging::Inputs {
+            repository: Arc::clone(&self.view.repository),
+            passthrough: self.plan.options.passthrough,
+            gate: self.gate.clone(),
+            counts: Arc::clone(&self.view.staging_counts),
+            is_resumed: self.is_resumed,
+        };
+        let session = match staging::Session::start(inputs, fuse, table) {
+            Ok(session) => session,
+            Err(error) => {
+                log::error!("staging: {error}");
+                return say(&format!("{NO_STAGING} {error}"));
+            }
+        };
+        say(READY);
+        if let Err(error) = session.run() {
+            log::error!("staging: the connection to the kernel failed: {error}");
+        }
+    }
+
+    fn serve_tapes(&self, fuse: &OwnedFd) {
+        let catalogue = Path::new(&self.plan.repository).join(CATALOGUE);
+        let tree = tapes::open(&self.plan, Catalogue::new(&catalogue), control::now());
+        let started = Pool::start(TAPE_READER_COUNT).and_then(|pool| {
+            let tree = Arc::clone(&tree);
+            Connection::new(ReelFilesystem::new(tree, pool, None), fuse, self.is_resumed)
+        });
+        let session = match started {
+            Ok(session) => session,
+            Err(error) => {
+                log::error!("cartridges: cannot talk to the kernel: {error}");
+                return say(READY);
+            }
+        };
+        if let Err(error) = tapes::watch(tree, session.notices()) {
+            log::error!("cartridges: cannot watch: {error}");
+        }
+        say(READY);
+        if let Err(error) = session.run() {
+            log::error!("cartridges: the connection to the kernel failed: {error}");
+        }
     }
 }
 
@@ -111,6 +162,7 @@ fn open(plan: &Plan) -> Result<Arc<View>, String> {
     let view = View::new(Arc::new(repository), root, plan.options.owners, control::now());
     let mut view = view.map_err(|error| chain(&error))?;
     view.has_staging = plan.has_staging;
+    view.has_tapes = plan.has_tapes;
     Ok(Arc::new(view))
 }
 
@@ -124,7 +176,7 @@ fn spins(plan: &Plan) -> bool {
 
 fn connect(
     plan: &Plan,
-    view: &Arc<View>,
+    view: Arc<View>,
     fuse: &OwnedFd,
     gate: &Arc<Gate>,
     is_resumed: bool,
@@ -137,6 +189,6 @@ fn connect(
         None
     };
     let pool = Pool::start(cpu_count().clamp(1, READER_COUNT_MAX))?;
-    let filesystem = ReelFilesystem::new(Arc::clone(view), pool, spin);
+    let filesystem = ReelFilesystem::new(view, pool, spin);
     Connection::new(filesystem, fuse, is_resumed)
 }

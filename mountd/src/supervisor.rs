@@ -46,7 +46,7 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
 
     let options = &plan.options;
     let fuse = mountpoint::attach(&plan.mountpoint, &plan.source, options.is_private, options.flags())?;
-    let connections = Connections { fuse, staging: None };
+    let connections = Connections { fuse, tapes: None, staging: None };
     let (server, connections) = match begin(plan, connections) {
         Ok(begun) => begun,
         Err(error) => {
@@ -62,6 +62,7 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
 /// What outlives a server.
 struct Connections {
     fuse: OwnedFd,
+    tapes: Option<OwnedFd>,
     // With the table of open files.
     staging: Option<(OwnedFd, OwnedFd)>,
 }
@@ -83,6 +84,8 @@ struct Started {
 fn begin(plan: &Plan, connections: Connections) -> Result<(Child, Connections), LaunchError> {
     let mut started = start(plan, &connections, false)?;
     wait_until_ready(&mut started)?;
+    let tapes = if plan.has_tapes { mount_tapes(plan, &mut started)? } else { None };
+    let connections = Connections { tapes, ..connections };
     if !plan.has_staging {
         return Ok((started.server, connections));
     }
@@ -104,6 +107,23 @@ fn begin(plan: &Plan, connections: Connections) -> Result<(Child, Connections), 
 
 fn is_running(server: &mut Child) -> bool {
     matches!(server.try_wait(), Ok(None))
+}
+
+// A mount without cartridges is better than none.
+fn mount_tapes(plan: &Plan, started: &mut Started) -> Result<Option<OwnedFd>, LaunchError> {
+    let path = plan.mountpoint.join(crate::view::TAPES_NAME);
+    let source = format!("{}/{}", plan.source, crate::view::TAPES_NAME);
+    let options = &plan.options;
+    let fuse = match mountpoint::attach(&path, &source, options.is_private, options.flags()) {
+        Ok(fuse) => fuse,
+        Err(error) => {
+            log::warn!("cartridges are not mounted: {}", crate::errno::chain(&error));
+            return Ok(None);
+        }
+    };
+    handover::give_tapes(&started.socket, fuse.as_fd()).map_err(LaunchError::Start)?;
+    wait_until_ready(started)?;
+    Ok(Some(fuse))
 }
 
 fn staging_path(plan: &Plan) -> PathBuf {
@@ -140,6 +160,9 @@ fn start(plan: &Plan, connections: &Connections, is_resumed: bool) -> Result<Sta
         .stdout(if is_resumed { Stdio::null() } else { Stdio::piped() });
     let mut server = command.spawn().map_err(LaunchError::Start)?;
     handover::give_tree(&socket, connections.fuse.as_fd()).map_err(LaunchError::Start)?;
+    if let Some(fuse) = &connections.tapes {
+        handover::give_tapes(&socket, fuse.as_fd()).map_err(LaunchError::Start)?;
+    }
     if let Some((fuse, table)) = &connections.staging {
         handover::give_staging(&socket, fuse.as_fd(), table.as_fd()).map_err(LaunchError::Start)?;
     }

@@ -32,8 +32,10 @@ pub(crate) const CONTROL_FILES: u64 = 4;
 
 // After the numbers of control files.
 pub(crate) const STAGING: u64 = 8;
+pub(crate) const TAPES: u64 = 9;
 
 pub(crate) const STAGING_NAME: &str = "staging";
+pub(crate) const TAPES_NAME: &str = "tapes";
 pub(crate) const CLIENTS_NAME: &str = "clients";
 pub(crate) const CONTROL_NAME: &str = ".reelfs";
 pub(crate) const LATEST_NAME: &str = "latest";
@@ -107,6 +109,8 @@ pub struct View {
     pub(crate) started: Time,
     /// There is a directory for staging to be mounted on.
     pub has_staging: bool,
+    /// There is a directory for cartridges to be mounted on.
+    pub has_tapes: bool,
     /// Counts of what was asked of staging.
     pub staging_counts: Arc<Counts>,
     /// Counts of what was asked.
@@ -118,6 +122,7 @@ pub(crate) enum Place {
     Clients,
     Control,
     Staging,
+    Tapes,
     Text(Arc<ControlText>),
     Client(Arc<Client>),
     Latest(Arc<Client>),
@@ -147,6 +152,7 @@ impl View {
             texts: ControlTexts::default(),
             started,
             has_staging: false,
+            has_tapes: false,
             staging_counts: Arc::default(),
             counters: Counters::default(),
         })
@@ -206,6 +212,7 @@ impl View {
             Node::Synthetic(CLIENTS) if self.root == Root::All => Ok(Place::Clients),
             Node::Synthetic(CONTROL) => Ok(Place::Control),
             Node::Synthetic(STAGING) if self.has_staging => Ok(Place::Staging),
+            Node::Synthetic(TAPES) if self.has_tapes => Ok(Place::Tapes),
             Node::Synthetic(number) => {
                 if let Some(text) = self.texts.get(number) {
                     return Ok(Place::Text(text));
@@ -239,6 +246,7 @@ impl View {
             Place::Clients => directory(CLIENTS, 0o755, self.latest_time()),
             Place::Control => directory(CONTROL, 0o700, self.started),
             Place::Staging => directory(STAGING, 0o755, self.started),
+            Place::Tapes => directory(TAPES, 0o755, self.started),
             Place::Text(text) => {
                 let mut attributes = Attributes::directory(text.number, 0o400, text.time);
                 attributes.kind = FileKind::Regular;
@@ -316,6 +324,7 @@ impl View {
             Place::Top if name == CLIENTS_NAME.as_bytes() => Place::Clients,
             Place::Top if name == CONTROL_NAME.as_bytes() => Place::Control,
             Place::Top if name == STAGING_NAME.as_bytes() && self.has_staging => Place::Staging,
+            Place::Top if name == TAPES_NAME.as_bytes() && self.has_tapes => Place::Tapes,
             Place::Clients => Place::Client(self.find_client(name)?),
             Place::Control => {
                 let name = ControlName::ALL.into_iter().find(|known| known.as_str().as_bytes() == name);
@@ -326,7 +335,7 @@ impl View {
             }
             Place::Client(client) => return self.lookup_generation(client, name),
             Place::Node(node) => return self.lookup_entry(*node, name),
-            Place::Top | Place::Staging => return Err(ViewError::NoName),
+            Place::Top | Place::Staging | Place::Tapes => return Err(ViewError::NoName),
             Place::Text(_) | Place::Latest(_) => return Err(ViewError::NotDirectory),
         };
         self.attributes_at(&found)
@@ -401,13 +410,16 @@ impl View {
     /// Tells whether the kernel may keep that a name is not there.
     #[must_use]
     pub fn keeps_missing_names(&self, parent: u64) -> bool {
-        matches!(self.place(parent), Ok(Place::Node(_) | Place::Top | Place::Control | Place::Staging))
+        matches!(
+            self.place(parent),
+            Ok(Place::Node(_) | Place::Top | Place::Control | Place::Staging | Place::Tapes)
+        )
     }
 
     /// Inode number of the directory above.
     pub(crate) fn parent(&self, place: &Place) -> Result<u64, ViewError> {
         let above = match place {
-            Place::Top | Place::Clients | Place::Control | Place::Staging => ROOT,
+            Place::Top | Place::Clients | Place::Control | Place::Staging | Place::Tapes => ROOT,
             Place::Client(client) if self.client_number(client) == ROOT => ROOT,
             Place::Client(_) => CLIENTS,
             Place::Node(node) if self.number(*node) == ROOT => ROOT,

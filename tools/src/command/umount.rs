@@ -29,13 +29,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, args.lazy);
-    // Staging is mounted on the mount; when it is taken away lazily, both go at once.
-    let staging = args.mountpoint.join("staging");
-    let result = if !args.lazy && is_mounted(&staging) {
-        umount2(&staging, flags).and_then(|()| umount2(&args.mountpoint, flags))
-    } else {
-        umount2(&args.mountpoint, flags)
-    };
+    // Cartridges and staging are mounted on the mount; when it is taken away lazily, all go at once.
+    let above = ["tapes", "staging"].map(|name| args.mountpoint.join(name));
+    let above = above.iter().filter(|path| !args.lazy && is_mounted(path));
+    let result = above.chain([&args.mountpoint]).try_for_each(|path| umount2(path, flags));
     let errno = match result {
         Ok(()) => return Ok(()),
         Err(Errno::EPERM) => return by_helper(args),

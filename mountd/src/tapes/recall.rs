@@ -1,0 +1,134 @@
+//! Data from tape: the library is opened, and the cache made, when something is first read.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reelfs::checksum::crc32;
+use reelfs::format::record::Time;
+use reelfs::id::FileId;
+use reelfs::job::chain;
+use reelfs::job::tape::catalogue::Catalogue;
+use reelfs::job::tape::devices::{LibraryAddress, LibraryInputs};
+use reelfs::job::tape::recall::{Recall, RecallOptions};
+use reelfs::job::tape::storage::BlockReader;
+use reelfs::progress::Progress;
+use reelfs::repo::CacheBytes;
+use reelfs::tape::archive::BlockAddress;
+use reelfs::tape::drive::DriveOptions;
+
+use super::tree::{TapeTree, TapesOptions};
+use crate::launch::Plan;
+use crate::options::MountOptions;
+
+/// Names the library where no option does.
+const LIBRARY_VARIABLE: &str = "REELFS_LIBRARY";
+// Who copies a tree reads in order; two runs of 16 MiB keep a drive streaming.
+const AHEAD_RUNS: u64 = 2;
+
+/// The tree of cartridges of a mount.
+pub(crate) fn open(plan: &Plan, catalogue: Catalogue, started: Time) -> Arc<TapeTree> {
+    let options = &plan.options;
+    let library = library(options);
+    let inputs = LibraryInputs { clock: Arc::new(SystemClock), random: Arc::new(random) };
+    // Each mount has its own.
+    let place = crc32(&[plan.mountpoint.as_os_str().as_bytes()]);
+    let recall = library.clone().map(|library| RecallOptions {
+        library,
+        drive: None,
+        cache: catalogue.root().join(format!("cache-{place:?}")),
+        cache_bytes_max: options.tape_cache_bytes,
+        ahead: AHEAD_RUNS,
+        drive_wait: Duration::from_secs(options.tape_wait_seconds),
+        idle: Duration::from_secs(options.tape_idle_seconds),
+        drive_options: DriveOptions::default(),
+    });
+    let reader = Arc::new(LateRecall {
+        catalogue: catalogue.clone(),
+        inputs: inputs.clone(),
+        options: recall,
+        recall: OnceLock::new(),
+    });
+    let cache = CacheBytes { pages: options.page_cache_bytes, frames: options.frame_cache_bytes };
+    let refused = options.tape_refuse.clone();
+    let owners = options.owners;
+    Arc::new(TapeTree::new(TapesOptions {
+        catalogue,
+        library,
+        inputs,
+        reader,
+        refused,
+        owners,
+        cache,
+        started,
+    }))
+}
+
+fn library(options: &MountOptions) -> Option<LibraryAddress> {
+    let named = options.tape_library.clone().map(Into::into);
+    let named = named.or_else(|| std::env::var_os(LIBRARY_VARIABLE)).filter(|name| !name.is_empty())?;
+    match LibraryAddress::parse(&named) {
+        Ok(address) => Some(address),
+        Err(error) => {
+            log::warn!("{}", chain(&error));
+            None
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LateRecall {
+    catalogue: Catalogue,
+    inputs: LibraryInputs,
+    options: Option<RecallOptions>,
+    recall: OnceLock<Option<Recall>>,
+}
+
+impl LateRecall {
+    fn recall(&self) -> io::Result<&Recall> {
+        let recall = self.recall.get_or_init(|| {
+            let Some(options) = self.options.clone() else {
+                log::info!("no library is known: the option tape_library or {LIBRARY_VARIABLE} names it");
+                return None;
+            };
+            let (catalogue, inputs) = (self.catalogue.clone(), self.inputs.clone());
+            Recall::start(catalogue, inputs, options, Arc::new(Progress::default()))
+                .inspect_err(|error| log::error!("tapes cannot be read: {error}"))
+                .ok()
+        });
+        recall.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEDIUM))
+    }
+}
+
+impl BlockReader for LateRecall {
+    fn read(&self, volume: FileId, address: BlockAddress, buffer: &mut [u8]) -> io::Result<()> {
+        self.recall()?.read(volume, address, buffer)
+    }
+}
+
+#[derive(Debug)]
+struct SystemClock;
+
+impl reelfs::tape::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+// For the names of sessions with networked libraries.
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let read = File::open(OsStr::new("/dev/urandom")).and_then(|mut file| file.read_exact(&mut bytes));
+    if let Err(error) = read {
+        log::error!("/dev/urandom: {error}");
+    }
+    bytes
+}

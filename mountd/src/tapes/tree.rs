@@ -1,0 +1,322 @@
+//! What is shown of cartridges: a directory of barcodes, and below each the view of its set.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reelfs::format::record::{Time, XattrList};
+use reelfs::id::FileId;
+use reelfs::job::tape::catalogue::Catalogue;
+use reelfs::job::tape::devices::{LibraryAddress, LibraryInputs};
+use reelfs::job::tape::storage::BlockReader;
+use reelfs::repo::CacheBytes;
+
+use super::numbers::{Numbers, Place};
+use super::places::Places;
+use super::refusal;
+use super::volumes::{Inputs, Snapshot, Volume};
+use crate::attributes::{Attributes, OwnerMap};
+use crate::errno::ViewError;
+use crate::reading::{Disk, Seek, disk_of};
+use crate::shown::Shown;
+use crate::view::{CLIENTS, Lifetime, ListEntry, ROOT, View};
+
+const AFTER_DOT: u64 = 1;
+const AFTER_DOT_DOT: u64 = 2;
+const XATTR_PREFIX: &[u8] = b"user.reelfs.";
+const BARCODE: &[u8] = b"user.reelfs.barcode";
+const SLOT: &[u8] = b"user.reelfs.slot";
+const STATE: &[u8] = b"user.reelfs.state";
+
+/// What is shown, and how.
+#[derive(Debug)]
+pub(crate) struct TapesOptions {
+    /// The catalogue.
+    pub(crate) catalogue: Catalogue,
+    /// The library in which cartridges are looked for.
+    pub(crate) library: Option<LibraryAddress>,
+    /// What devices are used with.
+    pub(crate) inputs: LibraryInputs,
+    /// Brings back data.
+    pub(crate) reader: Arc<dyn BlockReader>,
+    /// Programs that must not move a tape; absent: those that are known to read everything.
+    pub(crate) refused: Option<Vec<String>>,
+    /// Whom everything is shown to belong to.
+    pub(crate) owners: OwnerMap,
+    /// Caches of each set.
+    pub(crate) cache: CacheBytes,
+    /// The present time.
+    pub(crate) started: Time,
+}
+
+/// The tree of cartridges.
+#[derive(Debug)]
+pub(crate) struct TapeTree {
+    inputs: Inputs,
+    places: Places,
+    numbers: Numbers,
+    refused: Vec<String>,
+    snapshot: Mutex<Arc<Snapshot>>,
+}
+
+/// A place on a cartridge: the cartridge, the view of its set and the number in it.
+struct Inner<'a> {
+    volume: &'a Arc<Volume>,
+    view: &'a Arc<View>,
+    number: u64,
+}
+
+impl TapeTree {
+    pub(crate) fn new(options: TapesOptions) -> Self {
+        let TapesOptions { catalogue, library, inputs, reader, refused, owners, cache, started } = options;
+        let numbers = Numbers::new(catalogue.root());
+        let snapshot = Mutex::new(Arc::new(Snapshot::read(&catalogue)));
+        let default = || refusal::DEFAULT.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            inputs: Inputs { catalogue, reader, owners, cache, started },
+            places: Places::new(library, inputs),
+            numbers,
+            refused: refused.unwrap_or_else(default),
+            snapshot,
+        }
+    }
+
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        &self.inputs.catalogue
+    }
+
+    /// Reads the catalogue again; returns what was known before and what is known now.
+    pub(super) fn refresh(&self) -> (Arc<Snapshot>, Arc<Snapshot>) {
+        let now = Arc::new(Snapshot::read(&self.inputs.catalogue));
+        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::replace(&mut *snapshot, Arc::clone(&now)), now)
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    // Runs something on what an inode number of a cartridge stands for.
+    fn inside<T>(
+        &self,
+        number: u64,
+        act: impl FnOnce(&Inner<'_>) -> Result<T, ViewError>,
+    ) -> Result<T, ViewError> {
+        let Place { volume, number } = self.numbers.place(number).ok_or(ViewError::NoNumber)?;
+        let snapshot = self.snapshot();
+        let volume = snapshot.get(volume).ok_or(ViewError::NoNumber)?;
+        let view = volume.view(&self.inputs).ok_or(ViewError::NoCatalogue)?;
+        act(&Inner { volume, view, number })
+    }
+
+    fn outer(&self, volume: FileId, number: u64) -> Result<u64, ViewError> {
+        match number {
+            ROOT => Ok(ROOT),
+            number => Ok(self.numbers.outer(volume, number)?),
+        }
+    }
+
+    fn shown(
+        &self,
+        volume: &Volume,
+        (mut attributes, lifetime): (Attributes, Lifetime),
+    ) -> Result<(Attributes, Lifetime), ViewError> {
+        attributes.number = self.outer(volume.id, attributes.number)?;
+        Ok((attributes, lifetime))
+    }
+
+    fn root(&self) -> Attributes {
+        let newest = self.snapshot().after(None).map(|(_, volume)| volume.created).max();
+        let root = Attributes::directory(ROOT, 0o755, newest.unwrap_or(self.inputs.started));
+        self.inputs.owners.apply(root)
+    }
+
+    // Nothing of the set is opened for it.
+    fn cartridge(&self, volume: &Volume) -> Result<Attributes, ViewError> {
+        let number = self.numbers.outer(volume.id, CLIENTS)?;
+        Ok(self.inputs.owners.apply(Attributes::directory(number, 0o755, volume.created)))
+    }
+
+    fn list_cartridges(
+        &self,
+        after: u64,
+        take: &mut dyn FnMut(ListEntry<'_>) -> bool,
+    ) -> Result<(), ViewError> {
+        let own = self.root();
+        for (cookie, name) in [(AFTER_DOT, &b"."[..]), (AFTER_DOT_DOT, b"..")] {
+            let entry = ListEntry { cookie, name, attributes: own, lifetime: Lifetime::Unlimited };
+            if after < cookie && !take(entry) {
+                return Ok(());
+            }
+        }
+        let snapshot = self.snapshot();
+        let last = match after.checked_sub(AFTER_DOT_DOT).filter(|line| *line > 0) {
+            None => None,
+            Some(line) => {
+                let known = snapshot.after(None).find(|(_, volume)| {
+                    self.numbers.volume_line(volume.id).is_ok_and(|own| u64::from(own) == line)
+                });
+                let Some((name, _)) = known else { return Ok(()) };
+                Some(name.clone())
+            }
+        };
+        for (name, volume) in snapshot.after(last.as_deref()) {
+            let cookie = AFTER_DOT_DOT + u64::from(self.numbers.volume_line(volume.id)?);
+            let attributes = self.cartridge(volume)?;
+            let entry =
+                ListEntry { cookie, name: name.as_bytes(), attributes, lifetime: Lifetime::Unlimited };
+            if !take(entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn tape_xattr(&self, volume: &Volume, name: &[u8]) -> Result<Vec<u8>, ViewError> {
+        let text = match name {
+            BARCODE => return Ok(volume.barcode.clone().into_bytes()),
+            STATE => self.places.of(&volume.barcode).state.to_owned(),
+            SLOT => {
+                let element = self.places.of(&volume.barcode).element;
+                element.ok_or(ViewError::NoXattr)?.to_string()
+            }
+            _ => return Err(ViewError::NoXattr),
+        };
+        Ok(text.into_bytes())
+    }
+}
+
+impl Shown for TapeTree {
+    fn attributes(&self, number: u64) -> Result<(Attributes, Lifetime), ViewError> {
+        if number == ROOT {
+            return Ok((self.root(), Lifetime::Unlimited));
+        }
+        self.inside(number, |inner| match inner.number {
+            CLIENTS => Ok((self.cartridge(inner.volume)?, Lifetime::Unlimited)),
+            number => self.shown(inner.volume, inner.view.attributes(number)?),
+        })
+    }
+
+    fn lookup(&self, parent: u64, name: &[u8]) -> Result<(Attributes, Lifetime), ViewError> {
+        if parent == ROOT {
+            if matches!(name, b"." | b"..") {
+                return Ok((self.root(), Lifetime::Unlimited));
+            }
+            let snapshot = self.snapshot();
+            let volume = snapshot.named(name).ok_or(ViewError::NoName)?;
+            return Ok((self.cartridge(volume)?, Lifetime::Unlimited));
+        }
+        self.inside(parent, |inner| match (inner.number, name) {
+            (CLIENTS, b"..") => Ok((self.root(), Lifetime::Unlimited)),
+            (number, name) => self.shown(inner.volume, inner.view.lookup(number, name)?),
+        })
+    }
+
+    fn keeps_missing_names(&self, parent: u64) -> bool {
+        parent != ROOT
+            && self.inside(parent, |inner| Ok(inner.view.keeps_missing_names(inner.number))).unwrap_or(false)
+    }
+
+    fn list(
+        &self,
+        number: u64,
+        after: u64,
+        with_attributes: bool,
+        take: &mut dyn FnMut(ListEntry<'_>) -> bool,
+    ) -> Result<(), ViewError> {
+        if number == ROOT {
+            return self.list_cartridges(after, take);
+        }
+        self.inside(number, |inner| {
+            let mut failed = None;
+            inner.view.list(inner.number, after, with_attributes, &mut |mut entry| match self
+                .outer(inner.volume.id, entry.attributes.number)
+            {
+                Ok(number) => {
+                    entry.attributes.number = number;
+                    take(entry)
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            })?;
+            failed.map_or(Ok(()), Err)
+        })
+    }
+
+    fn target(&self, number: u64) -> Result<Vec<u8>, ViewError> {
+        if number == ROOT {
+            return Err(ViewError::WrongKind);
+        }
+        self.inside(number, |inner| inner.view.target(inner.number))
+    }
+
+    fn read(
+        &self,
+        number: u64,
+        offset: u64,
+        len: usize,
+        only_ready: bool,
+        pid: u32,
+    ) -> Result<Option<Vec<u8>>, ViewError> {
+        if number == ROOT {
+            return Err(ViewError::WrongKind);
+        }
+        self.inside(number, |inner| {
+            let ready = inner.view.read(inner.number, offset, len, true)?;
+            if ready.is_some() || only_ready {
+                return Ok(ready);
+            }
+            if refusal::is_refused(pid, &self.refused) {
+                return Err(ViewError::Refused);
+            }
+            inner.view.read(inner.number, offset, len, false)
+        })
+    }
+
+    fn seek(&self, number: u64, offset: u64, seek: Seek) -> Result<u64, ViewError> {
+        if number == ROOT {
+            return Err(ViewError::WrongKind);
+        }
+        self.inside(number, |inner| inner.view.seek(inner.number, offset, seek))
+    }
+
+    fn xattr(&self, number: u64, name: &[u8]) -> Result<Vec<u8>, ViewError> {
+        if number == ROOT {
+            return Err(ViewError::NoXattr);
+        }
+        self.inside(number, |inner| {
+            if self.is_slow_xattr(name) {
+                return self.tape_xattr(inner.volume, name);
+            }
+            inner.view.xattr(inner.number, name)
+        })
+    }
+
+    // Of the cartridge itself only: below it they would be copied with the files.
+    fn xattrs(&self, number: u64) -> Result<XattrList, ViewError> {
+        if number == ROOT {
+            return Ok(Vec::new());
+        }
+        self.inside(number, |inner| match inner.number {
+            CLIENTS => Ok([BARCODE, SLOT, STATE].map(|name| (name.to_vec(), Vec::new())).to_vec()),
+            number => inner.view.xattrs(number),
+        })
+    }
+
+    fn is_slow_xattr(&self, name: &[u8]) -> bool {
+        name.starts_with(XATTR_PREFIX)
+    }
+
+    fn is_without_xattrs(&self) -> bool {
+        false
+    }
+
+    fn disk(&self) -> io::Result<Disk> {
+        let mut root = self.inputs.catalogue.root();
+        while !root.exists() {
+            root = root.parent().ok_or(io::ErrorKind::NotFound)?;
+        }
+        disk_of(root)
+    }
+}
