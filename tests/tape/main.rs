@@ -4,6 +4,7 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod cartridge;
+mod changer;
 mod conformance;
 mod damage;
 mod emulator_drive;
