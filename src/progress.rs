@@ -43,6 +43,13 @@ impl Progress {
         if self.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
     }
 
+    /// Starts again at zero, because the work begins anew.
+    pub fn restart(&self) {
+        for count in [&self.done_items, &self.done_bytes, &self.total_items, &self.total_bytes] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Adds finished work.
     pub fn add(&self, items: u64, bytes: u64) {
         self.done_items.fetch_add(items, Ordering::Relaxed);

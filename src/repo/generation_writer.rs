@@ -16,6 +16,7 @@ use super::catalog::{self, GenerationId};
 use super::error::RepoError;
 use super::generation::Generation;
 use super::last;
+use super::orphans;
 use super::repository::Repository;
 use super::tree_writer::{Change, PageSink, TailBuilder, Tally, TreeUpdate};
 use crate::checksum::crc32;
@@ -101,6 +102,7 @@ impl<'r> GenerationWriter<'r> {
         // anything is made: where the other generations are out of reach, none may be begun.
         let ordinal = repository.next_ordinal()?;
         storage.create_directory(&catalog::client_directory(client))?;
+        orphans::remove(repository)?;
         remove_leftovers(repository, client)?;
         let last = repository.generations(client)?.last().copied();
         let previous = match last {

@@ -12,6 +12,7 @@ pub mod generation_writer;
 pub mod last;
 pub mod locator;
 pub mod node;
+mod orphans;
 pub mod pages;
 mod read_ahead;
 pub mod repository;

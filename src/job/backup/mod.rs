@@ -21,6 +21,7 @@ mod record;
 mod selection;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::id::ClientName;
 use crate::index::Index;
@@ -28,8 +29,8 @@ use crate::job::index::index_generation;
 use crate::live::Exclusions;
 use crate::live::SourceDirectory;
 use crate::progress::Progress;
-use crate::repo::Repository;
 use crate::repo::generation_writer::{Committed, GenerationWriter, WriterInputs};
+use crate::repo::{RepoError, Repository};
 
 pub use crate::job::problem::{PROBLEM_COUNT_MAX, Problem};
 pub use error::BackupError;
@@ -102,6 +103,8 @@ pub struct BackupSummary {
     pub inconsistent_count: u64,
     /// The index could not be used or brought up to date; the reason.
     pub index_problem: Option<String>,
+    /// The tree of the generation before is damaged, so that this one stands alone; the reason.
+    pub baseline_reason: Option<String>,
 }
 
 impl BackupSummary {
@@ -121,9 +124,38 @@ impl BackupSummary {
 
 /// Backs up the tree at `source` as the next generation of `client`; the caller holds the writer lock.
 ///
+/// If the tree of the generation before is damaged, a new baseline is made, as [`BackupOptions::full`] asks for.
+///
 /// # Errors
 /// [`BackupError`] if no generation was made. What single files refuse is in the summary.
 pub fn run(
+    repository: &Repository,
+    index: Option<&Index>,
+    client: &ClientName,
+    source: &Path,
+    options: &BackupOptions,
+    inputs: WriterInputs,
+    progress: &Progress,
+) -> Result<BackupSummary, BackupError> {
+    let WriterInputs { now, new_id } = inputs;
+    let new_id = Arc::new(Mutex::new(new_id));
+    let inputs = || {
+        let new_id = Arc::clone(&new_id);
+        let new_id = Box::new(move || new_id.lock().unwrap_or_else(PoisonError::into_inner)());
+        WriterInputs { now, new_id }
+    };
+    let error = match attempt(repository, index, client, source, options, inputs(), progress) {
+        Err(BackupError::Repo(RepoError::Read(error))) if error.is_damage() && !options.full => error,
+        other => return other,
+    };
+    progress.restart();
+    let full = BackupOptions { full: true, ..options.clone() };
+    let mut summary = attempt(repository, index, client, source, &full, inputs(), progress)?;
+    summary.baseline_reason = Some(crate::job::chain(&error));
+    Ok(summary)
+}
+
+fn attempt(
     repository: &Repository,
     index: Option<&Index>,
     client: &ClientName,
