@@ -18,4 +18,6 @@ mod hostile;
 mod interrupted;
 mod lab;
 mod replies;
+#[path = "../../fuzz/scsi_checks.rs"]
+mod scsi_checks;
 mod sense;
