@@ -6,6 +6,7 @@
 mod cartridge;
 mod conformance;
 mod damage;
+mod emulated_faults;
 mod emulator_drive;
 mod emulator_support;
 mod faults;
@@ -16,3 +17,4 @@ mod interrupted;
 mod lab;
 mod replies;
 mod sense;
+mod streaming;
