@@ -139,9 +139,10 @@ fn after_a_deferred_error_or_a_power_loss_the_commits_stand_and_the_next_session
 
 #[test]
 fn an_early_warning_that_comes_too_early_closes_the_cartridge() {
-    let lab = Lab::new(1, CAPACITY);
+    let capacity = 14 << 20;
+    let lab = Lab::new(1, capacity);
     drop(lab.labelled());
-    let early = fault(FaultKind::EarlyWarning { bytes: CAPACITY - (4 << 20) }, WRITE, 3);
+    let early = fault(FaultKind::EarlyWarning { bytes: capacity / 2 }, WRITE, 3);
     let (ended, place, closed) = write_with(&lab, &[early], 34).expect("no error of the host");
     assert!(matches!(ended, Ended::Full), "{ended:?}");
     assert_eq!(closed.state, IndexState::Closed);
