@@ -7,6 +7,7 @@ mod cartridge;
 mod changer;
 mod conformance;
 mod damage;
+mod emulated_faults;
 mod emulator_drive;
 mod emulator_support;
 mod faults;
@@ -21,3 +22,4 @@ mod replies;
 #[path = "../../fuzz/scsi_checks.rs"]
 mod scsi_checks;
 mod sense;
+mod streaming;
