@@ -13,8 +13,6 @@ mod emulator_support;
 mod faults;
 mod gnu_tar;
 mod golden;
-mod golden;
-mod hostile;
 mod hostile;
 mod interrupted;
 mod lab;
