@@ -241,14 +241,14 @@ fn without_a_library_or_with_a_wrong_one_the_way_out_is_told() {
     for (library, text) in [
         ("/dev/no-such-node", "/dev/no-such-node"),
         ("/dev/null", "not a SCSI generic device"),
-        ("iscsi://127.0.0.1:1/iqn.2026-11.test:none/0", "127.0.0.1"),
+        ("iscsi://localhost:1/iqn.2026-11.test:none/0", "localhost"),
         (sandbox.directory.path().to_str().unwrap(), "emulated library"),
     ] {
         let ended = sandbox.run(&["tape", "inventory", "--library", library]);
         assert_eq!(ended.code, 13, "{library}: {ended:?}");
         assert!(ended.error.contains(text), "{library}: {ended:?}");
     }
-    let ended = sandbox.run(&["tape", "inventory", "--library", "iscsi://user%secret@127.0.0.1:1/iqn.x:y/0"]);
+    let ended = sandbox.run(&["tape", "inventory", "--library", "iscsi://user%secret@localhost:1/iqn.x:y/0"]);
     assert!(!ended.error.contains("secret"), "{ended:?}");
     assert_eq!(sandbox.run(&["tape", "devices"]).code, 0);
 }
