@@ -78,12 +78,6 @@ pub enum TapeJobError {
         /// The drive.
         library: String,
     },
-    /// No drive element of the changer is known to be this drive.
-    #[error("{drive} is not known to the changer: it cannot be loaded by it")]
-    Unmapped {
-        /// The drive.
-        drive: String,
-    },
     /// The drive holds nothing.
     #[error("drive {number} is empty")]
     Empty {

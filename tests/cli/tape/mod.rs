@@ -203,7 +203,7 @@ fn a_damaged_block_is_found_by_verify_and_costs_only_the_files_in_it() {
     assert_eq!(vault.json(&["verify", "RL0001L8"]).pop().unwrap()["damages"], 0);
     let objects = vault.json(&["list", "--objects", "RL0001L8"]);
     let large = objects.iter().max_by_key(|object| object["len"].as_u64()).unwrap();
-    vault.emulated().spoil_block("RL0001L8", 0, large["block"].as_u64().unwrap() + 8).unwrap();
+    vault.emulated().spoil_block("RL0001L8", 0, large["block"].as_u64().unwrap() + 2).unwrap();
     let ended = vault.run(&["verify", "RL0001L8"]);
     assert_eq!(ended.code, 12, "{ended:?}");
     assert!(ended.out.contains(large["name"].as_str().unwrap()), "{ended:?}");
