@@ -11,6 +11,7 @@ mod emulator_support;
 mod faults;
 mod gnu_tar;
 mod golden;
+mod guest;
 mod hostile;
 mod interrupted;
 mod lab;
