@@ -1,7 +1,8 @@
 //! The clock and random ids: the library has neither and is given both.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reelfs::emulator::Clock;
 use reelfs::id::{FileId, GenerationTime};
 use reelfs::repo::generation_writer::WriterInputs;
 
@@ -26,6 +27,21 @@ pub(crate) fn new_id() -> FileId {
     let mut id = [0; 16];
     getrandom::fill(&mut id).expect("the kernel gives random bytes");
     FileId(id)
+}
+
+/// The clock of the system, for what is emulated.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
 }
 
 /// What a writer of a generation is given.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use reelfs::emulator::EmulatorError;
 use reelfs::index::IndexError;
 use reelfs::job::backup::BackupError;
 use reelfs::job::index::IndexingError;
@@ -95,12 +96,17 @@ impl Failure {
         self.error.as_ref().map(|error| reelfs::job::chain(&**error))
     }
 
-    /// The lines for standard error.
+    /// The lines of `reelfs` for standard error.
     pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines_of("reelfs")
+    }
+
+    /// The lines of a program for standard error.
+    pub(crate) fn lines_of(&self, program: &str) -> Vec<String> {
         if self.kind == Kind::BrokenPipe {
             return Vec::new();
         }
-        let error = self.text().map(|text| format!("reelfs: error: {text}"));
+        let error = self.text().map(|text| format!("{program}: error: {text}"));
         let hint = self.hint.as_ref().map(|hint| format!("hint: {hint}"));
         error.into_iter().chain(hint).collect()
     }
@@ -231,6 +237,27 @@ impl From<VerifyError> for Failure {
             VerifyError::Cancelled(cancelled) => cancelled.into(),
             other => Self::failed(other),
         }
+    }
+}
+
+impl From<EmulatorError> for Failure {
+    fn from(error: EmulatorError) -> Self {
+        let (kind, hint) = match &error {
+            EmulatorError::NoLibrary { .. } => {
+                (Kind::NoRepository, Some("'vtape create-library DIR' makes one".to_owned()))
+            }
+            EmulatorError::Damaged { .. } => (Kind::Damaged, None),
+            EmulatorError::Shape(_) | EmulatorError::NoUnit { .. } => (Kind::Usage, None),
+            EmulatorError::NotEmpty { .. } => {
+                (Kind::Failed, Some("name a new or an empty directory".to_owned()))
+            }
+            EmulatorError::NoCartridge(_) => {
+                (Kind::Failed, Some("'vtape status DIR' lists the cartridges".to_owned()))
+            }
+            EmulatorError::File { source, .. } => (Kind::Failed, hint_for(source)),
+            _ => (Kind::Failed, None),
+        };
+        Self { hint, ..Self::new(kind, error) }
     }
 }
 

@@ -17,6 +17,7 @@ mod place;
 mod progress;
 mod session;
 mod show;
+mod vtape;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,18 @@ pub fn run() -> ExitCode {
         }
     };
     command::run(cli)
+}
+
+/// Runs the command `vtape`.
+#[must_use]
+pub fn run_vtape() -> ExitCode {
+    vtape::run()
+}
+
+/// The command `vtape` with all its subcommands, for completions and man pages.
+#[must_use]
+pub fn vtape_cli() -> clap::Command {
+    vtape::Cli::command()
 }
 
 /// The command with all its subcommands, for completions and man pages.

@@ -171,14 +171,14 @@ impl<'a, S: Read + Write> Login<'a, S> {
             expected_command_sn: request.command_sn,
             max_command_sn: request.command_sn.wrapping_add(super::session::WINDOW - 1),
         };
-        let is_last = transit && request.next == Stage::FullFeature && !self.is_discovery;
+        let is_end = transit && request.next == Stage::FullFeature;
         let response = LoginResponse {
             transit,
             continues: false,
             current: request.current,
             next: request.next,
             isid: request.isid,
-            tsih: if is_last || transit && request.next == Stage::FullFeature { 1 } else { request.tsih },
+            tsih: if is_end { 1 } else { request.tsih },
             task_tag: request.task_tag,
             sequence,
             status_class: status.0,

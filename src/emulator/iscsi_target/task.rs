@@ -14,16 +14,12 @@ pub(super) struct Task {
     pub(super) command: Command,
     pub(super) lun: u16,
     pub(super) data: Vec<u8>,
-    /// Up to here data comes without being asked for.
-    unsolicited_end: u32,
-    /// Up to here data was asked for.
+    /// Up to here data was asked for, or comes without.
     solicited_end: u32,
     /// DataSN of the next Data-Out PDU of the present sequence.
     next_data_sn: u32,
     /// Count of R2T PDUs sent.
     pub(super) ready_count: u32,
-    /// Its answer is not wanted any more.
-    pub(super) is_aborted: bool,
 }
 
 impl Task {
@@ -44,16 +40,13 @@ impl Task {
         if more && agreement.initial_ready_to_transfer {
             return Err(SessionError::Protocol("unsolicited data that was not agreed on"));
         }
-        let unsolicited_end = if more { expected.min(agreement.first_burst_len) } else { len };
         Ok(Self {
             command,
             lun,
             data: immediate,
-            unsolicited_end,
-            solicited_end: unsolicited_end,
+            solicited_end: if more { expected.min(agreement.first_burst_len) } else { len },
             next_data_sn: 0,
             ready_count: 0,
-            is_aborted: false,
         })
     }
 
@@ -101,9 +94,6 @@ impl Task {
                 return Err(SessionError::Protocol("less data than was asked for"));
             }
             self.solicited_end = end;
-        }
-        if !pdu.is_final && end == self.solicited_end && self.ready_count == 0 && end < self.unsolicited_end {
-            return Err(SessionError::Protocol("data goes on"));
         }
         Ok(())
     }
