@@ -39,7 +39,9 @@ fn load(drive: &Path, changer: &Path) -> String {
     let changer = changer.to_str().expect("text");
     let mut status = run("mtx", &["-f", changer, "status"]);
     if !status.contains("Data Transfer Element 0:Full") {
-        run("mtx", &["-f", changer, "load", "1", "0"]);
+        let slot = status.lines().find(|line| line.contains("Storage Element") && line.contains(":Full"));
+        let slot = slot.and_then(|line| line.split_once("Storage Element ")?.1.split_once(':'));
+        run("mtx", &["-f", changer, "load", slot.expect("a cartridge").0.trim(), "0"]);
         status = run("mtx", &["-f", changer, "status"]);
     }
     let full =
