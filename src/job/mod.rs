@@ -6,6 +6,7 @@ pub mod index;
 mod object_set;
 pub mod problem;
 pub mod restore;
+pub mod tape;
 pub mod verify;
 pub mod walk;
 

@@ -4,14 +4,18 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod cartridge;
+mod changer;
 mod conformance;
 mod damage;
+mod emulated_faults;
 mod emulator_drive;
 mod emulator_support;
 mod faults;
 mod gnu_tar;
 mod golden;
 mod guest;
+mod golden;
+mod hostile;
 mod hostile;
 mod interrupted;
 mod lab;
@@ -19,3 +23,4 @@ mod replies;
 #[path = "../../fuzz/scsi_checks.rs"]
 mod scsi_checks;
 mod sense;
+mod streaming;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reelfs::emulator::Clock;
 use reelfs::id::{FileId, GenerationTime};
 use reelfs::repo::generation_writer::WriterInputs;
 
@@ -19,6 +18,16 @@ pub(crate) fn now_seconds() -> i64 {
     }
 }
 
+/// 256 random bits from the kernel.
+///
+/// # Panics
+/// If the kernel has no random bytes to give, which it has since it started.
+pub(crate) fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
+}
+
 /// 128 random bits from the kernel.
 ///
 /// # Panics
@@ -29,11 +38,11 @@ pub(crate) fn new_id() -> FileId {
     FileId(id)
 }
 
-/// The clock of the system, for what is emulated.
+/// The clock of the system, for devices and for what is emulated.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SystemClock;
 
-impl Clock for SystemClock {
+impl reelfs::tape::Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
     fn now(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
@@ -41,6 +50,16 @@ impl Clock for SystemClock {
 
     fn sleep(&self, duration: Duration) {
         std::thread::sleep(duration);
+    }
+}
+
+impl reelfs::emulator::Clock for SystemClock {
+    fn now(&self) -> Duration {
+        reelfs::tape::Clock::now(self)
+    }
+
+    fn sleep(&self, duration: Duration) {
+        reelfs::tape::Clock::sleep(self, duration);
     }
 }
 

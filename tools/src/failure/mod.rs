@@ -1,5 +1,7 @@
 //! What can go wrong at the edge: one kind for each exit code, the chain of causes, and a hint.
 
+mod tape;
+
 use std::error::Error;
 use std::io;
 
@@ -30,6 +32,8 @@ pub(crate) enum Kind {
     Locked,
     /// The repository is damaged.
     Damaged,
+    /// A tape library, a drive or a cartridge.
+    Device,
     /// A signal asked for the end.
     Interrupted,
     /// Nobody reads the output any more.
@@ -46,6 +50,7 @@ impl Kind {
             Self::NoRepository => 10,
             Self::Locked => 11,
             Self::Damaged => 12,
+            Self::Device => 13,
             Self::Interrupted => 130,
             // What a shell reports for a process that SIGPIPE ended.
             Self::BrokenPipe => 141,
