@@ -51,7 +51,10 @@ fn requests_are_laid_out_as_the_rfc_draws_them() {
     let expected = header([0x0580_0000, 0, 0x0002_0000, 0, 7, 0x1234, 0, 9, 0, 1, 8192, 0]);
     assert_eq!(data_out.header(), expected);
     assert_eq!(Request::parse(&expected), Ok(Request::DataOut(data_out)));
+}
 
+#[test]
+fn requests_about_the_session_are_laid_out_as_the_rfc_draws_them() {
     // 11.12: I; T, CSG 1, NSG 3; versions 0; ISID, TSIH; ITT; CID; CmdSN; ExpStatSN.
     let login = LoginRequest {
         transit: true,
@@ -139,7 +142,10 @@ fn responses_are_laid_out_as_the_rfc_draws_them() {
     let expected = header([0x3180_0000, 0, 0x412c_0000, 0, 7, 1, 0x0a0b_0c0d, 5, 69, 0, 262_144, 262_144]);
     assert_eq!(ready.header(), expected);
     assert_eq!(Response::parse(&expected), Ok(Response::ReadyToTransfer(ready)));
+}
 
+#[test]
+fn responses_about_the_session_are_laid_out_as_the_rfc_draws_them() {
     // 11.13: T, CSG 0, NSG 1; versions; ISID, TSIH; ITT; numbers; status.
     let login = LoginResponse {
         transit: true,
