@@ -13,11 +13,14 @@ mod emulator_support;
 mod faults;
 mod gnu_tar;
 mod golden;
+mod guest;
 mod hostile;
 mod interrupted;
 mod lab;
+mod pdu;
 mod replies;
 #[path = "../../fuzz/scsi_checks.rs"]
 mod scsi_checks;
 mod sense;
 mod streaming;
+mod target;
