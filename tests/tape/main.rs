@@ -6,8 +6,17 @@
 mod cartridge;
 mod conformance;
 mod damage;
+mod emulator_changer;
 mod emulator_drive;
+mod emulator_faults;
+mod emulator_model;
+mod emulator_replies;
+mod emulator_reservations;
+mod emulator_sharing;
 mod emulator_support;
+mod emulator_target;
+mod emulator_time;
+mod emulator_zones;
 mod faults;
 mod gnu_tar;
 mod golden;
