@@ -141,7 +141,9 @@ fn several_sessions_use_the_library_at_once() {
             assert_eq!(send(&mut other, &write_cdb(300_000), Data::Out(&[2; 300_000])).0, Status::Good);
         }
     });
-    assert_eq!(served.bench.unit(1).position().2, 100);
+    let mut drive = served.bench.unit(1);
+    drive.settle();
+    assert_eq!(drive.position().2, 100);
     // The library itself and a session are different initiators.
     assert_eq!(served.target.connection_count(), 3);
     drop(changer);
@@ -373,7 +375,9 @@ fn commands_behind_one_that_waits_for_data_wait_too() {
     for tag in [10, 11] {
         assert!(matches!(wire.receive(), Some((Response::Scsi(done), _)) if done.task_tag == tag));
     }
-    assert_eq!(served.bench.unit(1).position(), (0, 0, 2, 1));
+    let mut drive = served.bench.unit(1);
+    drive.settle();
+    assert_eq!(drive.position(), (0, 0, 2, 1));
 }
 
 /// A clock by which a sleep takes a while.
