@@ -1,58 +1,16 @@
 //! Replies that no honest device gives (S21): cut short anywhere, any byte replaced, lengths that lie. Nothing may
 //! panic, run for long, or hold more than was sent.
 
-use reelfs::scsi::inquiry::{
-    Inquiry, parse_designators, parse_manufacturer_serial_number, parse_serial_number, parse_worm_capable,
-};
 use reelfs::scsi::iscsi::frame::{Digests, Frame, FrameError};
-use reelfs::scsi::iscsi::pdu::{Request, Response};
 use reelfs::scsi::iscsi::text::{Keys, decode_binary, encode_binary};
-use reelfs::scsi::log_page::{
-    DeviceStatistics, DeviceStatus, LogPage, TapeAlert, TapeCapacity, VolumeStatistics,
-};
-use reelfs::scsi::mam::{VolumeCoherency, parse_attributes};
-use reelfs::scsi::mode::{ElementAddressAssignment, MediumPartition, ModeForm, ModeParameters};
-use reelfs::scsi::reservation::{parse_full_status, parse_keys, parse_reservation};
-use reelfs::scsi::ssc::{BlockLimits, BufferedPosition, Position, ShortPosition, parse_densities};
-use reelfs::scsi::{ElementReport, Sense, parse_luns, parse_supported_commands};
+use reelfs::scsi::mam::parse_attributes;
+use reelfs::scsi::{ElementReport, Sense, parse_supported_commands};
 
-/// Everything that decodes a reply; what it says is shown, so that showing is tried too.
+/// Everything that decodes a reply.
 fn decode_all(bytes: &[u8]) {
-    let shown = [
-        Sense::parse(bytes).map(|sense| sense.to_string()).unwrap_or_default(),
-        format!("{:?}", Inquiry::parse(bytes)),
-        format!("{:?} {:?}", parse_designators(bytes), parse_worm_capable(bytes)),
-        format!("{:?} {:?}", parse_serial_number(bytes), parse_manufacturer_serial_number(bytes)),
-        format!("{:?} {:?}", BlockLimits::parse(bytes), Position::parse(bytes)),
-        format!("{:?} {:?}", ShortPosition::parse(bytes), BufferedPosition::parse(bytes)),
-        format!("{:?}", parse_densities(bytes)),
-        format!("{:?} {:?}", parse_attributes(bytes), VolumeCoherency::parse(bytes)),
-        format!("{:?} {:?}", parse_keys(bytes), parse_reservation(bytes)),
-        format!("{:?} {:?}", parse_luns(bytes), parse_supported_commands(bytes)),
-    ];
-    assert!(shown.iter().all(|text| text.len() < 64 * bytes.len() + 4096), "shown at too great a length");
-    for holder in parse_full_status(bytes).unwrap_or_default() {
-        assert!(holder.initiator().chars().all(|c| !c.is_control()));
+    for (_, check) in super::scsi_checks::ALL {
+        check(bytes);
     }
-    for element in ElementReport::parse(bytes).map(|report| report.elements).unwrap_or_default() {
-        assert!(element.barcode_text().unwrap_or_default().chars().all(|c| !c.is_control()));
-    }
-    for form in [ModeForm::Six, ModeForm::Ten] {
-        let parameters = ModeParameters::parse(form, bytes).unwrap_or_default();
-        for page in &parameters.pages {
-            let _ranges = ElementAddressAssignment::parse(page);
-            let _partitions = MediumPartition::parse(page);
-        }
-        assert!(parameters.encode(form).len() <= bytes.len() + 16);
-    }
-    if let Ok(page) = LogPage::parse(bytes) {
-        let _alerts = (TapeAlert::parse(&page), DeviceStatus::parse(&page), DeviceStatistics::parse(&page));
-        let _volume = (VolumeStatistics::parse(&page), TapeCapacity::parse(&page));
-    }
-    if let Some(header) = bytes.first_chunk::<48>() {
-        let _pdus = (Request::parse(header), Response::parse(header));
-    }
-    let _keys = Keys::parse(bytes);
 }
 
 fn all_replies() -> Vec<Vec<u8>> {
@@ -175,5 +133,15 @@ fn text_is_bounded_and_binary_comes_back() {
     }
     for text in ["", "0", "0x", "0xg", "0bZ", "0b*", "1234", "\u{e9}\u{e9}"] {
         assert_eq!(decode_binary(text), None, "{text}");
+    }
+}
+
+#[test]
+fn what_fuzzing_found_before_does_no_harm() {
+    let findings = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/fuzz");
+    for (name, check) in super::scsi_checks::ALL {
+        for input in std::fs::read_dir(findings.join(name)).into_iter().flatten() {
+            check(&std::fs::read(input.expect("an input").path()).expect("an input"));
+        }
     }
 }

@@ -12,9 +12,12 @@ mod emulator_support;
 mod faults;
 mod gnu_tar;
 mod golden;
+mod guest;
 mod hostile;
 mod interrupted;
 mod lab;
 mod replies;
+#[path = "../../fuzz/scsi_checks.rs"]
+mod scsi_checks;
 mod sense;
 mod streaming;
