@@ -3,6 +3,7 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
+mod archive_format;
 mod cartridge;
 mod conformance;
 mod damage;
@@ -21,3 +22,5 @@ mod replies;
 mod scsi_checks;
 mod sense;
 mod streaming;
+#[path = "../../fuzz/tape_checks.rs"]
+mod tape_checks;
