@@ -15,9 +15,4 @@ pub mod id;
 pub mod path;
 #[path = "../../src/scsi/mod.rs"]
 pub mod scsi;
-
-/// The pure half of tape: what is on a cartridge.
-pub mod tape {
-    #[path = "../../../src/tape/archive/mod.rs"]
-    pub mod archive;
-}
+pub mod tape;
