@@ -2,8 +2,10 @@
 
 mod backup;
 mod cat;
+mod commit;
 mod completions;
 mod diff;
+mod discard;
 mod find;
 mod init;
 mod list;
@@ -12,7 +14,10 @@ mod man;
 mod mount;
 mod rebuild;
 mod restore;
+mod stage;
+mod staging;
 mod stats;
+mod tape;
 mod umount;
 mod verify;
 
@@ -49,6 +54,7 @@ EXIT STATUS
    10  there is no repository
    11  the repository is locked by another process
    12  the repository is damaged
+   13  a tape library, a drive or a cartridge
   130  interrupted; nothing half-made is visible";
 
 /// Backups that are read with ls, cp, grep and rsync
@@ -70,6 +76,10 @@ pub(crate) struct Cli {
 enum Command {
     Init(init::Args),
     Backup(backup::Args),
+    Commit(commit::Args),
+    Staging(staging::Args),
+    Stage(stage::Args),
+    Discard(discard::Args),
     List(list::Args),
     Ls(ls::Args),
     Cat(cat::Args),
@@ -78,6 +88,7 @@ enum Command {
     Restore(restore::Args),
     Verify(verify::Args),
     Stats(stats::Args),
+    Tape(tape::Args),
     Rebuild(rebuild::Args),
     Mount(mount::Args),
     Umount(umount::Args),
@@ -105,6 +116,10 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Backup(args) => backup::run(args, context),
+        Command::Commit(args) => commit::run(args, context),
+        Command::Staging(args) => staging::run(&args, context),
+        Command::Stage(args) => stage::run(&args, context),
+        Command::Discard(args) => discard::run(&args, context),
         Command::List(args) => list::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
         Command::Cat(args) => cat::run(&args, context),
@@ -113,6 +128,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
         Command::Restore(args) => restore::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),
+        Command::Tape(args) => tape::run(args, context),
         Command::Rebuild(args) => rebuild::run(&args, context),
         Command::Mount(args) => mount::run(&args, context),
         Command::Umount(args) => umount::run(&args),
