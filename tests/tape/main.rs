@@ -14,6 +14,7 @@ mod faults;
 mod gnu_tar;
 mod golden;
 mod guest;
+mod guest_archive;
 mod hostile;
 mod interrupted;
 mod lab;
