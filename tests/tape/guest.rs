@@ -17,7 +17,7 @@ use crate::conformance::pattern;
 
 const BLOCK_LEN: usize = 524_288;
 
-fn named(variable: &str) -> Option<PathBuf> {
+pub(crate) fn named(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
@@ -35,7 +35,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Puts a cartridge into the drive with `mtx`, unless there is one, and returns the barcode.
-fn load(drive: &Path, changer: &Path) -> String {
+pub(crate) fn load(drive: &Path, changer: &Path) -> String {
     let changer = changer.to_str().expect("text");
     let mut status = run("mtx", &["-f", changer, "status"]);
     if !status.contains("Data Transfer Element 0:Full") {

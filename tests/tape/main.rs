@@ -3,6 +3,7 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
+mod archive_format;
 mod cartridge;
 mod changer;
 mod conformance;
@@ -23,6 +24,7 @@ mod faults;
 mod gnu_tar;
 mod golden;
 mod guest;
+mod guest_archive;
 mod hostile;
 mod interrupted;
 mod lab;
@@ -33,3 +35,5 @@ mod scsi_checks;
 mod sense;
 mod streaming;
 mod target;
+#[path = "../../fuzz/tape_checks.rs"]
+mod tape_checks;
