@@ -16,10 +16,10 @@ POSIX_TOOLS := $(TARGET_DIR)/tools
 FUZZ := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz PATH="$(FUZZ_TOOLS)/bin:$$PATH" $(CARGO) fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help build test posix demo bench fuzz lint format install soak clean deps
+.PHONY: help build test test-guest posix demo bench fuzz lint format install soak clean deps
 
 help: ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 deps: ## install what the build and the tests need, as far as it is missing
 	@./.ci/deps
@@ -37,6 +37,9 @@ $(POSIX_TOOLS)/bin/%:
 posix: build $(POSIX_TOOLS)/bin/pjdfstest ## run the suite of POSIX tests in a mounted staging
 	PJDFSTEST="$(POSIX_TOOLS)/bin/pjdfstest" $(CARGO) test --release --locked -p mountd --test mount -- \
 	    --nocapture staging::posix
+
+test-guest: build ## run the tape tests on /dev/sg nodes, in a virtual machine
+	CARGO_TARGET_DIR="$(TARGET_DIR)" RELEASE="$(RELEASE)" tools/guest/run
 
 demo: build ## back up a real tree, mount it, copy out of it, compare
 	RELEASE="$(RELEASE)" tools/demo/run

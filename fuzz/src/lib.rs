@@ -15,3 +15,4 @@ pub mod id;
 pub mod path;
 #[path = "../../src/scsi/mod.rs"]
 pub mod scsi;
+pub mod tape;

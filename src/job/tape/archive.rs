@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::cartridges::{candidates, foreign_name, label_text, ours};
-use super::catalogue::{Catalogue, KnownVolume, SetContent};
+use super::catalogue::{Catalogue, KnownVolume};
 use super::error::TapeJobError;
 use super::library::TapeLibrary;
+use super::open_set::OpenSet;
 use super::plan::{Needed, Plan};
 use super::sealed::SealedKind;
 use crate::id::{ClientName, FileId};
@@ -107,49 +108,6 @@ pub struct ArchiveInputs<'a> {
 impl std::fmt::Debug for ArchiveInputs<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ArchiveInputs").finish_non_exhaustive()
-    }
-}
-
-/// The set that an archive goes on with.
-#[derive(Debug, Default)]
-struct OpenSet {
-    id: Option<FileId>,
-    volumes: Vec<KnownVolume>,
-    content: SetContent,
-}
-
-impl OpenSet {
-    // The newest set of the pool, of this repository.
-    fn find(
-        catalogue: &Catalogue,
-        repository: FileId,
-        options: &ArchiveOptions,
-    ) -> Result<Self, TapeJobError> {
-        let mut all = catalogue.volumes(&mut |error| log::warn!("{}", crate::job::chain(&error)))?;
-        all.retain(|known| {
-            known.description.repository == repository && known.description.pool == options.pool
-        });
-        // A cartridge that has only been labelled makes no set.
-        let written = all.iter().filter(|known| known.header.is_some());
-        let newest =
-            written.max_by_key(|known| (known.description.created_seconds, known.description.sequence));
-        let Some(set) = newest.map(|known| known.description.set).filter(|_| !options.new_set) else {
-            return Ok(Self::default());
-        };
-        all.retain(|known| known.description.set == set);
-        let ids: Vec<FileId> = all.iter().map(|known| known.description.volume).collect();
-        Ok(Self { id: Some(set), content: SetContent::read(catalogue, &ids)?, volumes: all })
-    }
-
-    // The last cartridge, unless it is known to be full.
-    fn last_open(&self) -> Option<VolumeDescription> {
-        let last = self.volumes.last()?;
-        let is_full = last.header.as_ref().is_some_and(|header| header.is_continued);
-        (!is_full && !last.is_closed).then(|| last.description.clone())
-    }
-
-    fn next_sequence(&self) -> u32 {
-        self.volumes.iter().map(|known| known.description.sequence).max().unwrap_or(0).saturating_add(1)
     }
 }
 
@@ -307,6 +265,10 @@ impl Run<'_> {
                 true
             }
         };
+        if is_full && before == 0 && bytes == 0 {
+            // All the others would be labelled and left as empty as this one.
+            return Err(TapeJobError::TooSmall { barcode });
+        }
         self.summary.bytes += bytes;
         self.summary.volumes.push(VolumeUse { description: description.clone(), bytes, is_full });
         let left = self.plan().objects.len();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::devices::{self, Devices, LibraryAddress, LibraryInputs};
+use super::devices::{self, DeviceError, Devices, LibraryAddress, LibraryInputs};
 use super::error::TapeJobError;
 use crate::library::{Barcode, Changer, DeviceIdentity, Element, Inventory, LibraryError, is_same_device};
 use crate::progress::Progress;
@@ -13,19 +13,30 @@ use crate::tape::Clock;
 use crate::tape::drive::{Connect, Drive, DriveOptions, DriveState};
 
 /// Attempts to get a changer that another process uses; it has it for a move at most.
-const CHANGER_ATTEMPTS: u32 = 300;
-/// Time between two of them.
-const CHANGER_RETRY: Duration = Duration::from_secs(1);
+const CHANGER_ATTEMPTS: u32 = 3000;
 
-/// A tape drive that can be reached.
+/// Attempts to get a drive that another process uses; it may only have asked what it is.
+const DRIVE_ATTEMPTS: u32 = 20;
+/// Time between two of them.
+const DRIVE_RETRY: Duration = Duration::from_millis(100);
+
+/// A tape drive.
 #[derive(Debug, Clone)]
 pub struct DriveUnit {
-    /// Name by which it is reached.
-    pub unit: String,
-    /// What it says of itself.
-    pub identity: DeviceIdentity,
+    /// Name by which it is reached; `None` if another process has it, or no way to it is known.
+    pub unit: Option<String>,
+    /// What it says of itself, if it could be asked.
+    pub identity: Option<DeviceIdentity>,
     /// Address of its element in the changer, if the changer knows it.
     pub element: Option<u16>,
+}
+
+impl DriveUnit {
+    /// How people call it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.identity.as_ref().map_or_else(|| "in use".to_owned(), DeviceIdentity::name)
+    }
 }
 
 /// The changer of a library.
@@ -73,12 +84,14 @@ impl TapeLibrary {
     ) -> Result<Self, TapeJobError> {
         let mut library =
             Self { devices, clock: Arc::clone(clock), options, changer: None, drives: Vec::new() };
+        let mut refused = None;
         for name in library.devices.units()? {
-            // A node that somebody else holds is none of ours.
-            let mut unit = match library.devices.connect(&name) {
+            let attempts = if library.devices.is_changer(&name) { CHANGER_ATTEMPTS } else { 1 };
+            let mut unit = match library.connect(&name, attempts) {
                 Ok(transport) => LogicalUnit::new(transport),
                 Err(error) => {
-                    log::warn!("{name} is left out: {}", crate::job::chain(&error));
+                    log::info!("{name} is left out: {}", crate::job::chain(&error));
+                    refused.get_or_insert(error);
                     continue;
                 }
             };
@@ -86,8 +99,12 @@ impl TapeLibrary {
             if identity.is_changer() && library.changer.is_none() {
                 library.changer = Some(ChangerUnit { unit: name, identity });
             } else if identity.is_drive() {
-                library.drives.push(DriveUnit { unit: name, identity, element: None });
+                library.drives.push(DriveUnit { unit: Some(name), identity: Some(identity), element: None });
             }
+        }
+        if library.changer.is_none() && library.drives.is_empty() {
+            let none = TapeJobError::NoDrives { library: library.devices.name() };
+            return Err(refused.map_or(none, TapeJobError::from));
         }
         library.map_drives()?;
         Ok(library)
@@ -98,7 +115,22 @@ impl TapeLibrary {
         move |duration| clock.sleep(duration)
     }
 
-    // Gives each drive its element, and leaves out drives of other libraries.
+    // Opens the way to a unit that another process may be about to let go of.
+    fn connect(&self, unit: &str, attempts: u32) -> Result<Box<dyn Transport>, DeviceError> {
+        let mut attempt = 1;
+        loop {
+            match self.devices.connect(unit) {
+                Err(error) if error.is_busy() && attempt < attempts => {
+                    attempt += 1;
+                    self.clock.sleep(DRIVE_RETRY);
+                }
+                connected => return connected,
+            }
+        }
+    }
+
+    // Gives each drive its element. A drive that another process has is known by its element alone, so that the
+    // numbers of the others stay what they are.
     fn map_drives(&mut self) -> Result<(), TapeJobError> {
         if self.changer.is_none() {
             return Ok(());
@@ -107,8 +139,9 @@ impl TapeLibrary {
         let elements: Vec<&Element> = inventory.of_kind(ElementKind::DataTransfer).collect();
         let names_none = elements.iter().all(|element| element.device.is_none());
         for drive in &mut self.drives {
+            let Some(identity) = &drive.identity else { continue };
             let same = |element: &&&Element| {
-                element.device.as_ref().is_some_and(|device| is_same_device(device, &drive.identity))
+                element.device.as_ref().is_some_and(|device| is_same_device(device, identity))
             };
             drive.element = elements.iter().find(same).map(|element| element.address);
         }
@@ -116,10 +149,14 @@ impl TapeLibrary {
         if let ([element], [drive], true) = (&elements[..], &mut self.drives[..], names_none) {
             drive.element = Some(element.address);
         }
-        for drive in self.drives.iter().filter(|drive| drive.element.is_none()) {
-            log::warn!("{} is in no drive element of the changer", drive.unit);
+        for element in elements {
+            if !self.drives.iter().any(|drive| drive.element == Some(element.address)) {
+                self.drives.push(DriveUnit { unit: None, identity: None, element: Some(element.address) });
+            }
         }
-        self.drives.sort_by_key(|drive| (drive.element.is_none(), drive.element));
+        // A machine may have drives that are in no library, or in another one.
+        self.drives.retain(|drive| drive.element.is_some() || self.changer.is_none());
+        self.drives.sort_by_key(|drive| drive.element);
         Ok(())
     }
 
@@ -166,21 +203,11 @@ impl TapeLibrary {
         Ok(self.open_changer()?.initialize(&mut self.pause())?)
     }
 
-    // Waits a while for another process that is about to let go of it.
     fn open_changer(&self) -> Result<Changer, TapeJobError> {
         let library = || TapeJobError::NoChanger { library: self.devices.name() };
         let unit = &self.changer.as_ref().ok_or_else(library)?.unit;
-        let mut attempt = 0;
-        loop {
-            match self.devices.connect(unit) {
-                Ok(transport) => return Ok(Changer::open(LogicalUnit::new(transport), &mut self.pause())?),
-                Err(error) if error.is_busy() && attempt < CHANGER_ATTEMPTS => {
-                    attempt += 1;
-                    self.clock.sleep(CHANGER_RETRY);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let transport = self.connect(unit, CHANGER_ATTEMPTS)?;
+        Ok(Changer::open(LogicalUnit::new(transport), &mut self.pause())?)
     }
 
     /// The drive of this number, from 0.
@@ -193,13 +220,18 @@ impl TapeLibrary {
         self.drives.get(number).ok_or(TapeJobError::NoDrive { number, last })
     }
 
+    fn reachable(&self, number: usize) -> Result<String, TapeJobError> {
+        let unit = self.drive(number)?.unit.clone();
+        Ok(unit.ok_or_else(|| DeviceError::Busy { name: format!("drive {number}") })?)
+    }
+
     /// Begins a session with a drive.
     ///
     /// # Errors
     /// [`TapeJobError`] if it cannot be reached or somebody else has it.
     pub fn open_drive(&self, number: usize) -> Result<Drive, TapeJobError> {
-        let unit = self.drive(number)?.unit.clone();
-        let transport = self.devices.connect(&unit)?;
+        let unit = self.reachable(number)?;
+        let transport = self.connect(&unit, DRIVE_ATTEMPTS)?;
         let mut drive = Drive::open(transport, Arc::clone(&self.clock), self.options.clone())?;
         drive.set_connect(Box::new(Reconnect { devices: Arc::clone(&self.devices), unit }));
         Ok(drive)
@@ -231,14 +263,9 @@ impl TapeLibrary {
         number: usize,
         progress: &Progress,
     ) -> Result<Drive, TapeJobError> {
-        let unit = self.drive(number)?.clone();
-        let Some(element) = unit.element else {
-            return Err(if self.changer.is_some() {
-                TapeJobError::Unmapped { drive: unit.unit }
-            } else {
-                TapeJobError::NoChanger { library: self.devices.name() }
-            });
-        };
+        self.reachable(number)?;
+        let library = || TapeJobError::NoChanger { library: self.devices.name() };
+        let element = self.drive(number)?.element.ok_or_else(library)?;
         let inventory = self.inventory()?;
         let found = inventory.find(barcode).map_err(|error| absent(error, barcode))?;
         let source = found.address;
@@ -296,6 +323,7 @@ impl TapeLibrary {
             drive.unload()?;
             return Ok(None);
         };
+        let name = self.reachable(number)?;
         let inventory = self.inventory()?;
         let Some(held) = inventory.element(element).filter(|held| held.is_full) else {
             return Err(TapeJobError::Empty { number });
@@ -307,7 +335,7 @@ impl TapeLibrary {
         let (devices, clock, options) =
             (Arc::clone(&self.devices), Arc::clone(&self.clock), self.options.clone());
         let mut unload = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            let transport = devices.connect(&unit.unit)?;
+            let transport = devices.connect(&name)?;
             let mut drive = Drive::open(transport, Arc::clone(&clock), options.clone())?;
             drive.set_removal_prevented(false)?;
             Ok(drive.unload()?)
@@ -347,13 +375,21 @@ impl TapeLibrary {
         let loaded = self.loaded(inventory);
         let holding = loaded.iter().find(|(_, held)| held.as_ref() == Some(barcode));
         if let Some((number, _)) = holding {
-            return Ok(*number);
+            return match preferred {
+                Some(wanted) if wanted != *number => {
+                    Err(TapeJobError::InDrive { barcode: barcode.clone(), number: *number })
+                }
+                _ => Ok(*number),
+            };
         }
         let mut candidates =
             (0..self.drives.len()).filter(|number| preferred.is_none_or(|wanted| wanted == *number));
         let is_free = |number: &usize| {
             !loaded.contains_key(number)
-                && self.drives.get(*number).is_some_and(|drive| drive.element.is_some())
+                && self
+                    .drives
+                    .get(*number)
+                    .is_some_and(|drive| drive.element.is_some() && drive.unit.is_some())
         };
         candidates.find(is_free).ok_or(TapeJobError::NoFreeDrive)
     }

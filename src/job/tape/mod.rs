@@ -10,6 +10,7 @@ pub mod extents;
 pub mod history;
 pub mod labelling;
 pub mod library;
+mod open_set;
 pub mod plan;
 pub mod recall;
 pub mod restore;

@@ -67,9 +67,14 @@ impl Drive {
     /// # Errors
     /// [`DriveError`] if there is no such block, or the drive failed.
     pub fn locate(&mut self, loi: u64) -> Result<Position, DriveError> {
+        // Another program may have left the tape in another partition; to name the partition costs time.
+        let partition = match self.expected {
+            Some(_) => None,
+            None => (self.position_anywhere()? != 0).then_some(0),
+        };
         self.expected = None;
         self.counters.locates += 1;
-        let located = self.passing_attentions(|drive| drive.locate_object(loi))?;
+        let located = self.passing_attentions(|drive| drive.locate_object(partition, loi))?;
         let found = self.position()?;
         if located == Located::EndOfData || found.loi != loi {
             let device = self.device();
@@ -96,11 +101,19 @@ impl Drive {
         Ok(found)
     }
 
-    // With the partition named only if the tape may be in another: the change costs time.
-    fn locate_object(&mut self, loi: u64) -> Result<Located, CommandError> {
-        match self.unit.locate(None, Destination::Object(loi)) {
+    // The partition, whatever else the drive does not know.
+    fn position_anywhere(&mut self) -> Result<u32, DriveError> {
+        match self.position() {
+            Ok(found) => Ok(found.partition),
+            Err(DriveError::PositionMoved { found: None, .. }) => Ok(u32::MAX),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn locate_object(&mut self, partition: Option<u8>, loi: u64) -> Result<Located, CommandError> {
+        match self.unit.locate(partition, Destination::Object(loi)) {
             Err(error) if error.meaning() == Some(Meaning::UnsupportedCommand) => match u32::try_from(loi) {
-                Ok(object) => self.unit.locate_10(None, object),
+                Ok(object) => self.unit.locate_10(partition, object),
                 Err(_) => Err(error),
             },
             other => other,

@@ -5,7 +5,7 @@ use crate::scsi::CommandError;
 use crate::scsi::inquiry::DeviceType;
 use crate::scsi::mode::{
     BlockDescriptor, DataCompression, DeviceConfiguration, DeviceConfigurationExtension,
-    LogicalBlockProtection, ProtectionMethod,
+    LogicalBlockProtection, MediumPartition, ProtectionMethod,
 };
 use crate::scsi::reservation::{ReservationKind, ReserveAction};
 use crate::tape::archive::BLOCK_LEN;
@@ -152,6 +152,26 @@ impl Drive {
             DeviceConfigurationExtension::set_programmable_early_warning(page, distance_mb);
         });
         self.tolerate("programmable early warning", changed)
+    }
+
+    /// Makes one partition of a cartridge that has several, as those of LTFS have; all on it is gone then.
+    /// The drive must be at the beginning of the first one.
+    ///
+    /// # Errors
+    /// [`DriveError`] if the drive refuses.
+    pub fn make_one_partition(&mut self) -> Result<(), DriveError> {
+        let (page, subpage) = MediumPartition::CODE;
+        let modes = self.unit.mode_page(MediumPartition::CODE).map_err(|error| self.failed(error))?;
+        let partitions = modes
+            .and_then(|(_, parameters)| MediumPartition::parse(parameters.page(page, subpage)?).ok())
+            .map_or(0, |partitions| partitions.additional);
+        if partitions == 0 {
+            return Ok(());
+        }
+        log::info!("{}: making one partition of {}", self.unit.name(), u16::from(partitions) + 1);
+        self.expected = None;
+        self.unit.format_medium(0, false).map_err(|error| self.failed(error))?;
+        self.locate(0).map(drop)
     }
 
     // What a drive may lack: `false` then, and no error.

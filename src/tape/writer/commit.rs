@@ -128,9 +128,9 @@ impl VolumeWriter<'_> {
         self.out.filemark(progress)?;
         self.next_file += 1;
         self.put_index(&header, true, progress)?;
-        // Two filemarks in a row end the data for programs that know no end of data.
-        self.out.commit(2, progress)?;
-        self.next_file += 2;
+        // One filemark: two would make an empty tape file, at which a loop of dd and tar ends.
+        self.out.commit(1, progress)?;
+        self.next_file += 1;
         self.index_number = number;
         self.index_loi = Some(loi);
         self.index_header = Some(header);

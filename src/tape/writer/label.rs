@@ -79,6 +79,7 @@ fn write_label(
     progress: &Progress,
 ) -> Result<(), Fault> {
     drive.locate(0)?;
+    drive.make_one_partition()?;
     drive.write_block(&VolumeLabel::new(&volume.barcode).encode())?;
     drive.write_filemarks(1, false)?;
     let mut out = Out::new(drive, DESCRIPTION_LOI, Room::Plenty);

@@ -3,6 +3,7 @@
 mod changer;
 mod interrupted;
 mod labels;
+mod networked;
 mod spanning;
 
 use std::fs;
@@ -32,6 +33,12 @@ impl Vault {
     fn with_shape(shape: &LibraryShape) -> Self {
         let sandbox = Sandbox::with_repository();
         EmulatedLibrary::create(&sandbox.path("library"), shape).unwrap();
+        // Backup data files of a size that goes with that of the cartridges.
+        let settings = sandbox.repository().join("reelfs.toml");
+        let text = fs::read_to_string(&settings).unwrap();
+        let smaller = text.replace("bdf_bytes = 4294967296", "bdf_bytes = 3000000");
+        assert_ne!(text, smaller);
+        fs::write(settings, smaller).unwrap();
         Self { sandbox }
     }
 
@@ -196,7 +203,7 @@ fn a_damaged_block_is_found_by_verify_and_costs_only_the_files_in_it() {
     assert_eq!(vault.json(&["verify", "RL0001L8"]).pop().unwrap()["damages"], 0);
     let objects = vault.json(&["list", "--objects", "RL0001L8"]);
     let large = objects.iter().max_by_key(|object| object["len"].as_u64()).unwrap();
-    vault.emulated().spoil_block("RL0001L8", 0, large["block"].as_u64().unwrap() + 8).unwrap();
+    vault.emulated().spoil_block("RL0001L8", 0, large["block"].as_u64().unwrap() + 2).unwrap();
     let ended = vault.run(&["verify", "RL0001L8"]);
     assert_eq!(ended.code, 12, "{ended:?}");
     assert!(ended.out.contains(large["name"].as_str().unwrap()), "{ended:?}");
@@ -234,14 +241,14 @@ fn without_a_library_or_with_a_wrong_one_the_way_out_is_told() {
     for (library, text) in [
         ("/dev/no-such-node", "/dev/no-such-node"),
         ("/dev/null", "not a SCSI generic device"),
-        ("iscsi://127.0.0.1:1/iqn.2026-11.test:none/0", "127.0.0.1"),
+        ("iscsi://localhost:1/iqn.2026-11.test:none/0", "localhost"),
         (sandbox.directory.path().to_str().unwrap(), "emulated library"),
     ] {
         let ended = sandbox.run(&["tape", "inventory", "--library", library]);
         assert_eq!(ended.code, 13, "{library}: {ended:?}");
         assert!(ended.error.contains(text), "{library}: {ended:?}");
     }
-    let ended = sandbox.run(&["tape", "inventory", "--library", "iscsi://user%secret@127.0.0.1:1/iqn.x:y/0"]);
+    let ended = sandbox.run(&["tape", "inventory", "--library", "iscsi://user%secret@localhost:1/iqn.x:y/0"]);
     assert!(!ended.error.contains("secret"), "{ended:?}");
     assert_eq!(sandbox.run(&["tape", "devices"]).code, 0);
 }

@@ -78,6 +78,10 @@ impl Devices for EmulatedDevices {
         Ok(Box::new(LockedUnit { transport, _lock: lock }))
     }
 
+    fn is_changer(&self, unit: &str) -> bool {
+        unit == "0"
+    }
+
     fn name(&self) -> String {
         path::display(self.directory.as_os_str().as_encoded_bytes())
     }

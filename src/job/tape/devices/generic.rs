@@ -16,6 +16,7 @@ const CHANGER: u8 = 8;
 pub(super) struct GenericDevices {
     node: PathBuf,
     units: Vec<String>,
+    is_changer: bool,
 }
 
 impl GenericDevices {
@@ -28,11 +29,12 @@ impl GenericDevices {
         let shown = |path: &Path| path.to_string_lossy().into_owned();
         let own = nodes.iter().find(|listed| listed.path == real);
         let mut units = vec![shown(&real)];
-        if own.is_some_and(|own| own.device_type == CHANGER) {
+        let is_changer = own.is_some_and(|own| own.device_type == CHANGER);
+        if is_changer {
             let drives = nodes.iter().filter(|listed| listed.device_type != CHANGER);
             units.extend(drives.map(|drive| shown(&drive.path)));
         }
-        Ok(Self { node: node.to_owned(), units })
+        Ok(Self { node: node.to_owned(), units, is_changer })
     }
 }
 
@@ -43,6 +45,10 @@ impl Devices for GenericDevices {
 
     fn connect(&self, unit: &str) -> Result<Box<dyn Transport>, DeviceError> {
         Ok(Box::new(SgDevice::open(Path::new(unit))?))
+    }
+
+    fn is_changer(&self, unit: &str) -> bool {
+        self.is_changer && self.units.first().is_some_and(|first| first == unit)
     }
 
     fn name(&self) -> String {

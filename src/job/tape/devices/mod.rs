@@ -150,6 +150,9 @@ pub trait Devices: Send + Sync + fmt::Debug {
     /// [`DeviceError`] if it is not there or in use.
     fn connect(&self, unit: &str) -> Result<Box<dyn Transport>, DeviceError>;
 
+    /// Whether a unit is known to be a changer before it is opened.
+    fn is_changer(&self, unit: &str) -> bool;
+
     /// How people call the library.
     fn name(&self) -> String;
 }

@@ -84,6 +84,11 @@ impl Devices for NetworkedDevices {
         self.connect_lun(lun)
     }
 
+    // Several may use a unit at once: none is opened in vain.
+    fn is_changer(&self, _: &str) -> bool {
+        false
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }

@@ -75,9 +75,9 @@ fn of_library(place: &Place) -> Result<Vec<Found>, Failure> {
     });
     let drives = library.drives().iter().enumerate().map(|(number, drive)| Found {
         kind: "drive",
-        device: drive.unit.clone(),
-        name: drive.identity.name(),
-        serial: drive.identity.serial.clone(),
+        device: drive.unit.clone().unwrap_or_else(|| "-".to_owned()),
+        name: drive.name(),
+        serial: drive.identity.as_ref().and_then(|identity| identity.serial.clone()),
         element: drive.element,
         number: Some(number),
     });

@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     let mut library = place.open()?;
     let inventory = library.inventory()?;
     let number = library.choose_drive(&inventory, &barcode, place.drive())?;
-    let device = library.drive(number)?.unit.clone();
+    let device = library.drive(number)?.unit.clone().unwrap_or_default();
     drop(library.load(&barcode, number, &context.progress)?);
     if context.global.json {
         context.out.json(object([

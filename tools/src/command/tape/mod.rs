@@ -28,7 +28,7 @@ const AFTER_HELP: &str = "\
 EXAMPLES
   export REELFS_LIBRARY=/dev/sg3                        a changer or a drive of this machine
   export REELFS_LIBRARY=/srv/vtape                      an emulated library, see vtape(1)
-  export REELFS_LIBRARY=iscsi://10.0.0.7/iqn.2026-01.org.example:library
+  export REELFS_LIBRARY=iscsi://localhost/iqn.2026-01.org.example:library
   reelfs tape inventory
   reelfs tape archive --client web1 --generations all
   reelfs tape list

@@ -33,7 +33,7 @@ pub(super) fn run(place: &Place, context: &mut Context) -> Result<(), Failure> {
     };
     let mut is_partial = false;
     for number in numbers {
-        let name = library.drive(number)?.identity.name();
+        let name = library.drive(number)?.name();
         let barcode = library.in_drive(&inventory, number).and_then(|element| element.barcode.clone());
         let barcode = barcode.map(|barcode| barcode.to_string());
         let asked = library.open_drive(number).map_err(Failure::from).and_then(|mut drive| {

@@ -1,0 +1,9 @@
+//! Fuzzes `tape_checks::cartridge_archive`.
+
+#![no_main]
+
+#[path = "../tape_checks.rs"]
+#[expect(dead_code, reason = "a target uses one of the checks")]
+mod tape_checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tape_checks::cartridge_archive(data));
