@@ -276,7 +276,11 @@ impl StagingTree {
     pub(super) fn abandon_frozen(&self) -> Result<(), StagingError> {
         let mut core = self.core_mut();
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.abandon_epoch(&mut core)
+        // A commit that failed after its generation had got its name was made all the same.
+        self.end_last_commit(&mut core).or_else(|error| {
+            log::warn!("whether the commit was made cannot be told now: {error}");
+            self.abandon_epoch(&mut core)
+        })
     }
 
     fn abandon_epoch(&self, core: &mut Core) -> Result<(), StagingError> {
