@@ -72,8 +72,7 @@ impl SparseDirectory {
     }
 
     fn refused(&self, operation: &'static str, id: u64) -> impl FnOnce(Errno) -> StorageError {
-        let path = self.shown(id);
-        move |errno| StorageError { operation, path, source: errno.into() }
+        move |errno| StorageError { operation, path: self.shown(id), source: errno.into() }
     }
 
     /// Path of a file as people know it.

@@ -191,8 +191,7 @@ impl ObjectState {
     /// An object of the base as it would be if it were touched; `home` for one with a single name.
     #[must_use]
     pub fn of_base(inode: Inode, home: Option<Home>) -> Self {
-        let Inode { permissions, uid, gid, mtime, ctime, atime, .. } = inode;
-        let link_count = inode.link_count;
+        let Inode { permissions, uid, gid, mtime, ctime, atime, link_count, .. } = inode;
         let (xattrs, detail) = match &inode.detail {
             Detail::Regular { .. } => {
                 let xattrs = inode.xattrs.clone();

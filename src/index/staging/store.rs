@@ -256,8 +256,7 @@ impl StagingStore {
     }
 
     fn refused(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
-        let path = self.path.clone();
-        move |source| StagingStoreError::Rocks { path, operation, source }
+        move |source| StagingStoreError::Rocks { path: self.path.clone(), operation, source }
     }
 }
 

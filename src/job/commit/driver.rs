@@ -149,10 +149,10 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             }
             FrozenTarget::Object(object) => {
                 let inode = before.and_then(|before| before.inode).filter(|_| linked_before.is_none());
-                return self.object(directory, name, object, inode);
+                return self.object(directory, name, *object, inode);
             }
             FrozenTarget::Directory { object } => (FileKind::Directory, object),
-            FrozenTarget::Linked { object } => (FileKind::Regular, object),
+            FrozenTarget::Linked { kind, object } => (kind, object),
         };
         if linked_before == Some(link) {
             return Ok(());

@@ -77,7 +77,7 @@ impl Base {
         };
         let Some(inode) = entry.inode else { return Ok(None) };
         let linked = match entry.node {
-            Node::Object { object, .. } if entry.kind == FileKind::Regular => Some(object),
+            Node::Object { object, .. } if entry.kind != FileKind::Directory => Some(object),
             _ => None,
         };
         let number = match (entry.kind, entry.node) {
@@ -101,7 +101,7 @@ impl Base {
             let (linked, inode) = match (entry.inode, entry.node) {
                 (Some(inode), _) => (None, inode),
                 (None, Node::Object { object, .. }) => {
-                    let linked = (entry.kind == FileKind::Regular).then_some(object);
+                    let linked = (entry.kind != FileKind::Directory).then_some(object);
                     let missing = || crate::repo::ReadError::NoObject { object };
                     (linked, self.object(object)?.ok_or_else(missing)?.1)
                 }

@@ -74,13 +74,15 @@ pub enum FrozenTarget {
         /// The object id.
         object: u64,
     },
-    /// A file with several names: a link record to its object id.
+    /// What has several names: a link record to its object id.
     Linked {
+        /// Its kind.
+        kind: FileKind,
         /// The object id.
         object: u64,
     },
     /// Anything else: its record stands at the name.
-    Object(FrozenObject),
+    Object(Box<FrozenObject>),
 }
 
 /// A changed object as it was at the freeze.
@@ -276,7 +278,7 @@ impl<'t> FrozenEpoch<'t> {
         let Some(object) = row.linked.filter(|_| self.is_of(row.epoch)) else { return Ok(None) };
         let row = CachedRow::from(row);
         let Some(state) = row.state else { return Ok(None) };
-        let file = self.object(number, &state, true)?;
+        let file = self.object(number, &state)?;
         Ok(Some(FrozenChange::Linked { object, file }))
     }
 
@@ -295,22 +297,14 @@ impl<'t> FrozenEpoch<'t> {
         let object = self.snapshot.object(number)?.filter(|row| row.epoch > self.committed_epoch);
         let Some(object) = object else { return Ok(None) };
         if let Some(linked) = object.linked {
-            return entry(name, FrozenTarget::Linked { object: linked });
+            return entry(name, FrozenTarget::Linked { kind, object: linked });
         }
         let Some(state) = object.object else { return Ok(None) };
-        // Of several names of what is no regular file one has the number; the others become objects.
-        let is_home =
-            state.home.as_ref().is_some_and(|home| home.directory == directory && *home.name == *name);
-        let object = self.object(number, &state, is_home)?;
-        entry(name, FrozenTarget::Object(object))
+        let object = self.object(number, &state)?;
+        entry(name, FrozenTarget::Object(Box::new(object)))
     }
 
-    fn object(
-        &self,
-        number: u64,
-        state: &ObjectState,
-        has_number: bool,
-    ) -> Result<FrozenObject, StagingError> {
+    fn object(&self, number: u64, state: &ObjectState) -> Result<FrozenObject, StagingError> {
         let mut mtime = state.mtime;
         let mut ctime = state.ctime;
         let mut content = None;
@@ -343,9 +337,8 @@ impl<'t> FrozenEpoch<'t> {
             ctime,
             atime: state.atime,
             source_inode: number,
-            is_staging_number: has_number,
-            // What is no regular file becomes one object for each of its names.
-            link_count: if matches!(detail, Detail::Regular { .. }) { state.link_count } else { 1 },
+            is_staging_number: true,
+            link_count: state.link_count,
             inconsistent: false,
             xattrs: state.xattrs.clone(),
             detail,
@@ -476,7 +469,7 @@ where
                     Ok((number, row)) => match row.object {
                         Some(state) => self
                             .frozen
-                            .object(number, &state, true)
+                            .object(number, &state)
                             .map(|object| Some(FrozenChange::Directory(object))),
                         None => Ok(None),
                     },

@@ -56,6 +56,14 @@ impl FileHandle {
         (layer.epoch > self.frozen.load(Ordering::Acquire)).then(|| Arc::clone(file))
     }
 
+    /// Tells whether a read or write touches one backing file only: nothing is read from the base and nothing
+    /// decompressed. It may be so although [`FileHandle::passthrough`] has nothing to give.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        let state = self.file().state();
+        !state.is_stale && state.plain().is_some()
+    }
+
     /// Says that reads and writes of the object now go to the backing file directly, until this handle is
     /// dropped: a freeze then cannot hold writes back.
     pub fn set_passthrough(&self) {

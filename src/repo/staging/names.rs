@@ -296,7 +296,7 @@ impl StagingTree {
         let first_home = state.home.clone();
         if was_unnamed && linked.is_none() {
             state.home = Some(Home::new(directory, name));
-        } else if kind == FileKind::Regular && linked.is_none() {
+        } else if linked.is_none() {
             linked = Some(self.new_linked(&mut core)?);
         }
         if linked.is_some() {

@@ -80,7 +80,7 @@ impl StagingTree {
         if stored.as_ref().is_some_and(|row| core.is_valid(row.epoch)) {
             return Err(StagingError::Stale { number });
         }
-        let (linked, state) = self.from_base(core, number)?.ok_or(StagingError::Stale { number })?;
+        let (linked, state) = self.base_object(core, number)?.ok_or(StagingError::Stale { number })?;
         Ok(Loaded { number, linked, state: Arc::new(state), stored, is_valid: false })
     }
 
@@ -98,7 +98,7 @@ impl StagingTree {
         Ok(Loaded { number, linked: entry.linked, state: Arc::new(state), stored, is_valid: false })
     }
 
-    fn from_base(
+    fn base_object(
         &self,
         core: &Core,
         number: u64,

@@ -42,7 +42,7 @@ pub(super) struct Stack<'a> {
 }
 
 pub(super) fn refused(operation: &'static str, layer: u64) -> impl FnOnce(io::Error) -> StagingError {
-    StagingError::backing(operation, format!("backing file {layer:x}"))
+    move |error| StagingError::backing(operation, format!("backing file {layer:x}"))(error)
 }
 
 impl<'a> Stack<'a> {

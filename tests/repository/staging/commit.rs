@@ -106,12 +106,12 @@ pub(crate) fn write(repository: &Repository, frozen: &FrozenEpoch<'_>, commit: b
                         let link = Record::Link { kind: FileKind::Directory, object };
                         writer.put(directory, &name, &link).unwrap();
                     }
-                    FrozenTarget::Linked { object } => {
-                        let link = Record::Link { kind: FileKind::Regular, object };
+                    FrozenTarget::Linked { kind, object } => {
+                        let link = Record::Link { kind, object };
                         writer.put(directory, &name, &link).unwrap();
                     }
                     FrozenTarget::Object(object) => {
-                        let inode = record(&mut writer, object);
+                        let inode = record(&mut writer, *object);
                         writer.put(directory, &name, &Record::Inode(inode)).unwrap();
                     }
                 }

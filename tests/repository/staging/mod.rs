@@ -3,7 +3,10 @@
 
 mod cases;
 mod commit;
+mod contents;
 mod driver;
 mod model;
+mod names;
 mod seeds;
+mod source;
 mod support;
