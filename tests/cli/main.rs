@@ -10,4 +10,5 @@ mod interrupt;
 mod interrupted_calls;
 mod kill_points;
 mod reading;
+mod staging;
 mod support;

@@ -136,6 +136,7 @@ impl StagingTree {
         }
         let mut state = core.state.clone();
         state.base = Some(ordinal);
+        state.is_base_chosen = false;
         state.committed_epoch = epoch;
         state.announced = None;
         let (next_linked, next_directory) = base.next_ids();
@@ -376,7 +377,13 @@ impl StagingTree {
         if core.is_changed && self.has_valid_rows(&core)? {
             return Err(StagingError::Busy { what: "changes that are not committed" });
         }
-        self.drop_changes(&mut core, base)
+        let was_chosen = core.state.is_base_chosen;
+        core.state.is_base_chosen = base != self.latest()?;
+        let dropped = self.drop_changes(&mut core, base);
+        if dropped.is_err() {
+            core.state.is_base_chosen = was_chosen;
+        }
+        dropped
     }
 
     fn drop_changes(&self, core: &mut Core, base: Option<Ordinal>) -> Result<(), StagingError> {

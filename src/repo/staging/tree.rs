@@ -111,7 +111,8 @@ impl StagingTree {
         Self::open_with(repository, client, options, caller, permissions)
     }
 
-    /// Opens a client's staging tree. One that has no changes moves on to the client's latest generation.
+    /// Opens a client's staging tree. One that has no changes moves on to the client's latest generation, unless
+    /// [`StagingTree::restage`] put it on another one.
     ///
     /// # Errors
     /// [`StagingError::NotFound`] if there is none, [`StagingError::Locked`] if another process has it.
@@ -222,7 +223,7 @@ impl StagingTree {
             self.purge_unnamed(&mut core)?;
         }
         core.is_changed = self.has_valid_rows(&core)?;
-        if !core.is_changed {
+        if !core.is_changed && !core.state.is_base_chosen {
             let latest = self.latest()?;
             if latest.is_some() && latest != core.state.base {
                 self.stand_on(&mut core, latest)?;
@@ -408,6 +409,7 @@ fn first_state(options: &StagingOptions) -> Result<TreeState, StagingError> {
         next_linked,
         announced: None,
         closed: true,
+        is_base_chosen: false,
         boot: options.boot.clone(),
     })
 }
