@@ -15,6 +15,7 @@ pub(super) struct Stop {
     image: PathBuf,
     count: AtomicU64,
     at: AtomicU64,
+    data_read: AtomicU64,
 }
 
 impl Stop {
@@ -26,6 +27,11 @@ impl Stop {
 
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Bytes read from BDFs so far.
+    pub(super) fn data_read(&self) -> u64 {
+        self.data_read.load(Ordering::Relaxed)
     }
 
     fn check(&self, operation: &'static str, path: &str) -> Result<(), StorageError> {
@@ -61,14 +67,19 @@ impl FaultyStorage {
     /// Storage of the repository at `root`; the image goes to `image`.
     pub(super) fn new(root: &Path, image: &Path) -> (Arc<Self>, Arc<Stop>) {
         let (count, at) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        let stop = Arc::new(Stop { root: root.to_owned(), image: image.to_owned(), count, at });
+        let (root_path, image) = (root.to_owned(), image.to_owned());
+        let stop = Arc::new(Stop { root: root_path, image, count, at, data_read: AtomicU64::new(0) });
         (Arc::new(Self { below: LocalStorage::new(root), stop: Arc::clone(&stop) }), stop)
     }
 }
 
 impl Storage for FaultyStorage {
     fn open(&self, name: &str) -> Result<Box<dyn ReadFile>, StorageError> {
-        self.below.open(name)
+        let file = self.below.open(name)?;
+        if !name.ends_with(".bdf") {
+            return Ok(file);
+        }
+        Ok(Box::new(CountedFile { file, stop: Arc::clone(&self.stop) }))
     }
 
     fn create(&self, name: &str) -> Result<Box<dyn WriteFile>, StorageError> {
@@ -103,6 +114,27 @@ impl Storage for FaultyStorage {
 
     fn exists(&self, name: &str) -> Result<bool, StorageError> {
         self.below.exists(name)
+    }
+}
+
+#[derive(Debug)]
+struct CountedFile {
+    file: Box<dyn ReadFile>,
+    stop: Arc<Stop>,
+}
+
+impl ReadFile for CountedFile {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn path(&self) -> &str {
+        self.file.path()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StorageError> {
+        self.stop.data_read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.file.read_exact_at(buffer, offset)
     }
 }
 
