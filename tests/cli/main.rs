@@ -12,3 +12,4 @@ mod kill_points;
 mod reading;
 mod staging;
 mod support;
+mod tape;
