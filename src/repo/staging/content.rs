@@ -47,11 +47,17 @@ pub(super) struct Releases {
     any: AtomicBool,
     numbers: Mutex<Vec<u64>>,
     prepared: Mutex<Vec<u64>>,
+    forgotten: Mutex<Vec<u64>>,
 }
 
 impl Releases {
     pub(super) fn push(&self, number: u64) {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        self.any.store(true, Ordering::Release);
+    }
+
+    pub(super) fn push_forgotten(&self, number: u64) {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).push(number);
         self.any.store(true, Ordering::Release);
     }
 
@@ -104,7 +110,7 @@ impl OpenFiles {
     }
 
     pub(super) fn release_later(&self, number: u64) {
-        self.releases.push(number);
+        self.releases.push_forgotten(number);
     }
 
     pub(super) fn set_stamp(&self, number: u64, stamp: Option<Time>) {
@@ -114,15 +120,15 @@ impl OpenFiles {
         }
     }
 
-    // Takes what nobody has open any more out of the table; returns the numbers that were dropped.
-    fn take_released(&self) -> (Vec<u64>, Vec<u64>) {
+    // Takes what nobody has open any more out of the table; returns the numbers that were dropped, and those
+    // that were forgotten.
+    fn take_released(&self) -> Option<[Vec<u64>; 3]> {
         if !self.releases.any.swap(false, Ordering::AcqRel) {
-            return (Vec::new(), Vec::new());
+            return None;
         }
-        let take = |list: &Mutex<Vec<u64>>| {
-            std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner))
-        };
-        let (numbers, prepared) = (take(&self.releases.numbers), take(&self.releases.prepared));
+        let Releases { numbers, prepared, forgotten, .. } = &*self.releases;
+        let [numbers, prepared, forgotten] = [numbers, prepared, forgotten]
+            .map(|list| std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner)));
         self.with(|files| {
             for number in &numbers {
                 if files.get(number).is_some_and(|file| Arc::strong_count(file) == 1) {
@@ -130,7 +136,7 @@ impl OpenFiles {
                 }
             }
         });
-        (numbers, prepared)
+        Some([numbers, prepared, forgotten])
     }
 }
 
@@ -234,10 +240,13 @@ impl StagingTree {
 
     /// Takes notice of handles that were dropped.
     pub(super) fn release_dropped(&self) -> Result<(), StagingError> {
-        let (numbers, prepared) = self.files.take_released();
+        let Some([numbers, prepared, forgotten]) = self.files.take_released() else { return Ok(()) };
         self.discard_files(prepared);
-        let gone: Vec<u64> = numbers
+        // After a takeover nobody knows who held an object, until it is forgotten.
+        let dropped = if self.is_taken_over() { Vec::new() } else { numbers };
+        let gone: Vec<u64> = forgotten
             .into_iter()
+            .chain(dropped)
             .filter(|number| {
                 self.has_unnamed_row(*number) && !self.files.is_open(*number) && !self.nodes.is_held(*number)
             })

@@ -1,10 +1,12 @@
 //! Names: looking them up, making and removing them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::attributes::{Caller, Entry};
 use super::base;
 use super::content::FileState;
+use super::databases::is_database_name;
 use super::error::StagingError;
 use super::handle::{FileHandle, PreparedFile};
 use super::objects::{Edit, FoundName, Loaded, check_name};
@@ -156,6 +158,8 @@ impl StagingTree {
         let content = content.unwrap_or_default();
         let file = Arc::clone(prepared.use_up());
         let opened = self.files.insert(entry.number(), FileState::created(content, file));
+        let is_database = name.is_some_and(is_database_name);
+        opened.is_database.store(is_database, Ordering::Relaxed);
         Ok((entry, self.handle(opened, true)))
     }
 
