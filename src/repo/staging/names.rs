@@ -14,7 +14,7 @@ use super::tree::{Core, StagingTree};
 use super::xattrs::{self, Inherited};
 use crate::format::record::{FileKind, ROOT_OBJECT, Time};
 use crate::index::staging::{
-    ContentRow, EntryRow, FrozenPlace, Home, LayerRow, ObjectRow, ObjectState, PINNED, RowDetail,
+    ContentRow, EntryRow, FrozenPlace, Home, LayerRow, NumberSet, ObjectRow, ObjectState, PINNED, RowDetail,
 };
 use crate::path::SYMLINK_LEN_MAX;
 
@@ -83,7 +83,8 @@ impl StagingTree {
 
     /// Gives back look-ups of an object.
     pub fn forget(&self, number: u64, count: u64) {
-        if self.nodes.forget(number, count) && self.has_unnamed_row(number) {
+        let is_gone = self.nodes.forget(number, count);
+        if is_gone && (self.has_unnamed_row(number) || self.is_taken_over()) {
             self.files.release_later(number);
         }
     }
@@ -160,6 +161,7 @@ impl StagingTree {
         let opened = self.files.insert(entry.number(), FileState::created(content, file));
         let is_database = name.is_some_and(is_database_name);
         opened.is_database.store(is_database, Ordering::Relaxed);
+        opened.is_noted.store(true, Ordering::Release);
         Ok((entry, self.handle(opened, true)))
     }
 
@@ -251,6 +253,9 @@ impl StagingTree {
         let attributes = super::attributes::of_new(number, &state);
         let mut edit = Edit::new(self, &mut core);
         edit.put(number, None, None, state)?;
+        if prepared.is_some() {
+            edit.batch.put_number(NumberSet::Direct, number);
+        }
         let mut place = None;
         if let Some(name) = name {
             if is_directory {
@@ -311,7 +316,7 @@ impl StagingTree {
         let mut edit = Edit::new(self, &mut core);
         edit.put(number, Some(&object), linked, state)?;
         if was_unnamed {
-            edit.batch.delete_number(crate::index::staging::NumberSet::Unnamed, number);
+            edit.batch.delete_number(NumberSet::Unnamed, number);
         } else if let (Some(home), true) = (first_home, linked.is_some()) {
             edit.put_entry(home.directory, &home.name, kind, number);
         }

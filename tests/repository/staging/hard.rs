@@ -236,12 +236,16 @@ fn what_a_commit_leaves_out_stays_pending() {
     tree.write(&handle, 5000, b"kept", false, caller()).unwrap();
     let frozen = tree.freeze().unwrap();
     frozen.keep(number).unwrap();
+    // Written again before the commit ends: over the frozen layer, which the generation does not have.
+    tree.write(&handle, 30_000, b"since", false, caller()).unwrap();
     let ordinal = write(&place.repository, &frozen, true);
     frozen.finish(ordinal).unwrap();
     assert!(tree.is_changed().unwrap());
     let mut expected = random(6, 50_000);
     expected[5000..5004].copy_from_slice(b"kept");
+    expected[30_000..30_005].copy_from_slice(b"since");
     assert_eq!(read(&tree, "old"), expected);
+    assert_eq!(tree.read(&handle, 0, 60_000).unwrap(), expected);
     drop((tree, handle));
     let tree = place.open();
     assert_eq!(read(&tree, "old"), expected);
@@ -320,4 +324,70 @@ fn a_freeze_is_of_one_moment_while_threads_write() {
     let last = writer.join().unwrap();
     assert_eq!(read(&tree, "base")[8192..8196], last.to_le_bytes());
     assert_eq!(read(&tree, "second.db")[8192..8196], last.to_le_bytes());
+}
+
+#[test]
+fn after_a_takeover_direct_writes_of_the_kernel_are_not_lost_by_a_commit() {
+    let place = Place::new();
+    let tree = place.create();
+    let prepared = tree.prepare_file().unwrap();
+    let (entry, handle) = tree.create_file(ROOT, b"log", 0o644, caller(), Some(prepared)).unwrap();
+    let backing = handle.passthrough().unwrap();
+    handle.set_passthrough();
+    backing.write_all_at(b"one ", 0).unwrap();
+    drop((tree, handle));
+    let tree = open_with(&place, OpenMode::Takeover, b"boot");
+    let frozen = tree.freeze().unwrap();
+    backing.write_all_at(b"two ", 4).unwrap();
+    let ordinal = write(&place.repository, &frozen, true);
+    frozen.finish(ordinal).unwrap();
+    while tree.reclaim().unwrap() {}
+    backing.write_all_at(b"three", 8).unwrap();
+    assert_eq!(read(&tree, "log"), b"one two three");
+    // The kernel closes the file, and forgets it.
+    tree.forget(entry.number(), 1);
+    commit(&place.repository, tree.freeze().unwrap());
+    assert!(!tree.is_changed().unwrap());
+    assert_eq!(read(&tree, "log"), b"one two three");
+}
+
+fn only_backing_file(place: &Place) -> fs::File {
+    let group = fs::read_dir(place.staging().join("data")).unwrap();
+    let mut files: Vec<_> = group.flat_map(|group| fs::read_dir(group.unwrap().path()).unwrap()).collect();
+    assert_eq!(files.len(), 1);
+    fs::OpenOptions::new().write(true).open(files.remove(0).unwrap().path()).unwrap()
+}
+
+#[test]
+fn a_truncation_that_a_kill_cut_short_does_not_bring_back_the_base() {
+    let place = Place::new();
+    fs::write(place.source().join("file"), random(7, 50_000)).unwrap();
+    backup(&place.repository, None, &place.source());
+    let tree = place.create();
+    let number = find(&tree, "file");
+    let handle = tree.open_file(number, true, false, caller()).unwrap();
+    tree.write(&handle, 45_000, b"x", false, caller()).unwrap();
+    drop((tree, handle));
+    only_backing_file(&place).set_len(1000).unwrap();
+    let tree = place.open();
+    assert_eq!(read(&tree, "file"), random(7, 50_000)[..1000]);
+    tree.truncate(number, 40_000, caller()).unwrap();
+    drop(tree);
+    let mut expected = random(7, 50_000)[..1000].to_vec();
+    expected.resize(40_000, 0);
+    assert_eq!(read(&place.open(), "file"), expected);
+}
+
+#[test]
+fn a_length_that_power_took_does_not_cut_the_base() {
+    let place = Place::new();
+    fs::write(place.source().join("file"), random(8, 50_000)).unwrap();
+    backup(&place.repository, None, &place.source());
+    let tree = place.create();
+    let handle = tree.open_file(find(&tree, "file"), true, false, caller()).unwrap();
+    tree.write(&handle, 10, b"x", false, caller()).unwrap();
+    drop((tree, handle));
+    only_backing_file(&place).set_len(0).unwrap();
+    let tree = open_with(&place, OpenMode::Fresh, b"another boot");
+    assert_eq!(read(&tree, "file"), random(8, 50_000));
 }
