@@ -68,28 +68,34 @@ impl StagingTree {
     fn carry_over(&self, core: &mut Core) -> Result<HashMap<u64, SparseStatus>, StagingError> {
         let mut moving = HashMap::new();
         let open = self.files.all();
+        let open = open.iter().filter(|file| file.direct.load(Ordering::Acquire) > 0);
+        let mut numbers: Vec<u64> = open.map(|file| file.number).collect();
+        numbers.extend(self.direct.all_before());
         let mut edit = Edit::new(self, core);
         let mut carried = Vec::new();
-        for file in open.iter().filter(|file| file.direct.load(Ordering::Acquire) > 0) {
-            let Ok(object) = edit.load(file.number) else { continue };
+        for number in numbers {
+            let Ok(object) = edit.load(number) else { continue };
             let mut state = ObjectState::clone(&object.state);
             let epoch = edit.core.state.epoch;
             let Some(content) = state.content_mut() else { continue };
-            let Some(top) = content.layers.last_mut() else { continue };
+            // Only what has nothing below it is written directly.
+            let Some(top) = content.layers.last_mut().filter(|top| top.below_len == 0) else { continue };
             top.epoch = epoch;
-            if let Some(status) = self.layer_status(file.number, top.file)? {
-                moving.insert(file.number, status);
+            if let Some(status) = self.layer_status(number, top.file)? {
+                moving.insert(number, status);
             }
             let content = content.clone();
-            edit.put(file.number, Some(&object), object.linked, state)?;
-            carried.push((file, content));
+            edit.put(number, Some(&object), object.linked, state)?;
+            carried.push((number, content));
         }
         if carried.is_empty() {
             return Ok(moving);
         }
         edit.apply()?;
-        for (file, content) in carried {
-            file.state_mut().content = content;
+        for (number, content) in carried {
+            if let Some(file) = self.files.get(number) {
+                file.state_mut().content = content;
+            }
         }
         Ok(moving)
     }
@@ -120,17 +126,22 @@ impl StagingTree {
         let mut batch = StagingBatch::default();
         let mut rows = Vec::new();
         let mut garbage = Vec::new();
+        let kept: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Kept).collect();
+        let kept = kept?;
         for since in self.store.all_since() {
             let (number, place) = since?;
             batch.delete_since(number);
+            // The generation does not have what was kept back.
+            if kept.contains(&number) {
+                continue;
+            }
             if let Some(row) = self.rebased(&base, epoch, number, &place, &mut garbage)? {
                 batch.put_object(number, &row);
                 rows.push((number, row));
             }
         }
         let mut has_kept = false;
-        let kept: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Kept).collect();
-        for number in kept? {
+        for number in kept {
             has_kept |= self.keep_row(core, epoch, number, &mut batch, &mut rows)?;
             batch.delete_number(NumberSet::Kept, number);
         }

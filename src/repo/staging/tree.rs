@@ -11,6 +11,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 use super::attributes::Caller;
 use super::base::{Base, FIRST_NUMBER};
 use super::content::OpenFiles;
+use super::direct::DirectFiles;
 use super::directory;
 use super::error::StagingError;
 use super::nodes::Nodes;
@@ -60,6 +61,7 @@ pub struct StagingTree {
     pub(super) rows: RowCache,
     pub(super) nodes: Nodes,
     pub(super) files: OpenFiles,
+    pub(super) direct: DirectFiles,
     pub(super) missing: Mutex<HashSet<u64>>,
     pub(super) space: SpaceGuard,
     change_count: AtomicU64,
@@ -177,6 +179,7 @@ impl StagingTree {
             rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
             nodes: Nodes::default(),
             files: OpenFiles::default(),
+            direct: DirectFiles::default(),
             missing: Mutex::default(),
             change_count: AtomicU64::new(0),
             has_unsynced_rows: AtomicBool::new(true),
@@ -202,6 +205,7 @@ impl StagingTree {
         if !is_new && !was_closed && core.state.boot != boot {
             log::warn!("{}: staging was not closed before the machine stopped", self.client);
             core.state.untrusted_epoch = core.state.epoch;
+            self.restore_lengths()?;
         }
         core.state.epoch += 1;
         core.state.closed = false;
@@ -219,6 +223,7 @@ impl StagingTree {
             return Ok(());
         }
         self.end_last_commit(&mut core)?;
+        self.begin_direct()?;
         if options.mode == OpenMode::Fresh {
             self.purge_unnamed(&mut core)?;
         }
