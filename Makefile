@@ -92,6 +92,8 @@ install: ## install binaries, manual pages and completions below DESTDIR/PREFIX
 	fi
 	install -m 755 tools/reader/reelfs_reader.py "$(DESTDIR)$(PREFIX)/bin/reelfs-reader"
 	install -m 644 man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man7"
+	install -m 644 man/*.7 "$(DESTDIR)$(PREFIX)/share/man/man7/"
 	install -d "$(DESTDIR)$(PREFIX)/share/man/man8"
 	install -m 644 man/*.8 "$(DESTDIR)$(PREFIX)/share/man/man8/"
 	RELEASE="$(RELEASE)" DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" tools/install/generated

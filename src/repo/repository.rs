@@ -110,6 +110,19 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Opens a repository in a directory, with its durable files reached through `storage`: the seam for
+    /// faults where staging, which needs a directory, is part of what is tried.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub fn open_over(root: &Path, storage: Arc<dyn Storage>, cache: CacheBytes) -> Result<Self, RepoError> {
+        let mut repository = Self::open(root, cache)?;
+        repository.pages = PageReader::new(Arc::clone(&storage), repository.id(), cache.pages);
+        repository.frames = FrameReader::new(Arc::clone(&storage), repository.id(), cache.frames);
+        repository.storage = storage;
+        Ok(repository)
+    }
+
     /// Opens a repository in any storage.
     ///
     /// # Errors

@@ -10,5 +10,6 @@ mod interrupt;
 mod interrupted_calls;
 mod kill_points;
 mod reading;
+mod staging;
 mod support;
 mod tape;

@@ -35,7 +35,7 @@ fn file(number: u64, version: u64) -> Record {
     Record::Inode(inode(Detail::Regular { size: 5000, signature, content }))
 }
 
-fn name(number: u64) -> Vec<u8> {
+pub(crate) fn name(number: u64) -> Vec<u8> {
     format!("document-{number:07}.txt").into_bytes()
 }
 
@@ -44,7 +44,7 @@ fn begin(repository: &Repository) -> GenerationWriter<'_> {
 }
 
 /// Commits a directory of so many files; returns its object id.
-fn fill(repository: &Repository, count: u64) -> u64 {
+pub(crate) fn fill(repository: &Repository, count: u64) -> u64 {
     let mut writer = begin(repository);
     let root = Record::Inode(inode(Detail::Directory { parent: ROOT_OBJECT }));
     writer.put(ROOT_OBJECT, b"", &root).unwrap();

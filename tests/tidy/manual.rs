@@ -2,6 +2,7 @@
 //! limits, and the fields of the configuration with their defaults.
 
 use reelfs::format::config::Config;
+use reelfs::format::staging_policy::StagingPolicy;
 use reelfs::format::{FORMAT_VERSION, bdf, dtf, frame, page, record, seal};
 use reelfs::id::{FileId, Ordinal};
 use reelfs::tape::archive;
@@ -134,7 +135,9 @@ fn check_table(page: &str, name: &str, text: &str, len: usize, findings: &mut Ve
 // Every field of a new configuration is described with its default.
 fn check_configuration(text: &str, findings: &mut Vec<String>) {
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    for line in Config::new(FileId([0; 16])).to_text().lines() {
+    let staging = toml::to_string(&StagingPolicy::default()).expect("plain values");
+    let text = Config::new(FileId([0; 16])).to_text() + &staging;
+    for line in text.lines() {
         let Some((key, value)) = line.split_once(" = ") else {
             continue;
         };

@@ -13,6 +13,7 @@
 //! s  number 8                  where the object stood at the freeze that is running
 //! k  number 8                  object whose changes the commit that is running leaves out
 //! u  number 8                  object without a name
+//! d  number 8                  file that may be open for direct writes
 //! m                            state of the tree ([`super::state`])
 //! ```
 //!

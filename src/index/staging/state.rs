@@ -6,7 +6,11 @@ use crate::id::Ordinal;
 const VERSION: u64 = 1;
 const BOOT_LEN_MAX: usize = 128;
 
-/// Where a staging tree stands. Encoded as varints in the order of the fields, after the version 1.
+const CLOSED: u64 = 1;
+const CHOSEN: u64 = 2;
+
+/// Where a staging tree stands. Encoded as varints in the order of the fields, after the version 1; flags are
+/// one varint, the sum of 1 (closed) and 2 (chosen).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeState {
     /// Generation that the tree stands on.
@@ -27,6 +31,8 @@ pub struct TreeState {
     pub announced: Option<(u32, Ordinal)>,
     /// The tree was closed.
     pub closed: bool,
+    /// Somebody chose the base, which is not the latest generation.
+    pub is_base_chosen: bool,
     /// Run of the machine in which it was opened last.
     pub boot: Vec<u8>,
 }
@@ -47,7 +53,8 @@ impl TreeState {
         let (epoch, ordinal) = self.announced.map_or((0, 0), |(epoch, ordinal)| (epoch, ordinal.get()));
         put_varint(&mut bytes, epoch.into());
         put_varint(&mut bytes, ordinal.into());
-        put_varint(&mut bytes, self.closed.into());
+        let chosen = if self.is_base_chosen { CHOSEN } else { 0 };
+        put_varint(&mut bytes, chosen | if self.closed { CLOSED } else { 0 });
         put_prefixed(&mut bytes, &self.boot);
         bytes
     }
@@ -70,7 +77,7 @@ impl TreeState {
         let next_linked = reader.varint("next linked file")?;
         let announced_epoch = reader.varint_u32("announced epoch")?;
         let announced = Ordinal::new(reader.varint_u32("announced generation")?);
-        let closed = reader.varint("closed")? != 0;
+        let flags = reader.varint("flags")?;
         let boot = reader.prefixed("run of the machine", BOOT_LEN_MAX)?.to_vec();
         reader.finish("state")?;
         Ok(Self {
@@ -82,7 +89,8 @@ impl TreeState {
             next_directory,
             next_linked,
             announced: announced.map(|ordinal| (announced_epoch, ordinal)),
-            closed,
+            closed: flags & CLOSED != 0,
+            is_base_chosen: flags & CHOSEN != 0,
             boot,
         })
     }

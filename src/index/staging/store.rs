@@ -24,6 +24,7 @@ const LAYER: u8 = b'l';
 const SINCE: u8 = b's';
 const KEPT: u8 = b'k';
 const UNNAMED: u8 = b'u';
+const DIRECT: u8 = b'd';
 const STATE: &[u8] = b"m";
 const CACHE_BYTES: usize = 8 << 20;
 const WRITE_BUFFER_BYTES: usize = 8 << 20;
@@ -35,6 +36,8 @@ pub enum NumberSet {
     Kept,
     /// Objects without a name.
     Unnamed,
+    /// Files that may be open for direct writes.
+    Direct,
 }
 
 impl NumberSet {
@@ -42,6 +45,7 @@ impl NumberSet {
         match self {
             Self::Kept => KEPT,
             Self::Unnamed => UNNAMED,
+            Self::Direct => DIRECT,
         }
     }
 }

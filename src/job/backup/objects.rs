@@ -130,27 +130,14 @@ impl Driver<'_> {
         let mut expected = attributes;
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
         for attempt in 0..2 {
-            let read = match directory.open_file(&name, &expected) {
-                Ok(file) => OpenLarge::new(file),
-                Err(error) => return self.give_up(target, &error),
-            };
-            let file = match read {
+            let file = match directory.open_file(&name, &expected).and_then(OpenLarge::new) {
                 Ok(file) => file,
                 Err(error) => return self.give_up(target, &error),
             };
             if let Some((signature, extents)) = self.redundant(&name, &file)? {
                 self.emitter.summary.redundant.add(file.attributes().size);
-                let described = file.described();
-                let (signature, bytes) = (Some(signature), Bytes::Extents(extents));
-                let stored = StoredFile {
-                    target,
-                    before,
-                    described,
-                    signature,
-                    bytes,
-                    inconsistent: false,
-                    report: None,
-                };
+                let (described, bytes) = (file.described(), Bytes::Extents(extents));
+                let stored = StoredFile::new(target, before, described, Some(signature), bytes);
                 return Ok(self.emitter.stored(stored)?);
             }
             let first_task = self.emitter.next_task();
@@ -178,17 +165,10 @@ impl Driver<'_> {
             let mut described = file.described();
             described.set_size(len);
             let bytes = Bytes::Extents(Vec::new());
-            let stored = StoredFile {
-                target,
-                before,
-                described,
-                signature,
-                bytes,
-                inconsistent: changed,
-                report: None,
-            };
+            let mut file = StoredFile::new(target, before, described, signature, bytes);
+            file.inconsistent = changed;
             let tasks = first_task..self.emitter.next_task();
-            self.emitter.queue(Emission::Large { file: stored, tasks });
+            self.emitter.queue(Emission::Large { file, tasks });
             return Ok(());
         }
         Ok(())

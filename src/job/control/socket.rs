@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,11 @@ impl ControlListener {
     /// # Errors
     /// `AddrInUse` if another process answers; else what the system refuses.
     pub fn bind(root: &Path) -> io::Result<Self> {
+        // A repository gets the directory with its first client, or its first server.
+        match fs::DirBuilder::new().mode(0o700).create(root.join(STAGING)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
         let (_directory, short) = short_path(root)?;
         match UnixStream::connect(&short) {
             Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),

@@ -65,6 +65,19 @@ pub(in crate::job) struct StoredFile {
     pub(in crate::job) report: Option<Box<FileReport>>,
 }
 
+impl StoredFile {
+    /// A file that did not change while it was read, and that nobody asks about.
+    pub(in crate::job) fn new(
+        target: Target,
+        before: Option<Arc<Inode>>,
+        described: Described,
+        signature: Option<Fingerprint>,
+        bytes: Bytes,
+    ) -> Self {
+        Self { target, before, described, signature, bytes, inconsistent: false, report: None }
+    }
+}
+
 /// A record that waits for its turn.
 #[derive(Debug)]
 pub(in crate::job) enum Emission {

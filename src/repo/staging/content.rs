@@ -12,7 +12,7 @@ use super::objects::Loaded;
 use super::stack::Stack;
 use super::tree::{Core, StagingTree};
 use crate::format::record::Time;
-use crate::index::staging::{ContentRow, LayerRow};
+use crate::index::staging::{ContentRow, LayerRow, ObjectRow, ObjectState, StagingBatch};
 use crate::repo::Repository;
 use crate::storage::sparse::{self, SparseStatus};
 
@@ -36,6 +36,8 @@ pub(super) struct OpenFile {
     pub(super) writers: AtomicUsize,
     /// The name is one of a database, whose files are never written directly.
     pub(super) is_database: AtomicBool,
+    /// The database knows that it may be open for direct writes.
+    pub(super) is_noted: AtomicBool,
     /// The stamp was seen to be out of date.
     pub(super) is_past_stamp: AtomicBool,
     pub(super) releases: Arc<Releases>,
@@ -47,6 +49,7 @@ pub(super) struct Releases {
     any: AtomicBool,
     numbers: Mutex<Vec<u64>>,
     prepared: Mutex<Vec<u64>>,
+    forgotten: Mutex<Vec<u64>>,
 }
 
 impl Releases {
@@ -55,10 +58,25 @@ impl Releases {
         self.any.store(true, Ordering::Release);
     }
 
+    pub(super) fn push_forgotten(&self, number: u64) {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        self.any.store(true, Ordering::Release);
+    }
+
     pub(super) fn push_prepared(&self, number: u64) {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).push(number);
         self.any.store(true, Ordering::Release);
     }
+}
+
+/// What was dropped since the last time.
+#[derive(Debug)]
+struct Released {
+    numbers: Vec<u64>,
+    prepared: Vec<u64>,
+    forgotten: Vec<u64>,
+    /// Of the numbers those whose files may have been written directly.
+    noted: Vec<u64>,
 }
 
 /// All open files by number.
@@ -84,10 +102,16 @@ impl OpenFiles {
             direct: AtomicUsize::new(0),
             writers: AtomicUsize::new(0),
             is_database: AtomicBool::new(false),
+            is_noted: AtomicBool::new(false),
             is_past_stamp: AtomicBool::new(false),
             releases: Arc::clone(&self.releases),
         });
         self.with(|files| Arc::clone(files.entry(number).or_insert(opened)))
+    }
+
+    /// Tells whether the table has the file.
+    pub(super) fn is_known(&self, number: u64) -> bool {
+        self.with(|files| files.contains_key(&number))
     }
 
     pub(super) fn is_open(&self, number: u64) -> bool {
@@ -104,7 +128,7 @@ impl OpenFiles {
     }
 
     pub(super) fn release_later(&self, number: u64) {
-        self.releases.push(number);
+        self.releases.push_forgotten(number);
     }
 
     pub(super) fn set_stamp(&self, number: u64, stamp: Option<Time>) {
@@ -114,23 +138,26 @@ impl OpenFiles {
         }
     }
 
-    // Takes what nobody has open any more out of the table; returns the numbers that were dropped.
-    fn take_released(&self) -> (Vec<u64>, Vec<u64>) {
+    // Takes what nobody has open any more out of the table.
+    fn take_released(&self) -> Option<Released> {
         if !self.releases.any.swap(false, Ordering::AcqRel) {
-            return (Vec::new(), Vec::new());
+            return None;
         }
-        let take = |list: &Mutex<Vec<u64>>| {
-            std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner))
-        };
-        let (numbers, prepared) = (take(&self.releases.numbers), take(&self.releases.prepared));
+        let Releases { numbers, prepared, forgotten, .. } = &*self.releases;
+        let [numbers, prepared, forgotten] = [numbers, prepared, forgotten]
+            .map(|list| std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner)));
+        let mut noted = Vec::new();
         self.with(|files| {
             for number in &numbers {
-                if files.get(number).is_some_and(|file| Arc::strong_count(file) == 1) {
-                    files.remove(number);
+                if files.get(number).is_some_and(|file| Arc::strong_count(file) == 1)
+                    && let Some(file) = files.remove(number)
+                    && file.is_noted.load(Ordering::Acquire)
+                {
+                    noted.push(*number);
                 }
             }
         });
-        (numbers, prepared)
+        Some(Released { numbers, prepared, forgotten, noted })
     }
 }
 
@@ -188,9 +215,27 @@ impl StagingTree {
         }
         let object = self.load(core, number)?;
         let state = self.file_state(&object)?;
+        if object.is_valid && object.state.content().is_some_and(|row| row.layers != state.content.layers) {
+            self.put_cut_short(&object, &state)?;
+        }
         let open = self.files.insert(number, state);
         open.is_database.store(self.is_database(&object), Ordering::Relaxed);
         Ok(open)
+    }
+
+    // Completes a truncation that a kill cut short, before the file can grow again.
+    fn put_cut_short(&self, object: &Loaded, file: &FileState) -> Result<(), StagingError> {
+        let Some(stored) = &object.stored else { return Ok(()) };
+        let mut state = ObjectState::clone(&object.state);
+        if let Some(content) = state.content_mut() {
+            content.layers.clone_from(&file.content.layers);
+        }
+        let row = ObjectRow { epoch: stored.epoch, linked: object.linked, object: Some(state) };
+        let mut batch = StagingBatch::default();
+        batch.put_object(object.number, &row);
+        self.store.write(batch)?;
+        self.rows.insert(object.number, Arc::new(row.into()));
+        Ok(())
     }
 
     pub(super) fn file_state(&self, object: &Loaded) -> Result<FileState, StagingError> {
@@ -234,10 +279,17 @@ impl StagingTree {
 
     /// Takes notice of handles that were dropped.
     pub(super) fn release_dropped(&self) -> Result<(), StagingError> {
-        let (numbers, prepared) = self.files.take_released();
+        let Some(released) = self.files.take_released() else { return Ok(()) };
+        let Released { numbers, prepared, forgotten, noted } = released;
+        self.direct.closed(noted);
+        self.direct.forgotten(&forgotten);
+        self.drop_direct_notes()?;
         self.discard_files(prepared);
-        let gone: Vec<u64> = numbers
+        // After a takeover nobody knows who held an object, until it is forgotten.
+        let dropped = if self.is_taken_over() { Vec::new() } else { numbers };
+        let gone: Vec<u64> = forgotten
             .into_iter()
+            .chain(dropped)
             .filter(|number| {
                 self.has_unnamed_row(*number) && !self.files.is_open(*number) && !self.nodes.is_held(*number)
             })

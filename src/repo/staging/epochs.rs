@@ -68,28 +68,34 @@ impl StagingTree {
     fn carry_over(&self, core: &mut Core) -> Result<HashMap<u64, SparseStatus>, StagingError> {
         let mut moving = HashMap::new();
         let open = self.files.all();
+        let open = open.iter().filter(|file| file.direct.load(Ordering::Acquire) > 0);
+        let mut numbers: Vec<u64> = open.map(|file| file.number).collect();
+        numbers.extend(self.direct.all_before());
         let mut edit = Edit::new(self, core);
         let mut carried = Vec::new();
-        for file in open.iter().filter(|file| file.direct.load(Ordering::Acquire) > 0) {
-            let Ok(object) = edit.load(file.number) else { continue };
+        for number in numbers {
+            let Ok(object) = edit.load(number) else { continue };
             let mut state = ObjectState::clone(&object.state);
             let epoch = edit.core.state.epoch;
             let Some(content) = state.content_mut() else { continue };
-            let Some(top) = content.layers.last_mut() else { continue };
+            // Only what has nothing below it is written directly.
+            let Some(top) = content.layers.last_mut().filter(|top| top.below_len == 0) else { continue };
             top.epoch = epoch;
-            if let Some(status) = self.layer_status(file.number, top.file)? {
-                moving.insert(file.number, status);
+            if let Some(status) = self.layer_status(number, top.file)? {
+                moving.insert(number, status);
             }
             let content = content.clone();
-            edit.put(file.number, Some(&object), object.linked, state)?;
-            carried.push((file, content));
+            edit.put(number, Some(&object), object.linked, state)?;
+            carried.push((number, content));
         }
         if carried.is_empty() {
             return Ok(moving);
         }
         edit.apply()?;
-        for (file, content) in carried {
-            file.state_mut().content = content;
+        for (number, content) in carried {
+            if let Some(file) = self.files.get(number) {
+                file.state_mut().content = content;
+            }
         }
         Ok(moving)
     }
@@ -120,22 +126,28 @@ impl StagingTree {
         let mut batch = StagingBatch::default();
         let mut rows = Vec::new();
         let mut garbage = Vec::new();
+        let kept: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Kept).collect();
+        let kept = kept?;
         for since in self.store.all_since() {
             let (number, place) = since?;
             batch.delete_since(number);
+            // The generation does not have what was kept back.
+            if kept.contains(&number) {
+                continue;
+            }
             if let Some(row) = self.rebased(&base, epoch, number, &place, &mut garbage)? {
                 batch.put_object(number, &row);
                 rows.push((number, row));
             }
         }
         let mut has_kept = false;
-        let kept: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Kept).collect();
-        for number in kept? {
+        for number in kept {
             has_kept |= self.keep_row(core, epoch, number, &mut batch, &mut rows)?;
             batch.delete_number(NumberSet::Kept, number);
         }
         let mut state = core.state.clone();
         state.base = Some(ordinal);
+        state.is_base_chosen = false;
         state.committed_epoch = epoch;
         state.announced = None;
         let (next_linked, next_directory) = base.next_ids();
@@ -276,7 +288,11 @@ impl StagingTree {
     pub(super) fn abandon_frozen(&self) -> Result<(), StagingError> {
         let mut core = self.core_mut();
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.abandon_epoch(&mut core)
+        // A commit that failed after its generation had got its name was made all the same.
+        self.end_last_commit(&mut core).or_else(|error| {
+            log::warn!("whether the commit was made cannot be told now: {error}");
+            self.abandon_epoch(&mut core)
+        })
     }
 
     fn abandon_epoch(&self, core: &mut Core) -> Result<(), StagingError> {
@@ -372,7 +388,13 @@ impl StagingTree {
         if core.is_changed && self.has_valid_rows(&core)? {
             return Err(StagingError::Busy { what: "changes that are not committed" });
         }
-        self.drop_changes(&mut core, base)
+        let was_chosen = core.state.is_base_chosen;
+        core.state.is_base_chosen = base != self.latest()?;
+        let dropped = self.drop_changes(&mut core, base);
+        if dropped.is_err() {
+            core.state.is_base_chosen = was_chosen;
+        }
+        dropped
     }
 
     fn drop_changes(&self, core: &mut Core, base: Option<Ordinal>) -> Result<(), StagingError> {

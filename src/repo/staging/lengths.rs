@@ -145,7 +145,10 @@ impl StagingTree {
             let state = live.file().state();
             let Some((layer, file)) = state.top() else { return Ok(()) };
             if let AllocateMode::Reserve { .. } = mode {
-                sparse::reserve(file, offset, len).map_err(refused("reserve space in", layer.file))?;
+                sparse::reserve(file, offset, len).map_err(|error| match error.raw_os_error() {
+                    Some(libc::EOPNOTSUPP) => StagingError::NotSupported { what: "space reserved ahead" },
+                    _ => refused("reserve space in", layer.file)(error),
+                })?;
             }
             (state.stack(&self.repository).size()?, layer.file)
         };

@@ -1,10 +1,12 @@
 //! Names: looking them up, making and removing them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::attributes::{Caller, Entry};
 use super::base;
 use super::content::FileState;
+use super::databases::is_database_name;
 use super::error::StagingError;
 use super::handle::{FileHandle, PreparedFile};
 use super::objects::{Edit, FoundName, Loaded, check_name};
@@ -12,7 +14,7 @@ use super::tree::{Core, StagingTree};
 use super::xattrs::{self, Inherited};
 use crate::format::record::{FileKind, ROOT_OBJECT, Time};
 use crate::index::staging::{
-    ContentRow, EntryRow, FrozenPlace, Home, LayerRow, ObjectRow, ObjectState, PINNED, RowDetail,
+    ContentRow, EntryRow, FrozenPlace, Home, LayerRow, NumberSet, ObjectRow, ObjectState, PINNED, RowDetail,
 };
 use crate::path::SYMLINK_LEN_MAX;
 
@@ -81,7 +83,8 @@ impl StagingTree {
 
     /// Gives back look-ups of an object.
     pub fn forget(&self, number: u64, count: u64) {
-        if self.nodes.forget(number, count) && self.has_unnamed_row(number) {
+        let is_gone = self.nodes.forget(number, count);
+        if is_gone && (self.has_unnamed_row(number) || self.is_taken_over()) {
             self.files.release_later(number);
         }
     }
@@ -156,6 +159,9 @@ impl StagingTree {
         let content = content.unwrap_or_default();
         let file = Arc::clone(prepared.use_up());
         let opened = self.files.insert(entry.number(), FileState::created(content, file));
+        let is_database = name.is_some_and(is_database_name);
+        opened.is_database.store(is_database, Ordering::Relaxed);
+        opened.is_noted.store(true, Ordering::Release);
         Ok((entry, self.handle(opened, true)))
     }
 
@@ -247,6 +253,9 @@ impl StagingTree {
         let attributes = super::attributes::of_new(number, &state);
         let mut edit = Edit::new(self, &mut core);
         edit.put(number, None, None, state)?;
+        if prepared.is_some() {
+            edit.batch.put_number(NumberSet::Direct, number);
+        }
         let mut place = None;
         if let Some(name) = name {
             if is_directory {
@@ -307,7 +316,7 @@ impl StagingTree {
         let mut edit = Edit::new(self, &mut core);
         edit.put(number, Some(&object), linked, state)?;
         if was_unnamed {
-            edit.batch.delete_number(crate::index::staging::NumberSet::Unnamed, number);
+            edit.batch.delete_number(NumberSet::Unnamed, number);
         } else if let (Some(home), true) = (first_home, linked.is_some()) {
             edit.put_entry(home.directory, &home.name, kind, number);
         }

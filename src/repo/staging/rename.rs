@@ -1,6 +1,9 @@
 //! Renaming: a name moves, its object stays.
 
+use std::sync::atomic::Ordering;
+
 use super::attributes::Caller;
+use super::databases::is_database_name;
 use super::error::StagingError;
 use super::names::{check_movable, set_home};
 use super::objects::{Edit, Loaded};
@@ -138,6 +141,9 @@ impl Edit<'_> {
             _ => {}
         }
         self.put_entry(to.0, to.1, kind, object.number);
+        if let Some(open) = self.tree.files.get(object.number).filter(|_| is_database_name(to.1)) {
+            open.is_database.store(true, Ordering::Relaxed);
+        }
         self.put(object.number, Some(object), object.linked, state)
     }
 }

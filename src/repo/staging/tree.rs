@@ -11,6 +11,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 use super::attributes::Caller;
 use super::base::{Base, FIRST_NUMBER};
 use super::content::OpenFiles;
+use super::direct::DirectFiles;
 use super::directory;
 use super::error::StagingError;
 use super::nodes::Nodes;
@@ -60,6 +61,7 @@ pub struct StagingTree {
     pub(super) rows: RowCache,
     pub(super) nodes: Nodes,
     pub(super) files: OpenFiles,
+    pub(super) direct: DirectFiles,
     pub(super) missing: Mutex<HashSet<u64>>,
     pub(super) space: SpaceGuard,
     change_count: AtomicU64,
@@ -111,7 +113,8 @@ impl StagingTree {
         Self::open_with(repository, client, options, caller, permissions)
     }
 
-    /// Opens a client's staging tree. One that has no changes moves on to the client's latest generation.
+    /// Opens a client's staging tree. One that has no changes moves on to the client's latest generation, unless
+    /// [`StagingTree::restage`] put it on another one.
     ///
     /// # Errors
     /// [`StagingError::NotFound`] if there is none, [`StagingError::Locked`] if another process has it.
@@ -176,6 +179,7 @@ impl StagingTree {
             rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
             nodes: Nodes::default(),
             files: OpenFiles::default(),
+            direct: DirectFiles::default(),
             missing: Mutex::default(),
             change_count: AtomicU64::new(0),
             has_unsynced_rows: AtomicBool::new(true),
@@ -201,6 +205,7 @@ impl StagingTree {
         if !is_new && !was_closed && core.state.boot != boot {
             log::warn!("{}: staging was not closed before the machine stopped", self.client);
             core.state.untrusted_epoch = core.state.epoch;
+            self.restore_lengths()?;
         }
         core.state.epoch += 1;
         core.state.closed = false;
@@ -218,11 +223,12 @@ impl StagingTree {
             return Ok(());
         }
         self.end_last_commit(&mut core)?;
+        self.begin_direct()?;
         if options.mode == OpenMode::Fresh {
             self.purge_unnamed(&mut core)?;
         }
         core.is_changed = self.has_valid_rows(&core)?;
-        if !core.is_changed {
+        if !core.is_changed && !core.state.is_base_chosen {
             let latest = self.latest()?;
             if latest.is_some() && latest != core.state.base {
                 self.stand_on(&mut core, latest)?;
@@ -408,6 +414,7 @@ fn first_state(options: &StagingOptions) -> Result<TreeState, StagingError> {
         next_linked,
         announced: None,
         closed: true,
+        is_base_chosen: false,
         boot: options.boot.clone(),
     })
 }

@@ -54,6 +54,9 @@ impl StagingTree {
         if truncate {
             self.set_length(number, 0, caller)?;
         }
+        if writable && handle.passthrough().is_some() {
+            self.note_direct(handle.file())?;
+        }
         Ok(handle)
     }
 

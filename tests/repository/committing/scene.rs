@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reelfs::format::record::{Detail, ROOT_OBJECT, Time};
 use reelfs::format::staging_policy::StagingPolicy;
-use reelfs::id::{ClientName, FileId};
+use reelfs::id::{ClientName, FileId, Ordinal};
 use reelfs::index::Index;
 use reelfs::job::commit::{Commit, CommitError, CommitOptions, CommitSummary, FileReport, Outside};
 use reelfs::job::walk::Walk;
@@ -103,12 +103,12 @@ impl Scene {
             caller,
             0o755,
         );
-        Staged { tree: tree.unwrap(), clock: AtomicI64::new(1_700_000_000) }
+        Staged::new(tree.unwrap())
     }
 
     pub(super) fn reopen(&self, client: &str) -> Staged {
         let tree = StagingTree::open(Arc::clone(&self.repository), &name(client), &staging_options());
-        Staged { tree: tree.unwrap(), clock: AtomicI64::new(1_700_100_000) }
+        Staged::new(tree.unwrap())
     }
 
     pub(super) fn commit_of<'a>(&'a self, staged: &'a Staged, progress: &'a Progress) -> Commit<'a> {
@@ -146,7 +146,12 @@ impl Scene {
     /// Paths and content of the generation that a commit made, read by a repository opened anew.
     pub(super) fn read(&self, summary: &CommitSummary) -> BTreeMap<String, Vec<u8>> {
         let ordinal = summary.stored.committed.as_ref().unwrap().id.ordinal;
-        let repository = Repository::open(&self.root(), CacheBytes::default()).unwrap();
+        self.read_generation(&self.root(), ordinal)
+    }
+
+    /// Paths and content of a generation of the repository at `root`, opened anew.
+    pub(super) fn read_generation(&self, root: &Path, ordinal: Ordinal) -> BTreeMap<String, Vec<u8>> {
+        let repository = Repository::open(root, CacheBytes::default()).unwrap();
         let generation = repository.generation(ordinal).unwrap();
         let mut found = BTreeMap::new();
         for walked in Walk::new(&repository, &generation, ROOT_OBJECT, Vec::new()) {
@@ -182,7 +187,13 @@ pub(super) struct Staged {
     clock: AtomicI64,
 }
 
+static CLOCK: AtomicI64 = AtomicI64::new(1_700_000_000);
+
 impl Staged {
+    pub(super) fn new(tree: StagingTree) -> Self {
+        Self { tree, clock: AtomicI64::new(CLOCK.fetch_add(10_000, Ordering::Relaxed)) }
+    }
+
     pub(super) fn caller(&self) -> Caller {
         caller(self.clock.fetch_add(1, Ordering::Relaxed))
     }

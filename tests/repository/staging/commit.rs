@@ -61,7 +61,8 @@ fn record(writer: &mut GenerationWriter<'_>, object: FrozenObject) -> Inode {
 pub(crate) fn write(repository: &Repository, frozen: &FrozenEpoch<'_>, commit: bool) -> Ordinal {
     let now = GenerationTime::from_seconds(1_795_233_600).unwrap();
     let inputs = WriterInputs { now, new_id: Box::new(new_id) };
-    let mut writer = GenerationWriter::begin(repository, &client(), inputs, Base::Latest).unwrap();
+    let base = frozen.base().map_or(Base::Nothing, |base| Base::Generation(base.ordinal()));
+    let mut writer = GenerationWriter::begin(repository, &client(), inputs, base).unwrap();
     assert_eq!(
         writer.previous().map(|previous| previous.ordinal()),
         frozen.base().map(|base| base.ordinal()),

@@ -5,6 +5,7 @@ mod cases;
 mod commit;
 mod contents;
 mod driver;
+mod hard;
 mod model;
 mod names;
 mod seeds;

@@ -1,0 +1,162 @@
+//! `commit`, `staging`, `stage` and `discard` on trees that nobody has mounted.
+
+use std::sync::Arc;
+
+use reelfs::format::record::{ROOT_OBJECT, Time};
+use reelfs::id::ClientName;
+use reelfs::repo::staging::{Caller, OpenMode, StagingOptions, StagingTree};
+use reelfs::repo::{CacheBytes, Repository};
+
+use crate::support::{Ended, Sandbox};
+
+fn options() -> StagingOptions {
+    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+    StagingOptions::new(OpenMode::Fresh, boot)
+}
+
+fn caller() -> Caller {
+    let now = Time { seconds: 1_795_233_600, nanoseconds: 0 };
+    Caller { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw(), umask: 0, now }
+}
+
+/// Writes files into a client's staging, as a mount would.
+fn stage(sandbox: &Sandbox, client: &str, files: &[(&str, &[u8])]) {
+    let repository = Arc::new(Repository::open(&sandbox.repository(), CacheBytes::default()).unwrap());
+    let name: ClientName = client.parse().unwrap();
+    let tree = if StagingTree::clients(&repository).unwrap().contains(&name) {
+        StagingTree::open(repository, &name, &options()).unwrap()
+    } else {
+        StagingTree::create(repository, &name, &options(), caller(), 0o755).unwrap()
+    };
+    for (path, bytes) in files {
+        let handle = match tree.lookup(ROOT_OBJECT, path.as_bytes()) {
+            Ok(entry) => tree.open_file(entry.number(), true, true, caller()).unwrap(),
+            Err(_) => tree.create_file(ROOT_OBJECT, path.as_bytes(), 0o644, caller(), None).unwrap().1,
+        };
+        tree.write(&handle, 0, bytes, false, caller()).unwrap();
+    }
+    tree.close().unwrap();
+}
+
+fn hinted(ended: &Ended, code: i32, words: &str) {
+    assert_eq!(ended.code, code, "{ended:?}");
+    assert!(ended.error.contains(words), "{words:?} is missing from {}", ended.error);
+    assert!(ended.error.contains("\nhint: "), "{}", ended.error);
+}
+
+#[test]
+fn what_is_staged_is_listed_previewed_committed_and_there() {
+    let sandbox = Sandbox::with_repository();
+    assert_eq!(sandbox.good(&["staging"]), "");
+    stage(&sandbox, "web1", &[("hosts", b"127.0.0.1 localhost\n"), ("large", &[7; 300_000])]);
+    let listed = sandbox.good(&["staging"]);
+    assert!(listed.starts_with("CLIENT  BASE "), "{listed}");
+    assert!(listed.contains("web1    empty ") && listed.contains("changed, not mounted"), "{listed}");
+    let status = sandbox.json(&["staging", "web1"]);
+    assert_eq!((&status[0]["changed"], &status[0]["base"]), (&true.into(), &serde_json::Value::Null));
+    let preview = sandbox.good(&["commit", "web1", "--preview", "--verbose"]);
+    assert!(preview.contains("sfp   hosts  20 B: written anew\n"), "{preview}");
+    assert!(preview.contains("  new        2 files, 293.0 KiB\n"), "{preview}");
+    assert!(sandbox.generations().is_empty(), "a preview makes nothing");
+    let committed = sandbox.json(&["commit", "web1", "--message", "first"]);
+    assert_eq!(committed[0]["new"]["files"], 2);
+    assert_eq!(sandbox.saved(), ["hosts", "large"]);
+    assert_eq!(sandbox.good(&["cat", "web1:hosts"]), "127.0.0.1 localhost\n");
+    let generations = sandbox.json(&["list", "web1"]);
+    assert_eq!(
+        (&generations[0]["message"], &generations[0]["source"]),
+        (&"first".into(), &"staging/web1".into())
+    );
+    let nothing = sandbox.good(&["commit", "web1"]);
+    assert!(nothing.starts_with("web1: nothing changed, no generation was made"), "{nothing}");
+    sandbox.good(&["commit", "web1", "--always"]);
+    assert_eq!(sandbox.generations().len(), 2);
+    assert_eq!(sandbox.run(&["verify"]).code, 0);
+}
+
+#[test]
+fn a_second_client_with_the_same_file_adds_no_data() {
+    let sandbox = Sandbox::with_repository();
+    for client in ["web1", "web2"] {
+        stage(&sandbox, client, &[("same", &b"the same text in both\n".repeat(9000)[..])]);
+    }
+    sandbox.good(&["commit", "web1"]);
+    let second = sandbox.json(&["commit", "web2"]);
+    assert_eq!(second[0]["added_bytes"], 0, "{second:?}");
+    let chunks = sandbox.good(&["commit", "web2", "--preview"]);
+    assert!(chunks.contains("unchanged"), "{chunks}");
+}
+
+#[test]
+fn changes_are_dropped_and_an_older_generation_is_staged() {
+    let sandbox = Sandbox::with_repository();
+    stage(&sandbox, "web1", &[("file", b"one")]);
+    sandbox.good(&["commit", "web1"]);
+    stage(&sandbox, "web1", &[("file", b"two")]);
+    sandbox.good(&["commit", "web1"]);
+    stage(&sandbox, "web1", &[("file", b"three")]);
+    hinted(&sandbox.run(&["stage", "web1@-2"]), 1, "staging of web1 has changes");
+    let dropped = sandbox.good(&["discard", "web1"]);
+    assert!(dropped.starts_with("staging of web1 shows web1@20"), "{dropped}");
+    let first = sandbox.generations()[0].clone();
+    let staged = sandbox.json(&["stage", "web1@-2"]);
+    assert_eq!(staged[0]["base"], first.as_str());
+    stage(&sandbox, "web1", &[("other", b"beside the first")]);
+    sandbox.good(&["commit", "web1"]);
+    assert_eq!(sandbox.good(&["cat", "web1:file"]), "one");
+    assert_eq!(sandbox.saved(), ["file", "other"]);
+    assert_eq!(sandbox.generations().len(), 3);
+}
+
+#[test]
+fn a_backup_into_a_client_with_staged_changes_is_refused_and_without_staging_moves_on() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("saved", "saved by a backup");
+    stage(&sandbox, "web1", &[("file", b"staged")]);
+    hinted(&sandbox.run_backup(&[]), 1, "staging of web1 has changes that are in no generation");
+    assert!(sandbox.generations().is_empty());
+    sandbox.good(&["commit", "web1"]);
+    sandbox.backup(&[]);
+    let latest = sandbox.generations().last().unwrap().clone();
+    let status = sandbox.json(&["staging", "web1"]);
+    assert_eq!(status[0]["base"], latest.as_str(), "staging shows what the backup saved");
+    assert_eq!(status[0]["changed"], false);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_a_hint() {
+    let sandbox = Sandbox::with_repository();
+    hinted(&sandbox.run(&["commit", "web1"]), 1, "client web1 has no staging");
+    hinted(&sandbox.run(&["discard", "web1"]), 1, "client web1 has no staging");
+    hinted(&sandbox.run(&["stage", "web1"]), 1, "no client web1");
+    assert_eq!(sandbox.run(&["stage", "web1@latest:etc"]).code, 2);
+    assert_eq!(sandbox.run(&["commit", "../web1"]).code, 2);
+    assert_eq!(sandbox.run(&["commit", "web1", "--preview", "--always"]).code, 2);
+    let long = "x".repeat(5000);
+    stage(&sandbox, "web1", &[("file", b"1")]);
+    assert_eq!(sandbox.run(&["commit", "web1", "--message", &long]).code, 2);
+    // Somebody else writes to the repository.
+    let repository = Repository::open(&sandbox.repository(), CacheBytes::default()).unwrap();
+    let lock = repository.lock().unwrap();
+    hinted(&sandbox.run(&["commit", "web1"]), 11, "locked by another process");
+    let mut waiting = sandbox.command(&["commit", "web1", "--wait", "--quiet"]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    drop(lock);
+    assert!(waiting.wait().unwrap().success());
+    // And somebody else has the tree open.
+    let tree = StagingTree::open(Arc::new(repository), &"web1".parse().unwrap(), &options()).unwrap();
+    hinted(&sandbox.run(&["commit", "web1"]), 11, "web1");
+    drop(tree);
+}
+
+#[test]
+fn a_stage_of_a_client_without_staging_makes_it() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("saved", "saved by a backup");
+    sandbox.backup(&[]);
+    sandbox.good(&["stage", "web1"]);
+    stage(&sandbox, "web1", &[("added", b"in staging")]);
+    sandbox.good(&["commit", "web1"]);
+    assert_eq!(sandbox.saved(), ["added", "saved"]);
+}
