@@ -14,7 +14,7 @@ use reelfs::job::commit::Outside;
 use reelfs::job::control::{ControlListener, Service, Stagings};
 use reelfs::progress::Progress;
 use reelfs::repo::Repository;
-use reelfs::repo::staging::{Caller, StagingError, StagingTree};
+use reelfs::repo::staging::{Caller, STAGING, StagingError, StagingTree};
 
 use crate::control;
 use crate::staging::control::Control;
@@ -95,6 +95,8 @@ impl Commands {
     /// The refusal of the system; `AddrInUse` if another process answers for the repository.
     pub(crate) fn start(control: Control) -> io::Result<Self> {
         let root = control.clients.repository().root().ok_or(io::ErrorKind::Unsupported)?;
+        // The first client would make it.
+        std::fs::create_dir_all(root.join(STAGING))?;
         let listener = ControlListener::bind(root)?;
         let service = Arc::new(Service::new(Arc::new(control), Arc::new(System)));
         let (is_over, progress) = (Arc::new(AtomicBool::new(false)), Arc::new(Progress::new()));
