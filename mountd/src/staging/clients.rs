@@ -35,7 +35,7 @@ impl Clients {
     }
 
     /// The repository.
-    pub(crate) fn repository(&self) -> &Repository {
+    pub(crate) fn repository(&self) -> &Arc<Repository> {
         &self.repository
     }
 

@@ -253,7 +253,7 @@ impl Adapter {
         match self.file(header.number, handle, false) {
             Err(Refusal(errno)) => reply.error(errno),
             // It is read from a plain file.
-            Ok(file) if file.handle.passthrough().is_some() => send(reply, read(&file)),
+            Ok(file) if file.handle.is_direct() => send(reply, read(&file)),
             // It may have to be decompressed.
             Ok(file) => self.pool.run(move || send(reply, read(&file))),
         }
@@ -277,7 +277,7 @@ impl Adapter {
         };
         match self.file(header.number, handle, true) {
             Err(Refusal(errno)) => reply.error(errno),
-            Ok(file) if file.handle.passthrough().is_some() => send(reply, write(&file, bytes)),
+            Ok(file) if file.handle.is_direct() => send(reply, write(&file, bytes)),
             // What is below the edges may have to be read first.
             Ok(file) => {
                 let bytes = bytes.to_vec();

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use reelfs::id::ClientName;
-use reelfs::repo::staging::{StagingError, StagingTree};
+use reelfs::repo::staging::StagingTree;
 
 use crate::staging::clients::Clients;
 use crate::staging::handles::Handles;
@@ -19,22 +18,6 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Names of all clients with staging, in order.
-    ///
-    /// # Errors
-    /// [`StagingError`] if they cannot be listed.
-    pub(crate) fn names(&self) -> Result<Vec<ClientName>, StagingError> {
-        self.clients.names()
-    }
-
-    /// A client's tree, as it is mounted.
-    ///
-    /// # Errors
-    /// [`StagingError::NotFound`] if it has none, or why it cannot be opened.
-    pub(crate) fn tree(&self, name: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
-        self.clients.by_name(name)
-    }
-
     /// Makes the kernel forget all that it knows of a tree, after changes were discarded or another
     /// generation was put below. Not from the thread that answers requests.
     pub(crate) fn forget(&self, tree: &StagingTree) {

@@ -10,7 +10,8 @@
 //! nodes       inode numbers of the connection, and what is said of objects
 //! handles     open files, in a table that outlives the server
 //! directories open directories
-//! control     what commands that reach the server may do with the trees
+//! control     what other threads may do with the trees
+//! commands    answers the commands of staging, and commits by schedule
 //! counts      how often was asked for what
 //! backing     files made ahead, which the kernel then writes itself
 //! ```
@@ -18,6 +19,7 @@
 mod adapter;
 mod backing;
 mod clients;
+mod commands;
 mod content;
 mod control;
 mod counts;

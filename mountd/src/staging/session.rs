@@ -14,7 +14,7 @@ use crate::spin::{self, Gate};
 use crate::staging::adapter::Adapter;
 use crate::staging::backing::Backings;
 use crate::staging::clients::Clients;
-use crate::staging::control::Control;
+use crate::staging::commands::Commands;
 use crate::staging::counts::Counts;
 use crate::staging::handles::Handles;
 use crate::wire::channel::{Channel, Received, Reply};
@@ -58,6 +58,8 @@ pub(crate) struct Session {
     adapter: Adapter,
     gate: Option<Arc<Gate>>,
     counts: Arc<Counts>,
+    // Absent if another process answers.
+    commands: Option<Commands>,
 }
 
 impl Session {
@@ -87,12 +89,14 @@ impl Session {
             adapter.restore();
             channel.ask_again()?;
         }
-        Ok(Self { channel, adapter, gate: inputs.gate, counts: inputs.counts })
-    }
-
-    /// What other threads may do with the trees.
-    pub(crate) fn control(&self) -> Control {
-        self.adapter.control()
+        let commands = match Commands::start(adapter.control()) {
+            Ok(commands) => Some(commands),
+            Err(error) => {
+                log::warn!("commands of staging are not answered: {error}");
+                None
+            }
+        };
+        Ok(Self { channel, adapter, gate: inputs.gate, counts: inputs.counts, commands })
     }
 
     /// Answers until staging is unmounted.
@@ -120,6 +124,7 @@ impl Session {
         }
         wait.rest();
         drop(wait);
+        drop(self.commands);
         self.adapter.close();
         Ok(())
     }

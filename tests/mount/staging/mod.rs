@@ -1,5 +1,6 @@
 //! The writable tree: what a file system must do, with the programs that people use.
 
+mod committed;
 mod exerciser;
 mod killed;
 mod posix;
