@@ -3,6 +3,7 @@
 mod changer;
 mod interrupted;
 mod labels;
+mod mounted;
 mod networked;
 mod spanning;
 

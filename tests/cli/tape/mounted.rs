@@ -1,0 +1,152 @@
+//! Cartridges as folders of a mount: trees without moving a tape, data from tape alone.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::{MIB, Vault, assert_same, two_generations};
+
+/// A vault with an archive of `web1` on `RL0001L8`, mounted.
+struct Mounted {
+    vault: Vault,
+    at: PathBuf,
+}
+
+impl Mounted {
+    fn new(options: &str) -> Self {
+        let vault = Vault::new(2, 64 * MIB);
+        two_generations(&vault.sandbox, 2_000_000);
+        vault.archive(&["--client", "web1"]);
+        let at = vault.sandbox.path("mnt");
+        fs::create_dir(&at).unwrap();
+        let library = vault.sandbox.path("library");
+        let options = format!("nostaging,tape_idle=1,tape_library={}{options}", library.display());
+        let ended = vault.sandbox.run(&["mount", "-o", &options, at.to_str().unwrap()]);
+        assert_eq!(
+            ended.code, 0,
+            "mountd is expected beside reelfs, as a build of the workspace has it: {ended:?}"
+        );
+        Self { vault, at }
+    }
+
+    fn latest(&self) -> PathBuf {
+        self.at.join("tapes/RL0001L8/web1/latest")
+    }
+
+    /// Takes the data on disk away, so that what is read can only come from tape.
+    fn lose_data(&self) {
+        fs::rename(self.vault.sandbox.repository().join("full"), self.vault.sandbox.path("lost")).unwrap();
+    }
+
+    // The mount lets go of a cartridge that nobody reads from.
+    fn eject(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let ended = self.vault.run(&["eject", "RL0001L8"]);
+            if ended.code == 0 {
+                return;
+            }
+            assert!(Instant::now() < end, "{ended:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let ended = self.vault.sandbox.run(&["umount", "--lazy", self.at.to_str().unwrap()]);
+        if !std::thread::panicking() {
+            assert_eq!(ended.code, 0, "{ended:?}");
+        }
+    }
+}
+
+fn xattr(path: &Path, name: &str) -> String {
+    let output = Command::new("getfattr").args(["--only-values", "-n", name]).arg(path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn first_file(below: &Path) -> PathBuf {
+    let mut waiting = vec![below.to_path_buf()];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let kind = entry.file_type().unwrap();
+            if kind.is_file() && entry.metadata().unwrap().len() > 0 {
+                return entry.path();
+            }
+            if kind.is_dir() {
+                waiting.push(entry.path());
+            }
+        }
+    }
+    panic!("no file below {}", below.display());
+}
+
+#[test]
+fn a_mounted_cartridge_gives_back_the_tree_without_the_repositorys_data() {
+    let mounted = Mounted::new("");
+    mounted.lose_data();
+    let out = mounted.vault.sandbox.path("out");
+    let copied = Command::new("cp").arg("-a").arg(mounted.latest().join(".")).arg(&out).status().unwrap();
+    assert!(copied.success());
+    assert_same(&mounted.vault.sandbox.source(), &out);
+}
+
+#[test]
+fn a_cartridge_that_was_taken_out_is_listed_and_its_data_refused_at_once() {
+    let mounted = Mounted::new("");
+    mounted.lose_data();
+    let cartridge = mounted.at.join("tapes/RL0001L8");
+    assert_eq!(xattr(&cartridge, "user.reelfs.barcode"), "RL0001L8");
+    mounted.eject();
+    mounted.vault.emulated().remove_cartridge("RL0001L8", false).unwrap();
+    let file = first_file(&mounted.latest());
+    let begun = Instant::now();
+    let error = fs::read(&file).map(|bytes| bytes.len()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(Errno::ENOMEDIUM as i32), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "it waited {:?}", begun.elapsed());
+    assert_eq!(xattr(&cartridge, "user.reelfs.state"), "absent");
+}
+
+#[test]
+fn programs_that_read_everything_move_no_tape() {
+    let mounted = Mounted::new(",tape_refuse=indexer");
+    mounted.lose_data();
+    let indexer = mounted.vault.sandbox.path("indexer");
+    fs::copy("/bin/cat", &indexer).unwrap();
+    let file = first_file(&mounted.latest());
+    let refused = Command::new(&indexer).arg(&file).output().unwrap();
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("Permission denied"), "{said}");
+    let read = Command::new("cat").arg(&file).output().unwrap();
+    assert!(read.status.success() && read.stdout == fs::read(original(&mounted, &file)).unwrap());
+}
+
+#[test]
+fn a_cartridge_appears_in_a_mount_when_it_is_written_and_numbers_hold() {
+    let mounted = Mounted::new("");
+    let file = first_file(&mounted.latest());
+    let number = fs::metadata(&file).unwrap().ino();
+    assert!(!mounted.at.join("tapes/RL0002L8").exists());
+    mounted.eject();
+    mounted.vault.archive(&["--client", "web1", "--new-set"]);
+    let end = Instant::now() + Duration::from_secs(20);
+    while !mounted.at.join("tapes/RL0002L8/web1/latest").exists() {
+        assert!(Instant::now() < end, "the cartridge does not appear");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(fs::metadata(&file).unwrap().ino(), number);
+    let same =
+        mounted.at.join("tapes/RL0002L8/web1/latest").join(file.strip_prefix(mounted.latest()).unwrap());
+    assert_ne!(fs::metadata(same).unwrap().ino(), number);
+}
+
+fn original(mounted: &Mounted, file: &Path) -> PathBuf {
+    mounted.vault.sandbox.source().join(file.strip_prefix(mounted.latest()).unwrap())
+}
