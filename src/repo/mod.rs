@@ -1,9 +1,12 @@
 //! The repository: generations of clients, read from DTFs and BDFs and written into them.
 
+pub mod address;
 pub mod bdf_file;
 pub mod bdf_writer;
 pub mod catalog;
+mod change_log;
 pub mod content;
+mod content_writer;
 pub mod damaged_chunks;
 pub mod error;
 pub mod frames;
@@ -16,10 +19,12 @@ mod orphans;
 pub mod pages;
 mod read_ahead;
 pub mod repository;
+pub mod staging;
 pub mod tree;
 pub mod tree_changes;
 pub mod tree_writer;
 
+pub use address::Address;
 pub use catalog::GenerationId;
 pub use error::{ReadError, RepoError};
 pub use generation::{Entry, Generation};

@@ -2,10 +2,32 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reelfs::format::record::Time;
 use reelfs::id::{FileId, GenerationTime};
+use reelfs::job::commit::Outside;
 use reelfs::repo::generation_writer::WriterInputs;
 
 use crate::failure::Failure;
+
+/// The system's clock and random ids.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemOutside;
+
+impl Outside for SystemOutside {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Time {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time { seconds: now_seconds(), nanoseconds: since.subsec_nanos() }
+    }
+
+    fn sleep(&self, span: Duration) {
+        std::thread::sleep(span);
+    }
+
+    fn new_id(&self) -> FileId {
+        new_id()
+    }
+}
 
 /// Seconds since 1970; negative before.
 #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
@@ -15,6 +37,32 @@ pub(crate) fn now_seconds() -> i64 {
     match now.duration_since(UNIX_EPOCH) {
         Ok(since) => seconds(since),
         Err(before) => -seconds(before.duration()),
+    }
+}
+
+/// The clock of the system, for devices real and emulated.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SystemClock;
+
+impl reelfs::tape::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+impl reelfs::emulator::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 }
 
@@ -36,31 +84,6 @@ pub(crate) fn new_id() -> FileId {
     let mut id = [0; 16];
     getrandom::fill(&mut id).expect("the kernel gives random bytes");
     FileId(id)
-}
-
-/// The clock of the system, for devices and for what is emulated.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct SystemClock;
-
-impl reelfs::tape::Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
-    fn now(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-    }
-
-    fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
-}
-
-impl reelfs::emulator::Clock for SystemClock {
-    fn now(&self) -> Duration {
-        reelfs::tape::Clock::now(self)
-    }
-
-    fn sleep(&self, duration: Duration) {
-        reelfs::tape::Clock::sleep(self, duration);
-    }
 }
 
 /// What a writer of a generation is given.

@@ -5,8 +5,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::print_stdout, clippy::print_stderr)]
 
-pub mod address;
-mod clock;
+pub mod clock;
 mod command;
 mod context;
 mod damage;
@@ -17,6 +16,7 @@ mod place;
 mod progress;
 mod session;
 mod show;
+mod staging;
 mod vtape;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::io;
 
 use reelfs::emulator::EmulatorError;
 use reelfs::index::IndexError;
-use reelfs::job::backup::BackupError;
+use reelfs::job::backup::{BackupError, StoreError};
 use reelfs::job::index::IndexingError;
 use reelfs::job::restore::RestoreError;
 use reelfs::job::verify::VerifyError;
@@ -93,6 +93,12 @@ impl Failure {
     /// Adds what the user can do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what the user can do, unless something better is known.
+    fn or_hint(mut self, hint: &str) -> Self {
+        self.hint.get_or_insert_with(|| hint.to_owned());
         self
     }
 
@@ -184,6 +190,9 @@ impl From<IndexError> for Failure {
         if error.is_disk_full() {
             return Self::failed(error).hint(DISK_FULL);
         }
+        if error.is_locked() {
+            return Self::new(Kind::Locked, error).hint("another process uses the index; wait for its end");
+        }
         let kind = if error.is_damage() { Kind::Damaged } else { Kind::Failed };
         Self::new(kind, error)
             .hint("'reelfs rebuild' makes the index again; mount, list and restore work without it")
@@ -214,10 +223,21 @@ impl From<LiveError> for Failure {
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         match error {
-            BackupError::Repo(error) => error.into(),
-            BackupError::Source(error) => error.into(),
-            BackupError::Index(error) => error.into(),
+            BackupError::Store(error) => error.into(),
+            BackupError::Source(error) => {
+                Self::from(error).or_hint("SOURCE is the directory to save; it must exist and be readable")
+            }
             error @ BackupError::Exclude(_) => Self::usage(error),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Repo(error) => error.into(),
+            StoreError::Index(error) => error.into(),
             other => Self::failed(other),
         }
     }
@@ -227,7 +247,8 @@ impl From<RestoreError> for Failure {
     fn from(error: RestoreError) -> Self {
         match error {
             RestoreError::Repo(error) => error.into(),
-            RestoreError::Target(error) => error.into(),
+            RestoreError::Target(error) => Self::from(error)
+                .or_hint("TARGET is a directory, made if it is missing; a single file is restored into it"),
             RestoreError::Cancelled(cancelled) => cancelled.into(),
             other => Self::failed(other),
         }
