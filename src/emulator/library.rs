@@ -235,7 +235,7 @@ pub(super) fn make_cartridge(cartridges: &Path, spec: &CartridgeSpec) -> Result<
             "{name:?} cannot be a barcode; it has 1 to 32 letters, digits, '-', '_' and '$'"
         )));
     }
-    if spec.capacity_bytes.is_some_and(|bytes| bytes < 1 << 20 || bytes > 1 << 50) {
+    if spec.capacity_bytes.is_some_and(|bytes| !(1 << 20..=1 << 50).contains(&bytes)) {
         return Err(EmulatorError::Shape(String::from("the capacity of a cartridge is 1 MiB to 1 PiB")));
     }
     if spec.kind == CartridgeKind::Cleaning && spec.capacity_bytes.is_some() {

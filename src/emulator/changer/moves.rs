@@ -140,6 +140,7 @@ impl Changer {
     }
 
     fn put_in(&mut self, address: u16, content: Content) -> Done {
+        self.spend(MOVE_TIME);
         if ElementType::at(&self.config, address) == Some(ElementType::DataTransfer) {
             let number = usize::from(address - DRIVE_ADDRESS);
             let drive = self.drives.get_mut(number).ok_or(Sense::illegal(0x21, 0x01))?;
@@ -153,7 +154,6 @@ impl Changer {
         let source = if is_slot { None } else { content.source };
         self.file.state.elements.insert(address, Content { source, ..content });
         self.file.state.move_count += 1;
-        self.spend(MOVE_TIME);
         Ok(())
     }
 }

@@ -104,9 +104,18 @@ impl Agreement {
                 self.first_burst_len.to_string()
             }
             "DefaultTime2Wait" => number(key, value, 0..=3600)?.max(2).to_string(),
-            "MaxConnections" | "MaxOutstandingR2T" => number(key, value, 1..=65_535)?.min(1).to_string(),
-            "DefaultTime2Retain" => number(key, value, 0..=3600)?.min(0).to_string(),
-            "ErrorRecoveryLevel" => number(key, value, 0..=2)?.min(0).to_string(),
+            "MaxConnections" | "MaxOutstandingR2T" => {
+                number(key, value, 1..=65_535)?;
+                String::from("1")
+            }
+            "DefaultTime2Retain" => {
+                number(key, value, 0..=3600)?;
+                String::from("0")
+            }
+            "ErrorRecoveryLevel" => {
+                number(key, value, 0..=2)?;
+                String::from("0")
+            }
             "DataPDUInOrder" | "DataSequenceInOrder" => {
                 boolean(key, value)?;
                 yes_no(true).to_owned()
