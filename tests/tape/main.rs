@@ -3,6 +3,9 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::cast_possible_truncation, reason = "bytes of random numbers")]
+
 mod cartridge;
 mod changer;
 mod conformance;
