@@ -30,6 +30,9 @@ build: deps ## build the release binaries
 test: deps ## run all tests
 	$(CARGO) test --release --workspace --locked
 
+test-guest: build ## run the tape tests on /dev/sg nodes, in a virtual machine
+	CARGO_TARGET_DIR="$(TARGET_DIR)" RELEASE="$(RELEASE)" tools/guest/run
+
 # The suites are programs of their own, kept beside the builds; root is needed to mount.
 $(POSIX_TOOLS)/bin/%:
 	CARGO_TARGET_DIR=$(TARGET_DIR)/posix-install $(CARGO) install $* --locked --root "$(POSIX_TOOLS)"
@@ -37,9 +40,6 @@ $(POSIX_TOOLS)/bin/%:
 posix: build $(POSIX_TOOLS)/bin/pjdfstest ## run the suite of POSIX tests in a mounted staging
 	PJDFSTEST="$(POSIX_TOOLS)/bin/pjdfstest" $(CARGO) test --release --locked -p mountd --test mount -- \
 	    --nocapture staging::posix
-
-test-guest: build ## run the tape tests on /dev/sg nodes, in a virtual machine
-	CARGO_TARGET_DIR="$(TARGET_DIR)" RELEASE="$(RELEASE)" tools/guest/run
 
 demo: build ## back up a real tree, mount it, copy out of it, compare
 	RELEASE="$(RELEASE)" tools/demo/run

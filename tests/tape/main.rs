@@ -4,6 +4,9 @@
 //! are both held against them, so that the two cannot share a mistake.
 
 mod archive_format;
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::cast_possible_truncation, reason = "bytes of random numbers")]
+
 mod cartridge;
 mod changer;
 mod conformance;
