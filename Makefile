@@ -16,10 +16,10 @@ POSIX_TOOLS := $(TARGET_DIR)/tools
 FUZZ := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz PATH="$(FUZZ_TOOLS)/bin:$$PATH" $(CARGO) fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help build test posix demo bench fuzz lint format install soak clean deps
+.PHONY: help build test test-guest posix demo bench fuzz lint format install soak clean deps
 
 help: ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 deps: ## install what the build and the tests need, as far as it is missing
 	@./.ci/deps
@@ -29,6 +29,9 @@ build: deps ## build the release binaries
 
 test: deps ## run all tests
 	$(CARGO) test --release --workspace --locked
+
+test-guest: build ## run the tape tests on /dev/sg nodes, in a virtual machine
+	CARGO_TARGET_DIR="$(TARGET_DIR)" RELEASE="$(RELEASE)" tools/guest/run
 
 # The suites are programs of their own, kept beside the builds; root is needed to mount.
 $(POSIX_TOOLS)/bin/%:

@@ -23,8 +23,11 @@ use reelfs::scsi::reservation::{parse_full_status, parse_keys, parse_reservation
 use reelfs::scsi::ssc::{BlockLimits, BufferedPosition, Position, ShortPosition, parse_densities};
 use reelfs::scsi::{ElementReport, Sense, parse_luns, parse_supported_commands};
 
+/// A decoder's name, and what must hold for it.
+pub(crate) type Check = (&'static str, fn(&[u8]));
+
 /// All checks; each has a fuzz target of its name.
-pub(crate) const ALL: &[(&str, fn(&[u8]))] = &[
+pub(crate) const ALL: &[Check] = &[
     ("attributes", attributes),
     ("device_replies", device_replies),
     ("element_status", element_status),

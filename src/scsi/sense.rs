@@ -203,10 +203,8 @@ impl Sense {
     fn take_descriptor(&mut self, kind: u8, descriptor: Fields<'_>) {
         match kind {
             // Information: SPC-4
-            0x00 => {
-                if descriptor.bit(2, 7).unwrap_or(false) {
-                    self.information = descriptor.array(4).ok().map(i64::from_be_bytes);
-                }
+            0x00 if descriptor.bit(2, 7).unwrap_or(false) => {
+                self.information = descriptor.array(4).ok().map(i64::from_be_bytes);
             }
             // Command specific information: SPC-4
             0x01 => self.command_specific = descriptor.u64(4).unwrap_or(0),
@@ -224,11 +222,7 @@ impl Sense {
                 self.incorrect_length = flags & 0x20 != 0;
             }
             // Another progress indication: SPC-4
-            0x0a => {
-                if self.progress.is_none() {
-                    self.progress = descriptor.u16(6).ok();
-                }
-            }
+            0x0a if self.progress.is_none() => self.progress = descriptor.u16(6).ok(),
             _ => {}
         }
     }

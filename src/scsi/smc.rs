@@ -9,6 +9,9 @@ use super::unit::{CommandError, LogicalUnit};
 
 /// Longest report that is asked for: 64 KiB elements of 84 bytes, with room.
 const REPORT_LEN_MAX: usize = 8 << 20;
+/// What the command's field can hold; above the longest report.
+const ALLOCATION_MAX: u32 = (1 << 24) - 1;
+const _: () = assert!(REPORT_LEN_MAX <= ALLOCATION_MAX as usize);
 
 impl LogicalUnit {
     /// Asks for the status of elements of one kind, all that the request names.
@@ -26,7 +29,7 @@ impl LogicalUnit {
         let len_max = self.transfer_len_max().min(REPORT_LEN_MAX);
         let mut len = allocation_len.clamp(ElementReport::HEADER_LEN, len_max);
         loop {
-            let allocation = u32::try_from(len).expect("the longest report needs 24 bits");
+            let allocation = u32::try_from(len).unwrap_or(u32::MAX).min(ALLOCATION_MAX);
             let reply = self.query(&cdb::read_element_status(request, allocation), len)?;
             let report = self.decoded(opcode::READ_ELEMENT_STATUS, ElementReport::parse(&reply))?;
             let wanted = report.available_bytes.min(len_max);

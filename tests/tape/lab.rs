@@ -143,9 +143,15 @@ impl Lab {
 
     /// A session with the first drive, the first cartridge in it and labelled.
     pub(crate) fn labelled(&self) -> Drive {
+        self.labelled_as(&description(1).barcode)
+    }
+
+    /// The same with another barcode.
+    pub(crate) fn labelled_as(&self, barcode: &str) -> Drive {
         self.load(0);
         let mut drive = self.ready();
-        label(&mut drive, &description(1), &Overwrite::Nothing, &session(), &Progress::new())
+        let description = VolumeDescription { barcode: barcode.to_owned(), ..description(1) };
+        label(&mut drive, &description, &Overwrite::Nothing, &session(), &Progress::new())
             .expect("a blank cartridge can be labelled");
         drive
     }

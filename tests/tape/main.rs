@@ -3,9 +3,14 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::cast_possible_truncation, reason = "bytes of random numbers")]
+
 mod cartridge;
+mod changer;
 mod conformance;
 mod damage;
+mod emulated_faults;
 mod emulator_changer;
 #[path = "../../fuzz/emulator_checks.rs"]
 mod emulator_checks;
@@ -24,10 +29,14 @@ mod emulator_zones;
 mod faults;
 mod gnu_tar;
 mod golden;
+mod guest;
 mod hostile;
 mod interrupted;
 mod lab;
+mod pdu;
 mod replies;
 #[path = "../../fuzz/scsi_checks.rs"]
 mod scsi_checks;
 mod sense;
+mod streaming;
+mod target;

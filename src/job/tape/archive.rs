@@ -307,6 +307,10 @@ impl Run<'_> {
                 true
             }
         };
+        if is_full && before == 0 && bytes == 0 {
+            // All the others would be labelled and left as empty as this one.
+            return Err(TapeJobError::TooSmall { barcode });
+        }
         self.summary.bytes += bytes;
         self.summary.volumes.push(VolumeUse { description: description.clone(), bytes, is_full });
         let left = self.plan().objects.len();

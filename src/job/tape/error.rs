@@ -55,6 +55,20 @@ pub enum TapeJobError {
         /// Number of the last one.
         last: usize,
     },
+    /// The cartridge is in another drive than the one to be used.
+    #[error("cartridge {barcode} is in drive {number}")]
+    InDrive {
+        /// Its barcode.
+        barcode: Barcode,
+        /// Number of the drive.
+        number: usize,
+    },
+    /// Not even the smallest part of what is to be written fits a cartridge.
+    #[error("cartridge {barcode} is too small: nothing was written to it")]
+    TooSmall {
+        /// Its barcode.
+        barcode: String,
+    },
     /// All drives are in use.
     #[error("all drives are in use")]
     NoFreeDrive,

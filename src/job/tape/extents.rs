@@ -17,6 +17,16 @@ pub struct ExtentKey {
     pub first_loi: u64,
 }
 
+/// A run in the cache.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    len_bytes: u64,
+    // A bit for each block that could not be read.
+    bad_blocks: u32,
+    // When it was used last.
+    used: u64,
+}
+
 /// Files of one run of blocks each, of which those that were not used for longest are removed.
 ///
 /// What is in them needs no checksum: whoever reads verifies, as if it came from tape.
@@ -25,8 +35,7 @@ pub struct ExtentCache {
     directory: PathBuf,
     bytes_max: u64,
     bytes: u64,
-    // Length in bytes, and when it was used last.
-    known: BTreeMap<ExtentKey, (u64, u64)>,
+    known: BTreeMap<ExtentKey, Known>,
     by_use: BTreeSet<(u64, ExtentKey)>,
     uses: u64,
 }
@@ -52,15 +61,16 @@ impl ExtentCache {
         })
     }
 
-    /// Opens a run that is there, and takes note that it was used.
-    pub fn open(&mut self, key: ExtentKey) -> Option<File> {
-        let (len, used) = self.known.get(&key).copied()?;
+    /// Opens a run that is there, and takes note that it was used; with a bit for each block of it that could not be
+    /// read.
+    pub fn open(&mut self, key: ExtentKey) -> Option<(File, u32)> {
+        let known = self.known.get(&key).copied()?;
         let file = File::open(self.path(key)).ok()?;
-        self.by_use.remove(&(used, key));
+        self.by_use.remove(&(known.used, key));
         self.uses += 1;
         self.by_use.insert((self.uses, key));
-        self.known.insert(key, (len, self.uses));
-        Some(file)
+        self.known.insert(key, Known { used: self.uses, ..known });
+        Some((file, known.bad_blocks))
     }
 
     /// Tells whether a run is there.
@@ -69,20 +79,21 @@ impl ExtentCache {
         self.known.contains_key(&key)
     }
 
-    /// Takes a run in.
+    /// Takes a run in, with a bit for each block of it that could not be read.
     ///
     /// # Errors
     /// The refusal of the file system; then it is not there.
-    pub fn insert(&mut self, key: ExtentKey, bytes: &[u8]) -> io::Result<()> {
+    pub fn insert(&mut self, key: ExtentKey, bytes: &[u8], bad_blocks: u32) -> io::Result<()> {
         let len = bytes.len() as u64;
         while self.bytes + len > self.bytes_max && self.remove_oldest()? {}
         let path = self.path(key);
         let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all_at(bytes, 0)?;
         self.uses += 1;
-        if let Some((before, used)) = self.known.insert(key, (len, self.uses)) {
-            self.by_use.remove(&(used, key));
-            self.bytes -= before;
+        let known = Known { len_bytes: len, bad_blocks, used: self.uses };
+        if let Some(before) = self.known.insert(key, known) {
+            self.by_use.remove(&(before.used, key));
+            self.bytes -= before.len_bytes;
         }
         self.by_use.insert((self.uses, key));
         self.bytes += len;
@@ -92,8 +103,8 @@ impl ExtentCache {
     // Who has it open still reads it.
     fn remove_oldest(&mut self) -> io::Result<bool> {
         let Some((_, key)) = self.by_use.pop_first() else { return Ok(false) };
-        if let Some((len, _)) = self.known.remove(&key) {
-            self.bytes -= len;
+        if let Some(known) = self.known.remove(&key) {
+            self.bytes -= known.len_bytes;
         }
         fs::remove_file(self.path(key))?;
         Ok(true)
@@ -122,12 +133,12 @@ mod test {
         let mut cache = ExtentCache::create(&directory.path().join("blocks"), 300).expect("created");
         let key = |first_loi| ExtentKey { volume: FileId([7; 16]), first_loi };
         for first_loi in 0..3 {
-            cache.insert(key(first_loi), &[1; 100]).expect("written");
+            cache.insert(key(first_loi), &[1; 100], 0).expect("written");
         }
         assert!(cache.open(key(0)).is_some());
-        cache.insert(key(3), &[2; 100]).expect("written");
+        cache.insert(key(3), &[2; 100], 0).expect("written");
         assert_eq!([0, 1, 2, 3].map(|loi| cache.contains(key(loi))), [true, false, true, true]);
-        cache.insert(key(4), &[3; 250]).expect("written");
+        cache.insert(key(4), &[3; 250], 0).expect("written");
         assert_eq!(cache.bytes, 250);
         let root = directory.path().join("blocks");
         assert_eq!(fs::read_dir(&root).expect("listed").count(), 1);

@@ -73,12 +73,14 @@ impl TapeLibrary {
     ) -> Result<Self, TapeJobError> {
         let mut library =
             Self { devices, clock: Arc::clone(clock), options, changer: None, drives: Vec::new() };
+        let mut refused = None;
         for name in library.devices.units()? {
             // A node that somebody else holds is none of ours.
             let mut unit = match library.devices.connect(&name) {
                 Ok(transport) => LogicalUnit::new(transport),
                 Err(error) => {
-                    log::warn!("{name} is left out: {}", crate::job::chain(&error));
+                    log::info!("{name} is left out: {}", crate::job::chain(&error));
+                    refused.get_or_insert(error);
                     continue;
                 }
             };
@@ -88,6 +90,10 @@ impl TapeLibrary {
             } else if identity.is_drive() {
                 library.drives.push(DriveUnit { unit: name, identity, element: None });
             }
+        }
+        if library.changer.is_none() && library.drives.is_empty() {
+            let none = TapeJobError::NoDrives { library: library.devices.name() };
+            return Err(refused.map_or(none, TapeJobError::from));
         }
         library.map_drives()?;
         Ok(library)
@@ -347,7 +353,12 @@ impl TapeLibrary {
         let loaded = self.loaded(inventory);
         let holding = loaded.iter().find(|(_, held)| held.as_ref() == Some(barcode));
         if let Some((number, _)) = holding {
-            return Ok(*number);
+            return match preferred {
+                Some(wanted) if wanted != *number => {
+                    Err(TapeJobError::InDrive { barcode: barcode.clone(), number: *number })
+                }
+                _ => Ok(*number),
+            };
         }
         let mut candidates =
             (0..self.drives.len()).filter(|number| preferred.is_none_or(|wanted| wanted == *number));

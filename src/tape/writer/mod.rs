@@ -295,7 +295,19 @@ impl<'d> VolumeWriter<'d> {
     /// [`TapeError`] if the drive failed or `progress` was cancelled; what is committed stays readable.
     pub fn finish(mut self, is_continued: bool, progress: &Progress) -> Result<VolumeIndex, TapeError> {
         if !self.is_given_up {
-            let closed = self.close(is_continued, progress);
+            let mut restarts = 0;
+            let closed = loop {
+                match self.close(is_continued, progress) {
+                    Err(Fault::Restart(error)) if restarts < RESTARTS_MAX => {
+                        log::warn!("{error}; writing the closing index again");
+                        restarts += 1;
+                        if let Err(fault) = self.restart(progress) {
+                            break Err(fault);
+                        }
+                    }
+                    other => break other,
+                }
+            };
             match closed {
                 Ok(()) => {}
                 // The partial indexes have it all, and nothing else is lost with it.

@@ -1,5 +1,7 @@
 //! A changer that is not as it was, moves that do not happen, doors that open (F33).
 
+use std::fs;
+
 use reelfs::emulator::{CartridgeSpec, Fault, FaultKind, Generation};
 use serde_json::Value;
 
@@ -21,7 +23,7 @@ fn cartridges_are_loaded_unloaded_ejected_and_imported() {
     assert_eq!(vault.json(&["status", "--drive", "0"])[0]["state"], "ready");
     // It is there already.
     vault.good(&["load", "RL0002L8"]);
-    vault.refused(13, &["load", "RL0002L8", "--drive", "1"], "RL0002L8");
+    vault.refused(13, &["load", "RL0002L8", "--drive", "1"], "RL0002L8 is in drive 0");
     vault.good(&["load", "RL0003L8", "--drive", "1"]);
     vault.refused(13, &["load", "RL0001L8"], "all drives are in use");
     vault.good(&["eject", "RL0002L8"]);
@@ -101,8 +103,16 @@ fn what_an_operator_moves_meanwhile_is_found_where_it_is() {
     vault.sandbox.write("more", "more");
     vault.sandbox.backup(&[]);
     vault.refused(13, &["archive", "--memory", "16"], "RL0001L8 is not in the library");
-    let spec = CartridgeSpec::data("RL0001L8", Generation::Lto8);
-    emulated.add_cartridge(&spec, true).unwrap();
+    // It comes back by the mail slot.
+    let cartridges = vault.sandbox.path("library/cartridges");
+    let names = ["RL0001L8.json", "RL0001L8.p0.tap"];
+    for name in names {
+        fs::rename(cartridges.join(name), vault.sandbox.path(name)).unwrap();
+    }
+    emulated.add_cartridge(&CartridgeSpec::data("RL0001L8", Generation::Lto8), true).unwrap();
+    for name in names {
+        fs::rename(vault.sandbox.path(name), cartridges.join(name)).unwrap();
+    }
     vault.good(&["import", "--scan"]);
     vault.archive(&[]);
     vault.restore_and_compare();

@@ -3,6 +3,7 @@
 mod changer;
 mod interrupted;
 mod labels;
+mod networked;
 mod spanning;
 
 use std::fs;
@@ -32,6 +33,12 @@ impl Vault {
     fn with_shape(shape: &LibraryShape) -> Self {
         let sandbox = Sandbox::with_repository();
         EmulatedLibrary::create(&sandbox.path("library"), shape).unwrap();
+        // Backup data files of a size that goes with that of the cartridges.
+        let settings = sandbox.repository().join("reelfs.toml");
+        let text = fs::read_to_string(&settings).unwrap();
+        let smaller = text.replace("bdf_bytes = 4294967296", "bdf_bytes = 3000000");
+        assert_ne!(text, smaller);
+        fs::write(settings, smaller).unwrap();
         Self { sandbox }
     }
 

@@ -67,6 +67,15 @@ fn when_no_cartridge_is_left_the_next_run_goes_on_where_this_one_ended() {
 }
 
 #[test]
+fn a_cartridge_too_small_for_anything_does_not_cost_all_the_others() {
+    let vault = Vault::new(4, 2 * MIB);
+    two_generations(&vault.sandbox, 5_000_000);
+    let ended = vault.run(&["archive", "--memory", "16"]);
+    assert_eq!(ended.code, 13, "{ended:?}");
+    assert!(vault.image("RL0003L8").is_empty());
+}
+
+#[test]
 fn cartridges_can_be_named_and_a_new_set_begun() {
     let vault = Vault::new(4, 256 * MIB);
     two_generations(&vault.sandbox, 1_000_000);

@@ -1,6 +1,7 @@
 //! Cases about a changer, and what its moves mean to a drive.
 
 use reelfs::scsi::cdb::spc::{ModeRequest, PageControl};
+use reelfs::scsi::cdb::ssc::LoadFlags;
 use reelfs::scsi::inquiry::DeviceType;
 use reelfs::scsi::mode::{ElementAddressAssignment, ModeForm};
 use reelfs::scsi::{ElementKind, Meaning};
@@ -108,7 +109,7 @@ pub(crate) fn a_new_cartridge_is_told_to_the_drive(rig: &dyn Rig) {
     let element = elements(&mut changer, ElementKind::DataTransfer).remove(0);
     let slots = elements(&mut changer, ElementKind::Storage);
     let empty = slots.iter().find(|slot| !slot.full).expect("the slot that the cartridge left").address;
-    unload(rig);
+    drive.load_unload(LoadFlags::default()).expect("an unload");
     changer.move_medium(0, element.address, empty).expect("a move");
     changer.move_medium(0, empty, element.address).expect("a move");
     let told = drive.clear_unit_attentions().expect("a drive");
@@ -118,5 +119,5 @@ pub(crate) fn a_new_cartridge_is_told_to_the_drive(rig: &dyn Rig) {
 fn unload(rig: &dyn Rig) {
     let mut drive = rig.open_drive();
     drive.clear_unit_attentions().expect("a drive");
-    drive.load_unload(reelfs::scsi::cdb::ssc::LoadFlags::default()).expect("an unload");
+    drive.load_unload(LoadFlags::default()).expect("an unload");
 }

@@ -9,6 +9,7 @@ mod drive;
 mod model;
 mod over_emulator;
 mod over_iscsi;
+mod over_sg;
 mod over_tgt;
 
 use std::sync::atomic::{AtomicU32, Ordering};

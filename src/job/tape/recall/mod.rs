@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use self::queue::{Queue, Ticket};
@@ -107,6 +107,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Recall {
     shared: Arc<Shared>,
+    worker: Option<JoinHandle<()>>,
 }
 
 impl Recall {
@@ -130,9 +131,10 @@ impl Recall {
             parts: Mutex::default(),
             progress,
         });
-        let worker = Arc::clone(&shared);
-        thread::Builder::new().name("recall".to_owned()).spawn(move || worker::run(&worker))?;
-        Ok(Self { shared })
+        let of_worker = Arc::clone(&shared);
+        let worker =
+            thread::Builder::new().name("recall".to_owned()).spawn(move || worker::run(&of_worker))?;
+        Ok(Self { shared, worker: Some(worker) })
     }
 
     /// Asks for the run that holds a block without waiting for it.
@@ -151,7 +153,10 @@ impl Recall {
     fn copy_cached(&self, key: ExtentKey, skip: u64, buffer: &mut [u8]) -> io::Result<bool> {
         let file = self.shared.cache().open(key);
         match file {
-            Some(file) => file.read_exact_at(buffer, skip).map(|()| true),
+            Some((_, bad)) if touches(bad, skip, buffer.len()) => {
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            }
+            Some((file, _)) => file.read_exact_at(buffer, skip).map(|()| true),
             None => Ok(false),
         }
     }
@@ -171,9 +176,21 @@ impl Recall {
     }
 }
 
+// Whether one of the blocks in which these bytes are is bad.
+fn touches(bad_blocks: u32, skip: u64, len: usize) -> bool {
+    let block = |offset: u64| offset / BLOCK_LEN as u64;
+    let last = (skip + len as u64).saturating_sub(1);
+    (block(skip)..=block(last)).any(|number| number < RUN_BLOCKS && bad_blocks >> number & 1 == 1)
+}
+
 impl Drop for Recall {
+    // The thread puts the cartridge away before it ends.
     fn drop(&mut self) {
         self.shared.queue.stop();
+        if let Some(worker) = self.worker.take() {
+            // A panic in it was told by the panic itself.
+            worker.join().unwrap_or_default();
+        }
     }
 }
 

@@ -122,10 +122,24 @@ fn load(shared: &Shared, reader: &mut VolumeReader<'_>, asked: &Asked) {
 
 fn load_run(shared: &Shared, reader: &mut VolumeReader<'_>, key: ExtentKey, blocks: u64) -> io::Result<()> {
     let mut bytes = vec![0; usize::try_from(blocks).unwrap_or_default() * BLOCK_LEN];
+    let mut bad_blocks = 0;
     if let Err(error) = reader.read_blocks(key.first_loi, &mut bytes) {
         log::warn!("recall: {}", crate::job::chain(&error));
-        return Err(io::Error::from_raw_os_error(libc::EIO));
+        bad_blocks = load_blocks(reader, key, &mut bytes);
     }
     shared.progress.add(0, bytes.len() as u64);
-    shared.cache().insert(key, &bytes)
+    shared.cache().insert(key, &bytes, bad_blocks)
+}
+
+// One bad spot must not cost what is around it: block by block, with a bit for each that cannot be read.
+fn load_blocks(reader: &mut VolumeReader<'_>, key: ExtentKey, bytes: &mut [u8]) -> u32 {
+    let mut bad_blocks = 0;
+    for (number, block) in bytes.chunks_mut(BLOCK_LEN).enumerate() {
+        if let Err(error) = reader.read_blocks(key.first_loi + number as u64, block) {
+            log::debug!("recall: {}", crate::job::chain(&error));
+            block.fill(0);
+            bad_blocks |= 1_u32.checked_shl(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(0);
+        }
+    }
+    bad_blocks
 }
