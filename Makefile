@@ -86,11 +86,13 @@ soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, then the tests again and
 install: ## install binaries, manual pages and completions below DESTDIR/PREFIX
 	@test -x "$(RELEASE)/reelfs" || { echo "make install: run 'make build' first" >&2; exit 1; }
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man5"
-	install -m 755 "$(RELEASE)/reelfs" "$(DESTDIR)$(PREFIX)/bin/"
+	install -m 755 "$(RELEASE)/reelfs" "$(RELEASE)/vtape" "$(DESTDIR)$(PREFIX)/bin/"
 	if test -x "$(RELEASE)/mountd"; then \
 	    install -m 755 "$(RELEASE)/mountd" "$(DESTDIR)$(PREFIX)/bin/reelfs-mountd"; \
 	fi
 	install -m 755 tools/reader/reelfs_reader.py "$(DESTDIR)$(PREFIX)/bin/reelfs-reader"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man1"
+	install -m 644 man/vtape.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
 	install -m 644 man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
 	install -d "$(DESTDIR)$(PREFIX)/share/man/man7"
 	install -m 644 man/*.7 "$(DESTDIR)$(PREFIX)/share/man/man7/"

@@ -7,6 +7,8 @@ pub mod checksum;
 pub mod chunk;
 #[path = "../../src/codec.rs"]
 pub mod codec;
+#[path = "../../src/emulator/mod.rs"]
+pub mod emulator;
 #[path = "../../src/format/mod.rs"]
 pub mod format;
 #[path = "../../src/id.rs"]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::EmulatorError;
 use super::generation::Generation;
+use super::json::has_small_numbers;
 use super::place::{EndOfData, Marks, Place, scan};
 use super::tap::Tap;
 
@@ -155,6 +156,9 @@ impl Sidecar {
     /// What is wrong with the bytes.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let sidecar: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if !has_small_numbers(bytes) {
+            return Err(String::from("a number is beyond all measure"));
+        }
         if sidecar.version != VERSION {
             return Err(format!("version {} is not known, only {VERSION}", sidecar.version));
         }
@@ -234,7 +238,7 @@ impl Cartridge {
                 if !partition.marks.is_sound(file_len) {
                     partition.marks = Marks::default();
                 }
-                if partition.end.file_len != file_len {
+                if partition.end.file_len != file_len || !partition.end.is_sound() {
                     let from = partition.marks.last();
                     partition.end = scan(tap, from, &mut partition.marks)?;
                 }
@@ -286,12 +290,12 @@ impl Cartridge {
     pub(super) fn agree(&mut self, number: usize, end: &mut EndOfData) -> Result<(), EmulatorError> {
         let file_len = self.on_tap(number, "read", Tap::len)?;
         let Some(partition) = self.sidecar.partitions.get_mut(number) else { return Ok(()) };
-        if file_len == end.file_len {
+        if file_len == end.file_len && end.is_sound() {
             return Ok(());
         }
         let mut marks = std::mem::take(&mut partition.marks);
         marks.cut(file_len);
-        let from = if file_len > end.file_len { end.place } else { marks.last() };
+        let from = if file_len > end.file_len && end.is_sound() { end.place } else { marks.last() };
         let found = self.on_tap(number, "read", |tap| scan(tap, from, &mut marks));
         if let Some(partition) = self.sidecar.partitions.get_mut(number) {
             partition.marks = marks;

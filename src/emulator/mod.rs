@@ -27,6 +27,7 @@ mod exchange;
 mod fault;
 mod generation;
 mod iscsi_target;
+mod json;
 mod library;
 mod mode;
 mod nexus;

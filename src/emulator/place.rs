@@ -23,6 +23,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Tells whether so many objects have room before it: none is shorter than four bytes.
+    pub(super) fn is_sound(self) -> bool {
+        self.object <= self.offset / 4 && self.filemarks <= self.object
+    }
+
     /// The place after one more object.
     pub(super) fn after(self, object: Object, end: u64) -> Self {
         let filemarks = self.filemarks + u64::from(object == Object::Filemark);
@@ -59,7 +64,7 @@ impl Marks {
         }
         self.places.push(place);
         if self.places.len() > MARKS_MAX {
-            self.spacing_bytes *= 2;
+            self.spacing_bytes = self.spacing_bytes.saturating_mul(2);
             let mut keep = false;
             self.places.retain(|_| {
                 keep = !keep;
@@ -77,7 +82,12 @@ impl Marks {
     pub(super) fn is_sound(&self, file_len: u64) -> bool {
         let ascending = self.places.is_sorted_by(|a, b| a.object < b.object && a.offset < b.offset);
         let inside = self.places.last().is_none_or(|last| last.offset <= file_len);
-        ascending && inside && self.places.len() <= MARKS_MAX + 1 && self.spacing_bytes >= SPACING_BYTES
+        let sound = self.places.iter().all(|place| place.is_sound());
+        ascending
+            && inside
+            && sound
+            && self.places.len() <= MARKS_MAX + 1
+            && self.spacing_bytes >= SPACING_BYTES
     }
 
     /// The last place with at most `object` objects before it; the beginning if there is none.
@@ -107,6 +117,13 @@ pub(super) struct EndOfData {
     pub(super) file_len: u64,
     /// There is no end-of-data mark: what follows is torn.
     pub(super) is_torn: bool,
+}
+
+impl EndOfData {
+    /// Tells whether it can be true.
+    pub(super) fn is_sound(self) -> bool {
+        self.place.is_sound() && self.place.offset <= self.file_len
+    }
 }
 
 /// Finds the end of data by going forward from a place.

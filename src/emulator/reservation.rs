@@ -41,7 +41,7 @@ struct Reservation {
 /// Registrations and the reservation of a logical unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Reservations {
-    keys: BTreeMap<String, u64>,
+    keys: BTreeMap<String, [u8; 8]>,
     reservation: Option<Reservation>,
     /// PRGENERATION.
     generation: u32,
@@ -51,6 +51,10 @@ impl Reservations {
     /// Tells whether an initiator is registered.
     pub(super) fn is_registered(&self, nexus: &str) -> bool {
         self.keys.contains_key(nexus)
+    }
+
+    fn key(&self, nexus: &str) -> Option<u64> {
+        self.keys.get(nexus).map(|key| u64::from_be_bytes(*key))
     }
 
     fn holds(&self, nexus: &str) -> bool {
@@ -83,13 +87,15 @@ impl Reservations {
         let len = usize::from(u16_at(exchange.cdb, 7));
         let mut body = Vec::new();
         match u8_at(exchange.cdb, 1) & 0x1f {
-            0 => body.extend(self.keys.values().flat_map(|key| key.to_be_bytes())),
+            0 => body.extend(self.keys.values().flatten()),
             1 => body.extend(self.reservation.iter().flat_map(|held| self.describe(held))),
             2 => {
                 exchange.answer(&capabilities(), len);
                 return Ok(());
             }
-            _ => body.extend(self.keys.iter().flat_map(|(nexus, key)| self.full_status(nexus, *key))),
+            _ => body.extend(
+                self.keys.iter().flat_map(|(nexus, key)| self.full_status(nexus, u64::from_be_bytes(*key))),
+            ),
         }
         let mut bytes = self.generation.to_be_bytes().to_vec();
         bytes.extend(saturated_u32(u64::try_from(body.len()).unwrap_or(0)).to_be_bytes());
@@ -99,7 +105,7 @@ impl Reservations {
     }
 
     fn describe(&self, held: &Reservation) -> Vec<u8> {
-        let key = if is_for_all(held.kind) { 0 } else { self.keys.get(&held.holder).copied().unwrap_or(0) };
+        let key = if is_for_all(held.kind) { 0 } else { self.key(&held.holder).unwrap_or(0) };
         let mut bytes = key.to_be_bytes().to_vec();
         bytes.extend([0, 0, 0, 0, 0, held.kind, 0, 0]);
         bytes
@@ -142,7 +148,7 @@ impl Reservations {
                 return Err(Sense::invalid_field(2, None).into());
             }
         }
-        if action != REGISTER_AND_IGNORE && self.keys.get(nexus).copied().unwrap_or(0) != key {
+        if action != REGISTER_AND_IGNORE && self.key(nexus).unwrap_or(0) != key {
             return Err(Halt::Conflict);
         }
         if !matches!(action, REGISTER | REGISTER_AND_IGNORE) && !self.is_registered(nexus) {
@@ -173,7 +179,7 @@ impl Reservations {
             return Err(Sense::illegal(0x55, 0x04).into());
         }
         self.generation = self.generation.wrapping_add(1);
-        self.keys.insert(nexus.to_owned(), new_key);
+        self.keys.insert(nexus.to_owned(), new_key.to_be_bytes());
         Ok(())
     }
 
@@ -227,18 +233,13 @@ impl Reservations {
     fn preempt(&mut self, nexuses: &mut Nexuses, nexus: &str, kind: u8, victim: u64) -> Done {
         let held = self.reservation.clone();
         let for_all = held.as_ref().is_some_and(|held| is_for_all(held.kind));
-        let holder_key = held.as_ref().and_then(|held| self.keys.get(&held.holder)).copied();
+        let holder_key = held.as_ref().and_then(|held| self.key(&held.holder));
         let takes_over = held.is_some() && (for_all && victim == 0 || !for_all && holder_key == Some(victim));
         if victim == 0 && !for_all {
             return Err(Sense::invalid_parameter(8, None).into());
         }
-        let is_victim = |other: &str, key: u64| other != nexus && (victim == 0 || key == victim);
-        let victims: Vec<String> = self
-            .keys
-            .iter()
-            .filter(|(other, key)| is_victim(other, **key))
-            .map(|(other, _)| other.clone())
-            .collect();
+        let is_victim = |other: &str| other != nexus && (victim == 0 || self.key(other) == Some(victim));
+        let victims: Vec<String> = self.keys.keys().filter(|other| is_victim(other)).cloned().collect();
         if victims.is_empty() && !takes_over {
             return Err(Halt::Conflict);
         }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::EmulatorError;
+use super::json::has_small_numbers;
 use crate::checksum::crc32;
 
 const MAGIC: &str = "vtape-state-1";
@@ -153,6 +154,9 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
         }
         if crc32(&[&bytes]) != header.crc32 {
             return Ok(None);
+        }
+        if !has_small_numbers(&bytes) {
+            return Err(EmulatorError::damaged(&self.path, "a number is beyond all measure"));
         }
         let state = serde_json::from_slice(&bytes)
             .map_err(|error| EmulatorError::damaged(&self.path, error.to_string()))?;

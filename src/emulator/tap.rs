@@ -14,8 +14,6 @@ use std::path::Path;
 const RECORD_LEN_MAX: u32 = (1 << 24) - 1;
 /// Longest run of gaps and foreign objects that is skipped for one object, in words.
 const SKIPPED_MAX: u32 = 1 << 20;
-const GAP: u32 = 0xffff_fffe;
-const HALF_GAP: u32 = 0xfffe_ffff;
 const END_OF_MEDIUM: u32 = 0xffff_ffff;
 
 /// What stands on the tape.
@@ -94,12 +92,13 @@ impl Tap {
             at = match word {
                 0 => return Ok(Found::Object { object: Object::Filemark, start: at, end: at + 4 }),
                 END_OF_MEDIUM => return Ok(Found::End),
-                HALF_GAP => at + 2,
+                // Parts of gaps: what follows cannot be told apart from data.
+                0xfffe_0000..=0xffff_fffd => return Ok(Found::Torn),
                 word if word >> 28 == 0xf || word >> 28 == 7 => at + 4,
                 word => {
                     let (len, class) = (word & 0x0fff_ffff, word >> 28);
                     let end = at + 8 + u64::from(len) + u64::from(len % 2);
-                    if len > RECORD_LEN_MAX || end > file_len {
+                    if len > RECORD_LEN_MAX || end > file_len || self.word(end - 4)? != Some(word) {
                         return Ok(Found::Torn);
                     }
                     if class == 0 || class == 8 {
@@ -123,7 +122,6 @@ impl Tap {
             let Some(word) = self.word(at)? else { return Ok(Found::Torn) };
             end = match word {
                 0 => return Ok(Found::Object { object: Object::Filemark, start: at, end }),
-                GAP => at,
                 word if word >> 28 == 0xf || word >> 28 == 7 => at,
                 word => {
                     let (len, class) = (word & 0x0fff_ffff, word >> 28);
@@ -142,13 +140,9 @@ impl Tap {
         Ok(Found::Torn)
     }
 
-    /// Reads the first bytes of the record that starts at `start`, as many as the buffer has; false if its
-    /// two lengths differ.
-    pub(super) fn read(&self, start: u64, len: u32, buffer: &mut [u8]) -> io::Result<bool> {
-        self.file.read_exact_at(buffer, start + 4)?;
-        let leading = self.word(start)?;
-        let trailing = self.word(start + 4 + u64::from(len) + u64::from(len % 2))?;
-        Ok(leading == trailing)
+    /// Reads the first bytes of the record that starts at `start`, as many as the buffer has.
+    pub(super) fn read(&self, start: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, start + 4)
     }
 
     /// Writes a record at `offset`; the trailing length goes last, so that what a crash leaves is seen to be torn.

@@ -1,54 +1,18 @@
 //! The iSCSI target in front of an emulated library (RFC 7143).
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reelfs::emulator::{
-    Clock, EmulatedLibrary, Generation, IscsiTarget, LibraryShape, TargetSettings, TimeMode,
-};
+use reelfs::emulator::{Clock, EmulatedLibrary, Generation, LibraryShape, TimeMode};
 use reelfs::scsi::iscsi::chap::Credentials;
-use reelfs::scsi::iscsi::frame::{self, Digests, Frame};
 use reelfs::scsi::iscsi::pdu::{
-    Command, DataOut, LoginRequest, LogoutRequest, NO_TAG, NopOut, Response, Stage, TaskManagementRequest,
-    TextRequest, lun_field,
+    LogoutRequest, NO_TAG, NopOut, Response, TaskManagementRequest, TextRequest, lun_field,
 };
-use reelfs::scsi::iscsi::text::Keys;
-use reelfs::scsi::iscsi::{Address, Initiator, LoginError, Settings};
+use reelfs::scsi::iscsi::{Initiator, LoginError, Settings};
 use reelfs::scsi::{Data, Status, Transport};
 
-use crate::emulator_support::{Bench, move_medium};
-
-const NAME: &str = "iqn.2026-11.invalid.test:library";
-
-struct Served {
-    bench: Bench,
-    target: IscsiTarget,
-}
-
-fn serve(bench: Bench, initiator: Option<Credentials>, target: Option<Credentials>) -> Served {
-    let settings = TargetSettings { name: NAME.into(), initiator, target, random: Arc::new(|| [0x5a; 16]) };
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = IscsiTarget::start(bench.library.clone(), settings, listener).unwrap();
-    Served { bench, target }
-}
-
-fn small() -> Served {
-    serve(Bench::small(64 << 20), None, None)
-}
-
-impl Served {
-    fn address(&self, user: &str, lun: u16) -> Address {
-        format!("iscsi://{user}{}/{NAME}/{lun}", self.target.address()).parse().unwrap()
-    }
-
-    fn connect(&self, lun: u16, number: u8, digests: bool) -> Initiator {
-        let settings =
-            Settings { header_digest: digests, data_digest: digests, ..Settings::new([number; 32]) };
-        Initiator::connect(&self.address("", lun), &settings).unwrap()
-    }
-}
+use crate::emulator_support::Bench;
+use crate::emulator_wire::{NAME, Wire, load, serve, small, write_cdb};
 
 fn send(unit: &mut Initiator, cdb: &[u8], data: Data<'_>) -> (Status, Vec<u8>, usize) {
     let outcome = unit.execute(cdb, data, Duration::from_secs(20)).unwrap();
@@ -61,17 +25,6 @@ fn settle(unit: &mut Initiator) {
             return;
         }
     }
-}
-
-fn load(served: &Served) {
-    let mut changer = served.bench.unit(0);
-    changer.settle();
-    changer.good(&move_medium(1024, 256));
-}
-
-fn write_cdb(len: usize) -> [u8; 6] {
-    let [_, a, b, c] = u32::try_from(len).unwrap().to_be_bytes();
-    [0x0a, 0, a, b, c, 0]
 }
 
 #[test]
@@ -176,101 +129,6 @@ fn a_secret_is_asked_for_and_the_target_proves_itself() {
     let wrong = Credentials { secret: "a wrong one of 1".into(), ..own };
     assert!(connect("web1%a secret of 16 b@", Some(wrong)).is_err());
     assert!(!format!("{:?}", served.target).contains("secret of 16"));
-}
-
-/// PDUs by hand.
-struct Wire {
-    stream: TcpStream,
-    command_sn: u32,
-    digests: Digests,
-}
-
-impl Wire {
-    fn new(served: &Served) -> Self {
-        let stream = TcpStream::connect(served.target.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { stream, command_sn: 1, digests: Digests::default() }
-    }
-
-    fn send(&mut self, header: &frame::Header, data: &[u8]) {
-        // A target that has hung up is found out by the next read.
-        frame::write(&mut self.stream, header, data, self.digests).unwrap_or_default();
-    }
-
-    fn receive(&mut self) -> Option<(Response, Vec<u8>)> {
-        let mut frame = Frame::default();
-        frame.read(&mut self.stream, self.digests, 1 << 20).ok()?;
-        Some((Response::parse(&frame.header).unwrap(), frame.data))
-    }
-
-    fn login(&mut self, isid: u8, keys: &[(&str, &str)]) -> Option<(Response, Keys)> {
-        let mut text = Keys::new();
-        for (key, value) in keys {
-            text.push(key, *value);
-        }
-        let request = LoginRequest {
-            transit: true,
-            continues: false,
-            current: Stage::Operational,
-            next: Stage::FullFeature,
-            isid: [0x80, 0, 0, 0, 0, isid],
-            tsih: 0,
-            task_tag: 5,
-            connection_id: 0,
-            command_sn: self.command_sn,
-            expected_status_sn: 0,
-        };
-        self.send(&request.header(), &text.encode());
-        let (response, data) = self.receive()?;
-        Some((response, Keys::parse(&data).unwrap()))
-    }
-
-    fn normal(served: &Served, isid: u8) -> Self {
-        let mut wire = Self::new(served);
-        let keys =
-            [("InitiatorName", "iqn.2026-11.invalid:wire"), ("TargetName", NAME), ("InitialR2T", "No")];
-        let (response, _) = wire.login(isid, &keys).unwrap();
-        assert!(matches!(response, Response::Login(login) if login.status_class == 0 && login.tsih != 0));
-        wire
-    }
-
-    fn command(&mut self, lun: u16, tag: u32, cdb: &[u8], out: Option<(u32, &[u8], bool)>) {
-        let mut bytes = [0; 16];
-        bytes[..cdb.len()].copy_from_slice(cdb);
-        let (len, data, is_final) = out.unwrap_or((0, &[], true));
-        let pdu = Command {
-            immediate: false,
-            is_final,
-            reads: false,
-            writes: out.is_some(),
-            attribute: 1,
-            lun: lun_field(lun),
-            task_tag: tag,
-            expected_len_bytes: len,
-            command_sn: self.command_sn,
-            expected_status_sn: 0,
-            cdb: bytes,
-        };
-        self.command_sn += 1;
-        self.send(&pdu.header(), data);
-    }
-
-    fn data(&mut self, tag: u32, transfer_tag: u32, sn: u32, offset: u32, data: &[u8], is_final: bool) {
-        let pdu = DataOut {
-            is_final,
-            lun: 0,
-            task_tag: tag,
-            transfer_tag,
-            expected_status_sn: 0,
-            data_sn: sn,
-            offset,
-        };
-        self.send(&pdu.header(), data);
-    }
-
-    fn is_closed(&mut self) -> bool {
-        self.receive().is_none()
-    }
 }
 
 #[test]
@@ -473,80 +331,4 @@ fn a_new_session_of_the_same_initiator_takes_the_place_of_the_old_one() {
     other.command(9, 1, &[0; 6], None);
     let (_, sense) = other.receive().unwrap();
     assert_eq!((sense[4], sense[14], sense[15]), (5, 0x25, 0), "LOGICAL UNIT NOT SUPPORTED");
-}
-
-#[test]
-fn hostile_initiators_are_shown_the_door_and_others_are_served() {
-    let served = small();
-    load(&served);
-    let mut random = 0x1234_5678_u64;
-    let mut next = move || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) as u8
-    };
-    // Noise, before and after a login.
-    for round in 0..60 {
-        let mut wire = if round % 2 == 0 { Wire::new(&served) } else { Wire::normal(&served, 30) };
-        let mut noise: Vec<u8> = (0..4096).map(|_| next()).collect();
-        if round % 3 == 0 {
-            // A known operation code with a short segment.
-            noise[0] = [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10][usize::from(next()) % 8];
-            noise[4..8].copy_from_slice(&[0, 0, 0, next()]);
-        }
-        wire.stream.write_all(&noise).unwrap_or_default();
-        wire.stream.shutdown(std::net::Shutdown::Write).unwrap_or_default();
-        let mut rest = Vec::new();
-        wire.stream.read_to_end(&mut rest).unwrap_or_default();
-    }
-    // Lengths that nobody agreed on, data in the wrong place, commands out of order.
-    let cases: [fn(&mut Wire); 6] = [
-        |wire| wire.command(1, 1, &write_cdb(1000), Some((1000, &[0; 1001], true))),
-        |wire| {
-            wire.command(1, 1, &write_cdb(50_000), Some((50_000, &[], false)));
-            wire.data(1, NO_TAG, 0, 7, &[0; 10], false);
-        },
-        |wire| {
-            wire.command(1, 1, &write_cdb(50_000), Some((50_000, &[], false)));
-            wire.data(1, NO_TAG, 0, 0, &vec![0; 66_000], true);
-        },
-        |wire| {
-            wire.command_sn += 5;
-            wire.command(1, 1, &[0; 6], None);
-        },
-        |wire| {
-            for tag in 0..200 {
-                wire.command(1, tag, &write_cdb(5000), Some((5000, &[], true)));
-            }
-        },
-        |wire| {
-            let mut header = [0; 48];
-            header[5..8].copy_from_slice(&[0xff, 0xff, 0xff]);
-            wire.stream.write_all(&header).unwrap_or_default();
-        },
-    ];
-    for (number, case) in cases.iter().enumerate() {
-        let mut wire = Wire::normal(&served, 40);
-        case(&mut wire);
-        let closed = (0..400).any(|_| wire.is_closed());
-        assert!(closed, "case {number}");
-    }
-    // A transfer that is too long is refused, not allocated; so is a unit that is not there.
-    let mut wire = Wire::normal(&served, 41);
-    wire.command(1, 1, &write_cdb(1000), Some((u32::MAX, &[], true)));
-    let (response, sense) = wire.receive().unwrap();
-    assert!(matches!(response, Response::Scsi(done) if done.status == Status::CheckCondition));
-    assert_eq!((sense[4], sense[14]), (5, 0x24));
-    // More connections than there is room for: the rest is closed, and later there is room again.
-    let crowd: Vec<TcpStream> =
-        (0..100).filter_map(|_| TcpStream::connect(served.target.address()).ok()).collect();
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(served.target.connection_count() <= 64);
-    drop(crowd);
-    let until = Instant::now() + Duration::from_secs(20);
-    while served.target.connection_count() > 10 && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let mut drive = served.connect(1, 50, true);
-    settle(&mut drive);
-    assert_eq!(send(&mut drive, &write_cdb(1000), Data::Out(&[1; 1000])).0, Status::Good);
 }

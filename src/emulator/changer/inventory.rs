@@ -108,7 +108,7 @@ impl Changer {
     }
 
     // A cartridge that left a drive on its way to nobody knows where.
-    fn put_back(&mut self, content: Content) {
+    pub(super) fn put_back(&mut self, content: Content) {
         let elements = &mut self.file.state.elements;
         if elements.values().any(|other| other.name == content.name) {
             return;

@@ -97,7 +97,12 @@ impl Changer {
 
     fn transfer(&mut self, source: u16, destination: u16) -> Done {
         let content = self.take_out(source)?;
-        self.put_in(destination, content)
+        let moved = self.put_in(destination, content.clone());
+        if moved.is_err() {
+            // The drive does not take it: it goes back.
+            self.put_back(content);
+        }
+        moved
     }
 
     fn take_out(&mut self, address: u16) -> Result<Content, Halt> {
@@ -131,10 +136,10 @@ impl Changer {
                 drive.unload()?;
             }
             drive.remove();
-            drive.file.save()?;
             Ok(())
         };
         let done = unload();
+        drive.file.save()?;
         drop(lock);
         done
     }
@@ -146,9 +151,13 @@ impl Changer {
             let drive = self.drives.get_mut(number).ok_or(Sense::illegal(0x21, 0x01))?;
             let lock = drive.file.lock()?;
             drive.file.refresh()?;
-            drive.insert(&content.name)?;
+            let inserted = drive.insert(&content.name);
+            if inserted.is_err() {
+                drive.remove();
+            }
             drive.file.save()?;
             drop(lock);
+            inserted?;
         }
         let is_slot = ElementType::at(&self.config, address) == Some(ElementType::Storage);
         let source = if is_slot { None } else { content.source };

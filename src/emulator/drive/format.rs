@@ -187,12 +187,7 @@ impl Drive {
         let unread = Sense::new(key::MEDIUM_ERROR, 0x11, 0).with_information(left);
         match mounted.step_forward()? {
             Step::Over(Object::Record { bad: true, .. }, _) => Err(unread.into()),
-            Step::Over(Object::Record { len, bad }, start) => {
-                let partition = mounted.loaded.partition;
-                let is_whole =
-                    mounted.cartridge.on_tap(partition, "read", |tap| tap.read(start, len, &mut []))?;
-                if is_whole { Ok(Object::Record { len, bad }) } else { Err(unread.into()) }
-            }
+            Step::Over(object @ Object::Record { .. }, _) => Ok(object),
             Step::Over(Object::Filemark, _) => Ok(Object::Filemark),
             Step::Torn => Err(torn(tail).with_information(left).into()),
             Step::End | Step::Beginning => {

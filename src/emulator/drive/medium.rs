@@ -42,7 +42,8 @@ impl Drive {
             cartridge.agree(number, end)?;
         }
         let end = loaded.end();
-        if loaded.place.object > end.place.object || loaded.place.offset > end.place.offset {
+        let is_inside = loaded.place.object <= end.place.object && loaded.place.offset <= end.place.offset;
+        if !is_inside || !loaded.place.is_sound() {
             loaded.place = end.place;
         }
         Ok(Mounted { cartridge, loaded })

@@ -82,7 +82,11 @@ fn short(position: Position) -> [u8; 20] {
     put(&mut bytes, 4, &first.to_be_bytes());
     put(&mut bytes, 8, &last.to_be_bytes());
     put(&mut bytes, 13, &u24((first - last).min(0x00ff_ffff)));
-    put(&mut bytes, 16, &saturated_u32(position.place.offset - position.synced.offset).to_be_bytes());
+    put(
+        &mut bytes,
+        16,
+        &saturated_u32(position.place.offset.saturating_sub(position.synced.offset)).to_be_bytes(),
+    );
     bytes
 }
 
@@ -102,7 +106,7 @@ fn extended(position: Position) -> [u8; 32] {
     put(&mut bytes, 5, &u24(saturated_u32(buffered).min(0x00ff_ffff)));
     put(&mut bytes, 8, &position.place.object.to_be_bytes());
     put(&mut bytes, 16, &position.synced.object.to_be_bytes());
-    put(&mut bytes, 24, &(position.place.offset - position.synced.offset).to_be_bytes());
+    put(&mut bytes, 24, &(position.place.offset.saturating_sub(position.synced.offset)).to_be_bytes());
     bytes
 }
 

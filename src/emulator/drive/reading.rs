@@ -74,11 +74,10 @@ impl Drive {
         let room = exchange.room();
         let wanted = room.len().min(usize::try_from(request.len.min(len)).unwrap_or(0));
         let room = room.get_mut(..wanted).unwrap_or_default();
-        let is_whole =
-            !bad && mounted.cartridge.on_tap(partition, "read", |tap| tap.read(start, len, room))?;
-        if !is_whole {
+        if bad {
             return Err(Sense::new(key::MEDIUM_ERROR, 0x11, 0).with_information(left).into());
         }
+        mounted.cartridge.on_tap(partition, "read", |tap| tap.read(start, room))?;
         let shown_len = len + protection_len;
         let is_short = shown_len < request.len;
         // Bytes of a block of another length are not moved in fixed mode.
