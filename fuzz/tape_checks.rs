@@ -11,8 +11,11 @@ use reelfs::tape::archive::{
     encode_index, encode_record, recognise,
 };
 
+/// A parser's name, and what must hold for it.
+pub(crate) type Check = (&'static str, fn(&[u8]));
+
 /// All checks; each has a fuzz target of its name.
-pub(crate) const ALL: &[(&str, fn(&[u8]))] = &[
+pub(crate) const ALL: &[Check] = &[
     ("cartridge_archive", cartridge_archive),
     ("cartridge_index", cartridge_index),
     ("cartridge_label", cartridge_label),

@@ -31,7 +31,6 @@ mod faults;
 mod gnu_tar;
 mod golden;
 mod guest;
-mod guest_archive;
 mod hostile;
 mod interrupted;
 mod lab;

@@ -248,6 +248,10 @@ impl Parser {
                         self.global.push(keyword);
                     }
                 }
+                // It belongs to the archive, not to the entry behind it.
+                if self.extended.is_empty() {
+                    self.extension_count = 0;
+                }
                 return Ok(Step::Global);
             }
             _ => self.extended.extend(decode_records(bytes, start)?),

@@ -1,6 +1,8 @@
 //! Our commands beside those of others on the same drive: the kernel's tape driver, `mt`, `mtx`, GNU tar, and the
 //! kernel's own simulated tape as an oracle for sense data. In the virtual machine of `make test-guest` only.
 
+mod archive;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use crate::conformance::pattern;
 
 const BLOCK_LEN: usize = 524_288;
 
-pub(crate) fn named(variable: &str) -> Option<PathBuf> {
+fn named(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
@@ -35,7 +37,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Puts a cartridge into the drive with `mtx`, unless there is one, and returns the barcode.
-pub(crate) fn load(drive: &Path, changer: &Path) -> String {
+fn load(drive: &Path, changer: &Path) -> String {
     let changer = changer.to_str().expect("text");
     let mut status = run("mtx", &["-f", changer, "status"]);
     if !status.contains("Data Transfer Element 0:Full") {

@@ -14,10 +14,10 @@ use reelfs::tape::drive::{Drive, DriveOptions};
 use reelfs::tape::reader::{VolumeReader, identify};
 use reelfs::tape::writer::{Overwrite, Place, VolumeWriter, label};
 
-use crate::guest::{load, named};
+use super::{load, named};
 use crate::lab::{check_objects, description, index, object, objects, session, small, whole};
 
-const README: &str = include_str!("../../src/tape/archive/README.txt");
+const README: &str = include_str!("../../../src/tape/archive/README.txt");
 
 #[derive(Debug)]
 struct RealTime(Instant);
