@@ -34,6 +34,6 @@ mod replies;
 mod scsi_checks;
 mod sense;
 mod streaming;
-mod target;
 #[path = "../../fuzz/tape_checks.rs"]
 mod tape_checks;
+mod target;
