@@ -42,7 +42,7 @@ fn check(vault: &Vault) {
 
 #[test]
 fn an_archive_that_is_killed_at_any_moment_is_gone_on_with() {
-    let mut numbers = Numbers(0x5eed_f32);
+    let mut numbers = Numbers(0x5eed_0f32);
     for round in 0..4 {
         let vault = Vault::new(5, 24 * MIB);
         two_generations(&vault.sandbox, 30_000_000);

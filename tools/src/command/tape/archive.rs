@@ -8,7 +8,6 @@ use jiff::tz::TimeZone;
 use reelfs::format::record::Time as FileTime;
 use reelfs::id::ClientName;
 use reelfs::job::tape::archive::{self, ArchiveEvent, ArchiveInputs, ArchiveOptions, ArchiveSummary};
-use reelfs::job::tape::catalogue::Catalogue;
 use reelfs::job::tape::history::History;
 use reelfs::repo::{GenerationId, RepoError, Repository};
 use reelfs::tape::writer::WriterOptions;
@@ -110,7 +109,7 @@ pub(super) fn run(args: Args, place: &Place, context: &mut Context) -> Result<()
     if let Err(error) = history.add(summary.bytes, started.elapsed()) {
         context.warn(&format!("the rate is not remembered: {error}"));
     }
-    show(&summary, &generations, started, &catalogue, context)
+    show(&summary, &generations, started, context)
 }
 
 fn chosen(repository: &Repository, args: &Args) -> Result<Vec<(ClientName, GenerationId)>, Failure> {
@@ -243,7 +242,6 @@ fn show(
     summary: &ArchiveSummary,
     generations: &[(ClientName, GenerationId)],
     started: Instant,
-    _: &Catalogue,
     context: &mut Context,
 ) -> Result<(), Failure> {
     let barcodes: Vec<String> = summary.volumes.iter().map(|used| used.description.barcode.clone()).collect();
@@ -267,14 +265,8 @@ fn show(
         let count = human::count(generations.len() as u64, "generation");
         return Ok(context.out.line(&format!("{count}: everything is on tape already"))?);
     }
-    let seconds = started.elapsed().as_secs_f64().max(0.001);
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate for people"
-    )]
-    let rate = (summary.bytes as f64 / seconds) as u64;
+    let milliseconds = started.elapsed().as_millis().max(1);
+    let rate = u64::try_from(u128::from(summary.bytes) * 1000 / milliseconds).unwrap_or(u64::MAX);
     Ok(context.out.line(&format!(
         "archived {}: {}, {} to {}; on tape already: {}; {}, {} per second",
         human::count(generations.len() as u64, "generation"),

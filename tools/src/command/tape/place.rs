@@ -77,7 +77,7 @@ pub(super) fn barcode(text: &OsString) -> Result<Barcode, Failure> {
 
 /// What the catalogue knows; what is damaged of it is told.
 pub(super) fn known_volumes(catalogue: &Catalogue, context: &Context) -> Result<Vec<KnownVolume>, Failure> {
-    let mut warn = |error| context.warn(&format!("{}", reelfs::job::chain(&error)));
+    let mut warn = |error| context.warn(&reelfs::job::chain(&error));
     Ok(catalogue.volumes(&mut warn).map_err(TapeJobError::from)?)
 }
 
