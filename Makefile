@@ -4,6 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 3600
+RACE_OPERATIONS ?= 1000000
 
 CARGO ?= cargo
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -60,7 +61,8 @@ fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
 	        -rss_limit_mb=1024 -verbosity=0) || exit 1; \
 	done
 
-soak: build ## run the tests again and again for SOAK_SECONDS
+soak: build ## race RACE_OPERATIONS times, then run the tests again and again for SOAK_SECONDS
+	REELFS_RACE_OPERATIONS=$(RACE_OPERATIONS) $(CARGO) test --release --locked -p reelfs --test live race -- --nocapture
 	@end=$$(($$(date +%s) + $(SOAK_SECONDS))); rounds=0; \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	    $(CARGO) test --release --workspace --locked --quiet || exit 1; \
