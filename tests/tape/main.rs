@@ -3,5 +3,16 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
+mod cartridge;
 mod conformance;
+mod damage;
+mod emulator_drive;
+mod emulator_support;
+mod faults;
+mod gnu_tar;
+mod golden;
+mod hostile;
+mod interrupted;
+mod lab;
+mod replies;
 mod sense;

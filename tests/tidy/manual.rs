@@ -4,11 +4,12 @@
 use reelfs::format::config::Config;
 use reelfs::format::{FORMAT_VERSION, bdf, dtf, frame, page, record, seal};
 use reelfs::id::{FileId, Ordinal};
+use reelfs::tape::archive;
 
 use crate::tree::Tree;
 
 /// Page, table, and length of the structure that the rows of the table add up to.
-fn tables() -> [(&'static str, &'static str, usize); 9] {
+fn tables() -> [(&'static str, &'static str, usize); 10] {
     [
         ("man/bdf.5", "Header", bdf::HEADER_LEN),
         ("man/bdf.5", "Frame header", frame::HEADER_LEN),
@@ -19,6 +20,7 @@ fn tables() -> [(&'static str, &'static str, usize); 9] {
         ("man/dtf.5", "Header", dtf::HEADER_LEN),
         ("man/dtf.5", "Page header", page::HEADER_LEN),
         ("man/dtf.5", "Seal", seal::SEAL_LEN),
+        ("man/reelfs-tape.5", "Volume label", archive::LABEL_LEN),
     ]
 }
 
@@ -55,6 +57,7 @@ fn statements() -> Vec<(&'static str, &'static str, String)> {
         ("man/dtf.5", "Inode", format!("at most {} extents", record::INLINE_EXTENT_COUNT_MAX)),
         ("man/dtf.5", "Inode", format!("at most {},", record::XATTR_LEN_MAX)),
     ];
+    all.extend(tape_statements());
     for page in ["man/bdf.5", "man/dtf.5"] {
         all.push((page, "Seal", magic(seal::MAGIC)));
         all.push((page, "Seal", version.clone()));
@@ -62,6 +65,22 @@ fn statements() -> Vec<(&'static str, &'static str, String)> {
         all.push((page, "Conventions", format!("1 to {}, unique", Ordinal::MAX)));
     }
     all
+}
+
+fn tape_statements() -> Vec<(&'static str, &'static str, String)> {
+    let page = "man/reelfs-tape.5";
+    vec![
+        (page, "Conventions", format!("format version is {};", archive::FORMAT_VERSION)),
+        (page, "Tape files", format!("has {} bytes;", archive::BLOCK_LEN)),
+        (page, "Parts", format!("records of {} zeros", archive::RECORD_LEN)),
+        (page, "Self-description", format!(".Pq {} and", archive::BLOCK_LEN)),
+        (page, "Data parts", format!("at most {} bytes, all but", archive::SEGMENT_LEN_MAX)),
+        (page, "Data parts", format!("at most {} bytes of UTF-8", archive::NAME_LEN_MAX)),
+        (page, "Data parts", format!(".Pa {} has a line", archive::CHECKSUMS_NAME)),
+        (page, "Data parts", format!(".Pa {} is a list", archive::MANIFEST_NAME)),
+        (page, "Lists", format!("has at most {} segments", archive::SEGMENT_COUNT_MAX)),
+        (page, "Index parts", format!(".Pa {} ,", archive::NEXT_VOLUME_NAME)),
+    ]
 }
 
 /// Checks that the pages state what the code says.
@@ -136,7 +155,7 @@ fn check_configuration(text: &str, findings: &mut Vec<String>) {
 #[test]
 fn a_planted_gap_in_a_table_is_found() {
     let project = Tree::of_project();
-    let pages = ["man/bdf.5", "man/dtf.5", "man/reelfs.toml.5"];
+    let pages = ["man/bdf.5", "man/dtf.5", "man/reelfs.toml.5", "man/reelfs-tape.5"];
     let original = pages.map(|page| project.text(page).unwrap_or_default().to_owned());
     for (index, from, to, expected) in [
         (

@@ -61,6 +61,9 @@ struct VolumeJson {
 
 impl VolumeDescription {
     /// Encodes the content of `VOLUME.json`.
+    ///
+    /// # Panics
+    /// Never: texts and numbers can be written as JSON.
     #[must_use]
     pub fn encode(&self) -> String {
         let json = VolumeJson {

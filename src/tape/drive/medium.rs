@@ -6,7 +6,6 @@ use super::{Drive, DriveError};
 use crate::progress::Progress;
 use crate::scsi::mam::{Attribute, attribute_id};
 use crate::scsi::mode::DeviceConfiguration;
-use crate::scsi::ssc::Located;
 use crate::scsi::{CommandError, Meaning, cdb};
 
 /// Log page of volume statistics (SSC-4, 8.3.8), and of capacity for drives before LTO-6.
@@ -304,25 +303,24 @@ impl Drive {
         Err(DriveError::Unusable { device: self.device(), state: "does not come to rest" })
     }
 
-    /// Gives the drive a new end of data at its position: repairs one that is missing.
-    pub(super) fn mark_end_here(&mut self) -> Result<(), DriveError> {
-        self.unit.erase(false, false).map_err(|error| self.failed(error))
-    }
-
-    /// A cartridge whose end of data is missing gets a new one in front of block `loi`; the way that drives
-    /// are known to accept is to unload, load and locate first.
+    /// A cartridge whose end of data is missing gets a new one in front of block `loi`, which begins a tape
+    /// file; the way that drives are known to accept is to unload, load and locate first.
     ///
     /// # Errors
     /// [`DriveError`] if the drive does not take it.
     pub fn repair_end(&mut self, loi: u64, progress: &Progress) -> Result<(), DriveError> {
+        self.set_removal_prevented(false)?;
         self.load_command(false)?;
         self.load_command(true)?;
         self.wait_ready(progress)?;
-        let located = self.unit.locate(None, cdb::ssc::Destination::Object(loi));
-        if located.map_err(|error| self.failed(error))? == Located::EndOfData {
-            return Err(DriveError::BeyondEnd { device: self.device(), loi, end: None });
+        self.set_removal_prevented(true)?;
+        // Not every drive goes in front of a block that it cannot read, but over the filemark before it.
+        self.locate(loi.saturating_sub(1))?;
+        self.space_filemarks(1)?;
+        if self.expected != Some(loi) {
+            return Err(DriveError::BeyondEnd { device: self.device(), loi, end: self.expected });
         }
-        self.mark_end_here()?;
+        self.unit.erase(false, false).map_err(|error| self.failed(error))?;
         self.expected = None;
         self.is_unchecked = true;
         Ok(())

@@ -72,7 +72,16 @@ pub(super) fn foreign_block_len_max(drive: &Drive) -> usize {
 /// # Errors
 /// [`TapeError`] if the drive failed or the first block cannot be read.
 pub fn identify(drive: &mut Drive) -> Result<Identified, TapeError> {
-    match first_block(drive)? {
+    let first = match first_block(drive) {
+        Ok(first) => first,
+        // A label that cannot be read says nothing of what is behind it.
+        Err(error) if is_damage(&error) => {
+            let found = describe(drive)?;
+            return found.map(|description| Identified::Ours(Box::new(description))).ok_or(error);
+        }
+        Err(error) => return Err(error),
+    };
+    match first {
         None => Ok(Identified::Blank),
         Some(Recognised::Ours(label)) => match describe(drive)? {
             Some(description) => Ok(Identified::Ours(Box::new(description))),

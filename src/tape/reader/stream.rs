@@ -66,11 +66,6 @@ impl<'d> PartStream<'d> {
         &self.parser
     }
 
-    /// Where the next block or filemark is.
-    pub(in crate::tape) fn next_loi(&self) -> u64 {
-        self.next_loi
-    }
-
     /// Length of the blocks so far, 0 before the first.
     pub(in crate::tape) fn block_len(&self) -> usize {
         self.block_len.unwrap_or(0)

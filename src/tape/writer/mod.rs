@@ -9,21 +9,21 @@ mod label;
 mod out;
 mod part;
 mod ring;
+mod session;
+mod stream;
 
 use std::time::Duration;
 
 pub use label::label;
+pub use session::{Ended, Overwrite, Place, Session, WriterOptions};
 
 use self::out::{Fault, Out};
 use self::part::OpenPart;
-use self::ring::{Begin, Ring};
-use super::archive::{
-    BLOCK_LEN, BlockAddress, IndexHeader, SEGMENT_COUNT_MAX, SegmentEntry, VolumeDescription,
-};
+use super::archive::{BLOCK_LEN, BlockAddress, IndexHeader, SegmentEntry, VolumeDescription};
 use super::drive::{Drive, DriveError, Room};
 use super::reader::{IndexState, VolumeIndex, VolumeReader};
 use super::{Objects, TapeError};
-use crate::id::{FileId, FingerprintHasher};
+use crate::id::FileId;
 use crate::progress::Progress;
 
 /// How often what came after the last commit is written again before the cartridge is given up.
@@ -34,82 +34,6 @@ const EARLY_WARNING_MB: u64 = 2048;
 const MARGIN_BYTES: u64 = 64 << 20;
 /// Bytes that a segment takes in an index, as an estimate from above for names of usual length.
 const INDEX_LINE_LEN: u64 = 400;
-
-/// What a cartridge may be labelled over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Overwrite {
-    /// Nothing: it must be blank.
-    Nothing,
-    /// What calls itself so, see [`super::reader::Identified::name`].
-    Named(String),
-}
-
-/// For what and when something is written.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Session {
-    /// For people: who, what.
-    pub text: String,
-    /// The present time, seconds since 1970.
-    pub now_seconds: i64,
-    /// Until when the cartridge must not be written over, seconds since 1970; never shortened.
-    pub retain_until_seconds: Option<i64>,
-}
-
-/// How a cartridge is written.
-#[derive(Debug, Clone)]
-pub struct WriterOptions {
-    /// Memory for data on its way to the drive, in bytes.
-    pub ring_bytes: usize,
-    /// The drive starts when so much is there, or all of it.
-    pub high_water_bytes: usize,
-    /// The drive pauses, until high water, when no more is there.
-    pub low_water_bytes: usize,
-    /// Threads that read.
-    pub reader_count: usize,
-    /// A part is closed before it has more bytes, unless it is one segment.
-    pub part_bytes: u64,
-    /// A commit follows when so many bytes came since the last one.
-    pub commit_bytes: u64,
-    /// A commit follows when so much time passed since the last one.
-    pub commit_interval: Duration,
-}
-
-impl Default for WriterOptions {
-    fn default() -> Self {
-        Self {
-            ring_bytes: 2 << 30,
-            high_water_bytes: 3 << 29,
-            low_water_bytes: 64 << 20,
-            reader_count: 2,
-            part_bytes: 16 << 30,
-            commit_bytes: 64 << 30,
-            commit_interval: Duration::from_secs(600),
-        }
-    }
-}
-
-/// Where in a list of objects writing is to begin, or has ended.
-#[derive(Debug, Clone, Default)]
-pub struct Place {
-    /// Number of the object.
-    pub object: u64,
-    /// Number of the segment in it.
-    pub segment: u32,
-    /// State of the fingerprint behind the segments before; without it that of the object stays unknown.
-    pub hasher: Option<FingerprintHasher>,
-}
-
-/// How writing ended. What is before the place returned with it is committed.
-#[derive(Debug)]
-pub enum Ended {
-    /// All objects are written.
-    Done,
-    /// The cartridge is full: go on with the next one.
-    Full,
-    /// The cartridge or the way to it failed after the last commit and must not be written again: go on
-    /// with another one.
-    Lost(DriveError),
-}
 
 /// A cartridge of ours, open for writing at its end.
 #[derive(Debug)]
@@ -363,102 +287,23 @@ impl<'d> VolumeWriter<'d> {
         Ok(())
     }
 
-    fn run(&mut self, objects: &dyn Objects, place: &mut Place, progress: &Progress) -> Result<Ended, Fault> {
-        let options = self.options.clone();
-        let ring = Ring::new(objects, place.clone(), &options);
-        std::thread::scope(|scope| {
-            ring.start(scope, options.reader_count);
-            let result = self.drain(&ring, place, progress);
-            ring.stop();
-            self.pauses += ring.pauses();
-            result
-        })
-    }
-
-    // The drive's own loop: pieces from the ring onto tape.
-    fn drain(&mut self, ring: &Ring<'_>, place: &mut Place, progress: &Progress) -> Result<Ended, Fault> {
-        let mut reached = place.clone();
-        while let Some((chunk, has_rested)) = ring.next(progress)? {
-            if has_rested {
-                self.out.check_position(progress)?;
-            }
-            if let Some(begin) = &chunk.begin {
-                if self.is_full_for(begin) {
-                    return self.end_full(reached, place, progress);
-                }
-                self.begin_segment(begin, progress)?;
-                self.is_closed = false;
-            }
-            let bytes = chunk.buffer.as_slice().get(..chunk.len).unwrap_or_default();
-            self.out.put(bytes, progress)?;
-            progress.add(0, chunk.len as u64);
-            if let Some(end) = chunk.end {
-                self.end_segment(&end, progress)?;
-                progress.add(u64::from(end.next.segment == 0), 0);
-                reached = end.next;
-            }
-            ring.recycle(chunk.buffer);
-            if self.out.room() == Room::AtEnd {
-                return self.end_full(reached, place, progress);
-            }
-            if self.is_commit_due() {
-                self.commit(progress)?;
-                *place = reached.clone();
-            }
-        }
-        self.commit(progress)?;
-        *place = reached;
-        Ok(Ended::Done)
-    }
-
-    // Whether a segment would need room that is kept for indexes.
-    fn is_full_for(&self, begin: &Begin) -> bool {
-        let count = (self.segments.len() + self.unindexed.len()) as u64;
-        let is_short = self.free_bytes().is_some_and(|free| free < begin.len);
-        let is_full = self.out.room() != Room::Plenty || count >= SEGMENT_COUNT_MAX || is_short;
-        if is_full {
-            log::info!(
-                "{}: full: {:?}, {count} segments, {:?} bytes free",
-                self.out.drive.name(),
-                self.out.room(),
-                self.free_bytes()
-            );
-        }
-        is_full
-    }
-
-    fn is_commit_due(&self) -> bool {
-        let is_between = self.part.as_ref().is_none_or(OpenPart::is_between_segments);
-        let passed = self.out.drive.clock().now().saturating_sub(self.committed_at);
-        let has_something = self.uncommitted_bytes > 0;
-        is_between
-            && has_something
-            && (self.uncommitted_bytes >= self.options.commit_bytes || passed >= self.options.commit_interval)
-    }
-
-    fn end_full(&mut self, reached: Place, place: &mut Place, progress: &Progress) -> Result<Ended, Fault> {
-        let is_between = self.part.as_ref().is_none_or(OpenPart::is_between_segments);
-        if !is_between {
-            self.abandon_part(progress)?;
-        }
-        self.commit(progress)?;
-        *place = reached;
-        Ok(Ended::Full)
-    }
-
     /// Writes the closing index twice and what the cartridge's memory tells; returns what is on the
-    /// cartridge. After a loss nothing is written: what is committed is returned.
+    /// cartridge. After a loss nothing is written, or if the closing index itself cannot be: what is
+    /// committed is returned then, with [`IndexState::Torn`].
     ///
     /// # Errors
-    /// [`TapeError`] if the indexes cannot be written; what is committed stays readable.
+    /// [`TapeError`] if the drive failed or `progress` was cancelled; what is committed stays readable.
     pub fn finish(mut self, is_continued: bool, progress: &Progress) -> Result<VolumeIndex, TapeError> {
         if !self.is_given_up {
             let closed = self.close(is_continued, progress);
             match closed {
                 Ok(()) => {}
-                // No room for it: the partial indexes have it all.
-                Err(Fault::Overflow) => log::warn!("{}: no room for a closing index", self.out.drive.name()),
-                Err(fault) => return Err(self.error_of(fault)),
+                // The partial indexes have it all, and nothing else is lost with it.
+                Err(fault @ (Fault::Overflow | Fault::Lost(_) | Fault::Restart(_))) => {
+                    log::warn!("no closing index: {}", self.error_of(fault));
+                    self.is_given_up = true;
+                }
+                Err(Fault::Error(error)) => return Err(error),
             }
         }
         Ok(self.into_index())
@@ -484,7 +329,11 @@ impl<'d> VolumeWriter<'d> {
             next_file: self.committed_file,
             needs_filemark: false,
             is_end_missing: false,
-            state: if self.is_closed { IndexState::Closed } else { IndexState::Committed },
+            state: match (self.is_given_up, self.is_closed) {
+                (true, _) => IndexState::Torn,
+                (false, true) => IndexState::Closed,
+                (false, false) => IndexState::Committed,
+            },
         }
     }
 }

@@ -19,6 +19,8 @@ use crate::tape::{Object, Objects, TapeError};
 
 /// Buffers that there are at least.
 const BUFFERS_MIN: usize = 8;
+/// Segments of an object: what five digits can number.
+const SEGMENTS_MAX: u64 = 100_000;
 /// How often a waiting thread looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -103,6 +105,7 @@ struct State {
 pub(super) struct Ring<'o> {
     objects: &'o dyn Objects,
     start: Place,
+    segment_bytes: u64,
     capacity: usize,
     high: usize,
     low: usize,
@@ -130,7 +133,17 @@ impl<'o> Ring<'o> {
             is_paused: true,
             pauses: 0,
         };
-        Self { objects, start, capacity, high, low, state: Mutex::new(state), changed: Condvar::new() }
+        let segment_bytes = options.segment_bytes.clamp(1, SEGMENT_LEN_MAX);
+        Self {
+            objects,
+            start,
+            segment_bytes,
+            capacity,
+            high,
+            low,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
     /// Starts the threads that read and hash.
@@ -258,12 +271,12 @@ impl<'o> Ring<'o> {
                 let Some(object) = self.objects.object(plan.object_number)? else {
                     return Ok(None);
                 };
-                let file = open(&object)?;
+                let file = open(&object, self.segment_bytes)?;
                 (object, file)
             }
         };
-        let offset = u64::from(plan.segment) * SEGMENT_LEN_MAX;
-        let segment_len = object.len.saturating_sub(offset).min(SEGMENT_LEN_MAX);
+        let offset = u64::from(plan.segment) * self.segment_bytes;
+        let segment_len = object.len.saturating_sub(offset).min(self.segment_bytes);
         let left = segment_len - plan.in_segment;
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK_LEN);
         let begin = (plan.in_segment == 0).then(|| Begin {
@@ -391,12 +404,12 @@ impl Hashing {
     }
 }
 
-fn open(object: &Object) -> Result<Arc<dyn ReadFile>, TapeError> {
+fn open(object: &Object, segment_bytes: u64) -> Result<Arc<dyn ReadFile>, TapeError> {
     if !is_valid_object_name(&object.name) {
         let reason = "the name is not a relative path of plain names, or is one of the format's own";
         return Err(TapeError::BadObject { name: crate::path::display(object.name.as_bytes()), reason });
     }
-    if object.len.div_ceil(SEGMENT_LEN_MAX) > 100_000 {
+    if object.len.div_ceil(segment_bytes) > SEGMENTS_MAX {
         let reason = "it has more than 100,000 segments";
         return Err(TapeError::BadObject { name: object.name.to_string(), reason });
     }
