@@ -11,7 +11,7 @@ use reelfs::format::frame::{ChunkInfo, ChunkPointer, Codec, Location};
 use reelfs::format::record::{Content, Detail, Extent, FileKind, Inode, ROOT_OBJECT, Record, Time, Xattrs};
 use reelfs::id::{FileId, Fingerprint, GenerationTime};
 use reelfs::repo::bdf_writer::PreparedFrame;
-use reelfs::repo::generation_writer::{GenerationWriter, WriterInputs};
+use reelfs::repo::generation_writer::{Base, GenerationWriter, WriterInputs};
 use reelfs::repo::{CacheBytes, Repository};
 
 const FILES_PER_DIRECTORY: u64 = 100;
@@ -48,6 +48,7 @@ fn inode(number: u64, detail: Detail) -> Record {
         ctime: time,
         atime: time,
         source_inode: number,
+        is_staging_number: false,
         link_count: 1,
         inconsistent: false,
         xattrs: Xattrs::NONE,
@@ -115,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ChunkPointer { fingerprint, len: 4096, location: Location { file: id(0), frame: 0, start: 0 } };
     let mut directories = Vec::new();
     for generation in 1..=generations {
-        let mut writer = GenerationWriter::begin(&repository, &client, inputs(generation), false)?;
+        let mut writer = GenerationWriter::begin(&repository, &client, inputs(generation), Base::Latest)?;
         if generation == 1 {
             let chunks = vec![ChunkInfo { len: 4096, fingerprint }];
             let stored = data.clone();

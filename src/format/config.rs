@@ -1,9 +1,12 @@
 //! `reelfs.toml`: identity and settings of a repository, small and human-readable.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::id::FileId;
+use super::staging_policy::StagingPolicy;
+use crate::id::{ClientName, FileId};
 
 /// Name of the file in the repository.
 pub const FILE_NAME: &str = "reelfs.toml";
@@ -46,6 +49,16 @@ pub struct Config {
     /// What is backed up.
     #[serde(default)]
     pub policy: Policy,
+    /// How staging becomes generations, for clients that have no policy of their own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub staging: StagingPolicy,
+    /// What is different for single clients: fields as in `staging`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub client: BTreeMap<String, toml::Table>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How data is cut and packed.
@@ -100,6 +113,8 @@ impl Config {
             chunking: Chunking::default(),
             compression: Compression::default(),
             policy: Policy::default(),
+            staging: StagingPolicy::default(),
+            client: BTreeMap::new(),
         }
     }
 
@@ -130,7 +145,36 @@ impl Config {
         if !(0..=19).contains(&config.compression.level) {
             return value("compression.level", &config.compression.level, "0 to 19");
         }
+        let mut percents = vec![config.staging.sfp.percent];
+        for name in config.client.keys() {
+            let Ok(client) = name.parse() else { return value("client", name, "names of clients") };
+            percents.push(config.merged_staging(&client)?.sfp.percent);
+        }
+        if let Some(percent) = percents.iter().find(|percent| **percent > 100) {
+            return value("sfp.percent", percent, "0 to 100");
+        }
         Ok(config)
+    }
+
+    fn merged_staging(&self, client: &ClientName) -> Result<StagingPolicy, ConfigError> {
+        let Some(own) = self.client.get(client.as_str()) else { return Ok(self.staging.clone()) };
+        let mut merged = toml::Table::try_from(&self.staging).expect("plain values can be written as TOML");
+        for (name, value) in own {
+            match (merged.get_mut(name), value) {
+                (Some(toml::Value::Table(general)), toml::Value::Table(own)) => general.extend(own.clone()),
+                _ => drop(merged.insert(name.clone(), value.clone())),
+            }
+        }
+        merged.try_into().map_err(|error| ConfigError::Parse(Box::new(error)))
+    }
+
+    /// How the client's staging becomes generations.
+    ///
+    /// # Panics
+    /// Never: [`Config::parse`] checked it.
+    #[must_use]
+    pub fn staging_policy(&self, client: &ClientName) -> StagingPolicy {
+        self.merged_staging(client).expect("policies were checked when the configuration was read")
     }
 
     /// The text of the file.
@@ -150,5 +194,43 @@ impl Config {
     #[must_use]
     pub fn repository_id(&self) -> FileId {
         self.id.parse().expect("the id was checked when it was read or made")
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::format::staging_policy::{Inconsistent, Span, When};
+
+    fn with(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(&format!("version = 1\nid = \"{}\"\n{text}", FileId([7; 16])))
+    }
+
+    #[test]
+    fn a_client_differs_from_the_others_only_in_what_it_says() {
+        let text = "[staging]\nsafe.quiet = \"7s\"\ncommit.every = \"1d\"\n\
+                    [client.web1]\ncommit.when = \"silence\"\nsafe.inconsistent = \"keep-last-safe\"\n";
+        let config = with(text).expect("valid");
+        assert_eq!(Config::parse(&config.to_text()).expect("valid"), config);
+        let own = config.staging_policy(&"web1".parse().expect("a name"));
+        assert_eq!((own.commit.when, own.commit.every), (When::Silence, Span::from_secs(86_400)));
+        assert_eq!((own.safe.inconsistent, own.safe.quiet), (Inconsistent::KeepLastSafe, Span::from_secs(7)));
+        let other = config.staging_policy(&"web2".parse().expect("a name"));
+        assert_eq!((other.commit.when, other.safe.inconsistent), (When::Asked, Inconsistent::Commit));
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_in_a_policy_is_refused() {
+        for text in [
+            "[client.web1]\ncomit.when = \"silence\"",
+            "[client.web1]\ncommit.when = \"sometimes\"",
+            "[client.web1]\ncommit.every = 5",
+            "[client.web1]\nsfp.percent = 101",
+            "[client.web1]\ncommit = 7",
+            "[client.\"../x\"]",
+            "[staging]\nsafe.quiet = \"soon\"",
+        ] {
+            assert!(with(text).is_err(), "{text}");
+        }
     }
 }

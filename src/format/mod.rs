@@ -14,6 +14,7 @@ pub mod page;
 pub mod record;
 pub mod seal;
 pub mod splice;
+pub mod staging_policy;
 mod xattr;
 
 use thiserror::Error;

@@ -22,8 +22,9 @@
 //!         flag 4: extended attributes: count, then name and value of each, prefixed with lengths
 //!         flag 8: extended attributes kept in a BDF: length, extent count and the extents; the bytes
 //!                 there are as for flag 4
-//! flags:  16 the file changed while it was read; all others are zero; 1 and 2 only with kind 2, 64 only
-//!         with kinds 3 to 7
+//! flags:  16 the file changed while it was read
+//!         32 the inode number at the source is the object's number in staging
+//!         all others are zero; 1 and 2 only with kind 2, 64 only with kinds 3 to 7
 //! extent: length, bytes skipped at the start of the chunk, chunk length (varints), fingerprint (32),
 //!         file id of the BDF (16), frame offset, start in the frame's payload (varints)
 //! ```
@@ -63,8 +64,9 @@ const FLAG_EXTENT_TREE: u8 = 2;
 const FLAG_XATTRS: u8 = 4;
 const FLAG_STORED_XATTRS: u8 = 8;
 const FLAG_INCONSISTENT: u8 = 16;
+const FLAG_STAGING_NUMBER: u8 = 32;
 const FLAG_LINK_COUNT: u8 = 64;
-const FLAGS_KNOWN: u8 = 31 | FLAG_LINK_COUNT;
+const FLAGS_KNOWN: u8 = 63 | FLAG_LINK_COUNT;
 
 /// A point in time, also before 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -159,6 +161,8 @@ pub struct Inode {
     pub atime: Time,
     /// Inode number at the source: with size and times it tells an unchanged file.
     pub source_inode: u64,
+    /// `source_inode` is the number that the object has in staging, for its life ([`crate::repo::staging`]).
+    pub is_staging_number: bool,
     /// Names that the object has in this generation, at least 1; of a directory 1.
     pub link_count: u32,
     /// The file changed while it was read, twice: its content may be of no one moment.
@@ -209,6 +213,7 @@ impl Inode {
             Xattrs::Stored { .. } => FLAG_STORED_XATTRS,
         };
         flags |= if self.inconsistent { FLAG_INCONSISTENT } else { 0 };
+        flags |= if self.is_staging_number { FLAG_STAGING_NUMBER } else { 0 };
         let counts_links = self.link_count > 1 && FLAG_LINK_COUNT & flags_of(self.kind()) != 0;
         flags |= if counts_links { FLAG_LINK_COUNT } else { 0 };
         bytes.extend_from_slice(&[1, self.kind().code(), flags]);
@@ -279,6 +284,7 @@ impl Inode {
             both => return Err(range("flags", both.into())),
         };
         let inconsistent = flags & FLAG_INCONSISTENT != 0;
+        let is_staging_number = flags & FLAG_STAGING_NUMBER != 0;
         Ok(Self {
             permissions,
             uid,
@@ -287,6 +293,7 @@ impl Inode {
             ctime,
             atime,
             source_inode,
+            is_staging_number,
             link_count,
             inconsistent,
             xattrs,

@@ -1,5 +1,6 @@
 //! The index: what can be found quickly, and made again from sealed files at any time.
 
 mod rocks;
+pub mod staging;
 
 pub use rocks::{Index, IndexBatch, IndexError, RfeKey, RfeRecord};

@@ -28,6 +28,12 @@ pub enum IndexingError {
     /// The operation was asked to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+    /// The new index cannot take the place of the old one.
+    #[error("cannot replace the old index")]
+    Replace {
+        /// The refusal.
+        source: std::io::Error,
+    },
 }
 
 impl From<ReadError> for IndexingError {

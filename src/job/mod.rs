@@ -1,11 +1,15 @@
 //! Operations on a repository, with progress and cancellation.
 
 pub mod backup;
+pub mod commit;
+pub mod control;
 pub mod diff;
 pub mod index;
 mod object_set;
+pub mod open_index;
 pub mod problem;
 pub mod restore;
+pub mod store;
 pub mod verify;
 pub mod walk;
 

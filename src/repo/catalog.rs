@@ -40,6 +40,12 @@ pub fn partial_name(client: &ClientName, generation: GenerationId) -> String {
     format!("{CLIENTS}/{client}/{}.{}.partial", generation.time, generation.ordinal)
 }
 
+/// What the names of other files begin with that are needed while a DTF is written.
+#[must_use]
+pub(super) fn work_prefix(client: &ClientName, generation: GenerationId) -> String {
+    format!("{CLIENTS}/{client}/{}.{}", generation.time, generation.ordinal)
+}
+
 /// Reads the file name of a DTF or, with another suffix, of a partial one.
 #[must_use]
 pub fn parse_dtf_name(name: &str, suffix: &str) -> Option<GenerationId> {

@@ -117,6 +117,13 @@ impl Generation {
         Ok(Listing { generation: self, cursor: self.tree(pages).range(&start), directory })
     }
 
+    /// Lists a directory in order of names, from a name on, whether it has that one or not.
+    #[must_use]
+    pub fn list_from<'a>(&'a self, pages: &'a PageReader, directory: u64, name: &[u8]) -> Listing<'a> {
+        let start = entry_key(directory, if name.is_empty() { b"\0" } else { name });
+        Listing { generation: self, cursor: self.tree(pages).range(&start), directory }
+    }
+
     /// Walks all records of the tree in order of keys.
     #[must_use]
     pub fn records<'a>(&self, pages: &'a PageReader) -> Cursor<'a> {

@@ -7,25 +7,25 @@
 //! 3. DTF renamed, directory synced. From here on the generation exists.
 //! 4. Only then is the index told, by the caller.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::bdf_writer::{BdfWriter, FramePlace, PreparedFrame, area_directory};
 use super::catalog::{self, GenerationId};
+use super::change_log::ChangeLog;
+use super::content_writer;
 use super::error::RepoError;
 use super::generation::Generation;
 use super::last;
 use super::orphans;
 use super::repository::Repository;
-use super::tree_writer::{Change, PageSink, TailBuilder, Tally, TreeUpdate};
+use super::tree_writer::{PageSink, TailBuilder, Tally, TreeUpdate};
 use crate::checksum::crc32;
 use crate::format::bdf::{Area, BdfHeader};
 use crate::format::dtf::{DtfFooter, DtfHeader, TEXT_LEN_MAX, Totals};
 use crate::format::page::TreeKind;
 use crate::format::record::{
-    Content, Extent, FIRST_DIRECTORY_OBJECT, FIRST_LINKED_OBJECT, INLINE_EXTENT_COUNT_MAX, Record, entry_key,
-    split_key,
+    Content, Extent, FIRST_DIRECTORY_OBJECT, FIRST_LINKED_OBJECT, Record, entry_key, split_key,
 };
 use crate::format::seal::Seal;
 use crate::id::{ClientName, FileId, GenerationTime, Ordinal};
@@ -44,6 +44,17 @@ impl fmt::Debug for WriterInputs {
     }
 }
 
+/// The generation that a new one builds upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// The client's last one, if there is one.
+    Latest,
+    /// This one, whichever came after it.
+    Generation(Ordinal),
+    /// None: the new one shares no page with any.
+    Nothing,
+}
+
 /// A generation under construction, invisible until [`GenerationWriter::commit`].
 #[derive(Debug)]
 pub struct GenerationWriter<'r> {
@@ -60,8 +71,9 @@ pub struct GenerationWriter<'r> {
     bdfs: Vec<FileId>,
     area: Area,
     added_bytes: u64,
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    changes: ChangeLog,
     tail: TailBuilder,
+    has_tail: bool,
     tail_totals: Totals,
     first_new_directory: u64,
     next_linked: u64,
@@ -86,8 +98,7 @@ pub struct Committed {
 impl<'r> GenerationWriter<'r> {
     /// Begins the client's next generation; the caller holds the writer lock.
     ///
-    /// Leftovers of a writer that was killed are removed. With `full` it shares no page with the
-    /// generation before.
+    /// Leftovers of a writer that was killed are removed.
     ///
     /// # Errors
     /// [`RepoError`] if the repository cannot be read or written.
@@ -95,7 +106,7 @@ impl<'r> GenerationWriter<'r> {
         repository: &'r Repository,
         client: &ClientName,
         mut inputs: WriterInputs,
-        full: bool,
+        base: Base,
     ) -> Result<Self, RepoError> {
         let storage = repository.storage();
         // Before leftovers go: their numbers may have been seen, and are never used again. And before
@@ -105,10 +116,12 @@ impl<'r> GenerationWriter<'r> {
         orphans::remove(repository)?;
         remove_leftovers(repository, client)?;
         let last = repository.generations(client)?.last().copied();
-        let previous = match last {
-            Some(last) if !full => Some(repository.generation(last.ordinal)?),
-            _ => None,
+        let previous = match base {
+            Base::Latest => last.map(|last| last.ordinal),
+            Base::Generation(ordinal) => Some(ordinal),
+            Base::Nothing => None,
         };
+        let previous = previous.map(|ordinal| repository.generation(ordinal)).transpose()?;
         let id = GenerationId { time: repository.next_time(client, inputs.now)?, ordinal };
         let dtf_id = (inputs.new_id)();
         let header = DtfHeader {
@@ -142,8 +155,9 @@ impl<'r> GenerationWriter<'r> {
             bdf: None,
             bdfs: Vec::new(),
             added_bytes: 0,
-            changes: BTreeMap::new(),
+            changes: ChangeLog::new(Arc::clone(storage), catalog::work_prefix(client, id)),
             tail: TailBuilder::new(TreeKind::Directory),
+            has_tail: false,
             tail_totals: Totals::default(),
             first_new_directory: next_directory,
             next_linked,
@@ -168,6 +182,19 @@ impl<'r> GenerationWriter<'r> {
         let id = self.next_directory;
         self.next_directory += 1;
         id
+    }
+
+    /// Takes over ids that somebody else gives to new objects: all below these are given, and new directories
+    /// have those that the generation before has not used.
+    pub fn take_ids(&mut self, next_linked: u64, next_directory: u64) {
+        self.next_linked = self.next_linked.max(next_linked);
+        self.next_directory = self.next_directory.max(next_directory);
+    }
+
+    /// Bytes that it has added to BDFs so far.
+    #[must_use]
+    pub fn added_bytes(&self) -> u64 {
+        self.added_bytes
     }
 
     /// A new object id for what is no directory and has several names.
@@ -232,6 +259,7 @@ impl<'r> GenerationWriter<'r> {
         let key = entry_key(object, name);
         if self.is_new_directory(object) {
             self.tail_totals = self.tail_totals.plus(record.totals(name));
+            self.has_tail = true;
             return self.tail.push(&mut self.sink, key, record.encode());
         }
         self.changes.insert(key, Some(record.encode()));
@@ -248,43 +276,29 @@ impl<'r> GenerationWriter<'r> {
     ///
     /// # Errors
     /// [`RepoError`] if a page cannot be read or written.
-    ///
-    /// # Panics
-    /// Never: a list of more than four extents makes a tree.
     pub fn content(&mut self, extents: Vec<Extent>, before: Option<&Content>) -> Result<Content, RepoError> {
-        if extents.len() <= INLINE_EXTENT_COUNT_MAX {
-            return Ok(Content::Inline(extents));
-        }
-        let allocated = extents.iter().map(|extent| extent.len).sum();
-        let value = |extent: &Extent| {
-            let mut value = Vec::with_capacity(80);
-            extent.put_value(&mut value);
-            value
-        };
-        let all = |extents: &[Extent]| -> Vec<Change> {
-            extents.iter().map(|extent| (Extent::key(extent.offset).to_vec(), Some(value(extent)))).collect()
-        };
-        let pages = self.repository.pages();
-        let (root, changes) = match before {
-            Some(Content::Tree { root, .. }) => match extent_changes(pages, *root, &extents, &value) {
-                Ok(changes) => (Some(*root), changes),
-                // A damaged tree is not built upon.
-                Err(RepoError::Read(error)) if error.is_damage() => (None, all(&extents)),
-                Err(error) => return Err(error),
-            },
-            _ => (None, all(&extents)),
-        };
-        let mut ignore = |_: Tally<'_>| {};
-        let update = TreeUpdate::new(&mut self.sink, Some(pages), TreeKind::Extents, &mut ignore);
-        let root = update.apply(root, &mut changes.into_iter(), Vec::new())?;
-        let root = root.expect("a tree of more than four extents has a root");
-        Ok(Content::Tree { root, allocated })
+        content_writer::write(self.repository, &mut self.sink, extents, before)
+    }
+
+    /// Stores a file that has the extents of `base`, but in the `covered` ranges (offset and length,
+    /// ascending, not overlapping) those of `extents`; what these leave out becomes a hole. Cost follows the
+    /// ranges, not the file.
+    ///
+    /// # Errors
+    /// [`RepoError`] if a page cannot be read or written.
+    pub fn spliced_content(
+        &mut self,
+        base: &Content,
+        covered: &[(u64, u64)],
+        extents: Vec<Extent>,
+    ) -> Result<Content, RepoError> {
+        content_writer::write_over(self.repository, &mut self.sink, base, covered, extents)
     }
 
     /// Tells whether anything differs from the generation before.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || self.next_directory != self.first_new_directory || self.previous.is_none()
+        !self.changes.is_empty() || self.has_tail || self.previous.is_none()
     }
 
     /// Makes the generation exist.
@@ -333,8 +347,10 @@ impl<'r> GenerationWriter<'r> {
         let root = self.previous.as_ref().map(|previous| previous.footer.root);
         let pages = self.repository.pages();
         let update = TreeUpdate::new(&mut self.sink, Some(pages), TreeKind::Directory, &mut tally);
-        let changes = std::mem::take(&mut self.changes);
-        let root = update.apply(root, &mut changes.into_iter().chain(few), tail)?;
+        let mut changes = self.changes.merged()?;
+        let root = update.apply(root, &mut changes.by_ref().chain(few), tail)?;
+        changes.finish()?;
+        self.changes.clear()?;
         let root = root.expect("a generation has the record of its root directory");
         let before = self.previous.as_ref().map(|previous| previous.footer.totals).unwrap_or_default();
         let totals = before.plus(added).minus(removed);
@@ -413,35 +429,6 @@ fn totals_of(key: &[u8], value: &[u8]) -> Totals {
         (Ok((_, name)), Ok(record)) => record.totals(name),
         _ => Totals::default(),
     }
-}
-
-// The difference of two extent lists, both in order.
-fn extent_changes(
-    pages: &super::pages::PageReader,
-    root: crate::format::page::PageRef,
-    extents: &[Extent],
-    value: &impl Fn(&Extent) -> Vec<u8>,
-) -> Result<Vec<Change>, RepoError> {
-    let mut changes = Vec::new();
-    let mut after = extents.iter().peekable();
-    let tree = super::tree::Tree::new(pages, root, TreeKind::Extents);
-    for old in tree.range(&[]) {
-        let old = old?;
-        while let Some(new) = after.next_if(|new| Extent::key(new.offset)[..] < *old.key()) {
-            changes.push((Extent::key(new.offset).to_vec(), Some(value(new))));
-        }
-        match after.next_if(|new| Extent::key(new.offset)[..] == *old.key()) {
-            None => changes.push((old.key().to_vec(), None)),
-            Some(new) => {
-                let new_value = value(new);
-                if new_value != old.value() {
-                    changes.push((old.key().to_vec(), Some(new_value)));
-                }
-            }
-        }
-    }
-    changes.extend(after.map(|new| (Extent::key(new.offset).to_vec(), Some(value(new)))));
-    Ok(changes)
 }
 
 fn remove_leftovers(repository: &Repository, client: &ClientName) -> Result<(), RepoError> {

@@ -23,7 +23,7 @@ use crate::format::config::{self, Config};
 use crate::format::record::{Content, Detail, Inode, XattrList, Xattrs};
 use crate::id::{ClientName, FileId, GenerationTime, Ordinal};
 use crate::path;
-use crate::storage::{LocalStorage, Storage, StorageError};
+use crate::storage::{LocalStorage, ReadFile, Storage, StorageError};
 
 // Open generations hold a header and a footer each.
 const OPEN_GENERATION_COUNT_MAX: usize = 256;
@@ -110,6 +110,19 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Opens a repository in a directory, with its durable files reached through `storage`: the seam for
+    /// faults where staging, which needs a directory, is part of what is tried.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub fn open_over(root: &Path, storage: Arc<dyn Storage>, cache: CacheBytes) -> Result<Self, RepoError> {
+        let mut repository = Self::open(root, cache)?;
+        repository.pages = PageReader::new(Arc::clone(&storage), repository.id(), cache.pages);
+        repository.frames = FrameReader::new(Arc::clone(&storage), repository.id(), cache.frames);
+        repository.storage = storage;
+        Ok(repository)
+    }
+
     /// Opens a repository in any storage.
     ///
     /// # Errors
@@ -122,11 +135,7 @@ impl Repository {
             }
             error.into()
         })?;
-        let len = usize::try_from(file.len().min(1 << 20)).unwrap_or_default();
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, 0)?;
-        let config = Config::parse(&String::from_utf8_lossy(&bytes))
-            .map_err(|source| RepoError::Config { path: file.path().to_owned(), source })?;
+        let config = parse_config(&*file)?;
         let id = config.repository_id();
         Ok(Self {
             pages: PageReader::new(Arc::clone(&storage), id, cache.pages),
@@ -144,7 +153,15 @@ impl Repository {
         self.root.as_deref()
     }
 
-    /// The configuration.
+    /// Reads the configuration file again, for policies that may have changed since the repository was opened.
+    ///
+    /// # Errors
+    /// [`RepoError`] if it cannot be read or is not valid.
+    pub fn read_config(&self) -> Result<Config, RepoError> {
+        parse_config(&*self.storage.open(config::FILE_NAME)?)
+    }
+
+    /// The configuration as it was when the repository was opened.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -291,7 +308,15 @@ impl Repository {
     /// # Errors
     /// [`ReadError`] if they are kept in a BDF and cannot be read.
     pub fn xattrs(&self, inode: &Inode) -> Result<XattrList, ReadError> {
-        match &inode.xattrs {
+        self.stored_xattrs(&inode.xattrs)
+    }
+
+    /// Extended attributes in ascending order of names, wherever they are kept.
+    ///
+    /// # Errors
+    /// As [`Repository::xattrs`].
+    pub fn stored_xattrs(&self, xattrs: &Xattrs) -> Result<XattrList, ReadError> {
+        match xattrs {
             Xattrs::Inline(list) => Ok(list.clone()),
             Xattrs::Stored { len, extents } => {
                 let content = Content::Inline(extents.clone());
@@ -329,6 +354,13 @@ impl Repository {
         // A clock that went back must not put a new generation before an old one.
         Ok(last.map_or(now, |last| now.max(last.next())))
     }
+}
+
+fn parse_config(file: &dyn ReadFile) -> Result<Config, RepoError> {
+    let mut bytes = vec![0; usize::try_from(file.len().min(1 << 20)).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, 0)?;
+    Config::parse(&String::from_utf8_lossy(&bytes))
+        .map_err(|source| RepoError::Config { path: file.path().to_owned(), source })
 }
 
 /// The right to write to a repository, given back when dropped or when the process ends.

@@ -9,6 +9,7 @@
 mod local;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
+pub mod sparse;
 
 use std::fmt;
 use std::io;

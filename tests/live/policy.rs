@@ -19,6 +19,7 @@ fn inode(size: u64, seconds: i64) -> Inode {
         ctime: time,
         atime: time,
         source_inode: 1,
+        is_staging_number: false,
         link_count: 1,
         inconsistent: false,
         xattrs: Xattrs::NONE,

@@ -4,7 +4,7 @@ use reelfs::format::frame::{ChunkPointer, Location};
 use reelfs::format::record::{Content, Detail, Extent, FileKind, Inode, ROOT_OBJECT, Record, Time, Xattrs};
 use reelfs::id::{FileId, Fingerprint};
 use reelfs::repo::Repository;
-use reelfs::repo::generation_writer::{Committed, GenerationWriter};
+use reelfs::repo::generation_writer::{Base, Committed, GenerationWriter};
 
 use crate::support::{client, in_memory, inputs};
 
@@ -18,6 +18,7 @@ fn inode(detail: Detail) -> Inode {
         ctime: time,
         atime: time,
         source_inode: 1_234_567,
+        is_staging_number: false,
         link_count: 1,
         inconsistent: false,
         xattrs: Xattrs::NONE,
@@ -39,7 +40,7 @@ fn name(number: u64) -> Vec<u8> {
 }
 
 fn begin(repository: &Repository) -> GenerationWriter<'_> {
-    GenerationWriter::begin(repository, &client(), inputs(), false).unwrap()
+    GenerationWriter::begin(repository, &client(), inputs(), Base::Latest).unwrap()
 }
 
 /// Commits a directory of so many files; returns its object id.

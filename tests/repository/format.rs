@@ -84,6 +84,7 @@ fn named(link_count: u32, detail: Detail, xattrs: Xattrs) -> Inode {
         ctime: Time { seconds: 1_795_233_600, nanoseconds: 1 },
         atime: Time { seconds: i64::MIN, nanoseconds: 0 },
         source_inode: u64::MAX,
+        is_staging_number: false,
         link_count,
         inconsistent: true,
         xattrs,

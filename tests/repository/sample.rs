@@ -171,6 +171,7 @@ pub(crate) fn inode(permissions: u16, detail: Detail, xattrs: Xattrs) -> Record 
         ctime: Time { seconds: FIRST_SECONDS, nanoseconds: 1 },
         atime: mtime,
         source_inode: 12,
+        is_staging_number: false,
         link_count: 1,
         inconsistent: false,
         xattrs,

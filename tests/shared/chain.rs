@@ -4,7 +4,7 @@ use reelfs::format::record::{
     Detail, FIRST_DIRECTORY_OBJECT, FileKind, Inode, ROOT_OBJECT, Record, Time, Xattrs,
 };
 use reelfs::id::ClientName;
-use reelfs::repo::generation_writer::{GenerationWriter, WriterInputs};
+use reelfs::repo::generation_writer::{Base, GenerationWriter, WriterInputs};
 use reelfs::repo::{GenerationId, Repository};
 
 /// Directories below each other: with two names each, 2^DEPTH ways lead to the last.
@@ -21,6 +21,7 @@ pub(crate) fn record(detail: Detail) -> Record {
         ctime: Time::default(),
         atime: Time::default(),
         source_inode: 1,
+        is_staging_number: false,
         link_count: 1,
         inconsistent: false,
         xattrs: Xattrs::NONE,
@@ -41,7 +42,7 @@ pub(crate) fn chain(
     inputs: WriterInputs,
     entries: impl Fn(u64, u64, u64) -> Vec<(&'static str, Record)>,
 ) -> GenerationId {
-    let mut writer = GenerationWriter::begin(repository, client, inputs, true).unwrap();
+    let mut writer = GenerationWriter::begin(repository, client, inputs, Base::Nothing).unwrap();
     writer.put(ROOT_OBJECT, b"", &record(Detail::Directory { parent: ROOT_OBJECT })).unwrap();
     let first = writer.new_directory();
     assert_eq!(first, FIRST_DIRECTORY_OBJECT);

@@ -12,6 +12,7 @@ const MACHINE_PATHS: &[&str] =
 /// Hosts that files may name: public pages, licences and name spaces. No package registry: from where
 /// packages come is a matter of the machine that builds.
 const HOSTS: &[&str] = &[
+    "127.0.0.1",
     "bford.info",
     "creativecommons.org",
     "docs.rs",

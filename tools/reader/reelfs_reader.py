@@ -375,7 +375,7 @@ class Inode:
 
     def __init__(self, cursor):
         self.kind, flags = cursor.u8(), cursor.u8()
-        check(self.kind in TYPE_BITS and flags & ~(31 | 64) == 0, "kind or flags")
+        check(self.kind in TYPE_BITS and flags < 128, "kind or flags")
         check(self.kind == REGULAR or not flags & 3, "flags of another kind")
         check(self.kind not in (DIRECTORY, REGULAR) or not flags & 64, "flags of another kind")
         self.mode = cursor.varint(0o7777)
@@ -409,6 +409,7 @@ class Inode:
         self.xattrs = read_xattrs(cursor) if flags & 4 else []
         self.stored_xattrs = (cursor.varint(XATTR_LEN_MAX), read_extents(cursor, 256)) if flags & 8 else None
         self.inconsistent = bool(flags & 16)
+        self.is_staging_number = bool(flags & 32)
         cursor.finish()
 
 

@@ -1,11 +1,33 @@
 //! The clock and random ids: the library has neither and is given both.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reelfs::format::record::Time;
 use reelfs::id::{FileId, GenerationTime};
+use reelfs::job::commit::Outside;
 use reelfs::repo::generation_writer::WriterInputs;
 
 use crate::failure::Failure;
+
+/// The system's clock and random ids.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemOutside;
+
+impl Outside for SystemOutside {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Time {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time { seconds: now_seconds(), nanoseconds: since.subsec_nanos() }
+    }
+
+    fn sleep(&self, span: Duration) {
+        std::thread::sleep(span);
+    }
+
+    fn new_id(&self) -> FileId {
+        new_id()
+    }
+}
 
 /// Seconds since 1970; negative before.
 #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]

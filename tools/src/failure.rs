@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use reelfs::index::IndexError;
-use reelfs::job::backup::BackupError;
+use reelfs::job::backup::{BackupError, StoreError};
 use reelfs::job::index::IndexingError;
 use reelfs::job::restore::RestoreError;
 use reelfs::job::verify::VerifyError;
@@ -179,6 +179,9 @@ impl From<IndexError> for Failure {
         if error.is_disk_full() {
             return Self::failed(error).hint(DISK_FULL);
         }
+        if error.is_locked() {
+            return Self::new(Kind::Locked, error).hint("another process uses the index; wait for its end");
+        }
         let kind = if error.is_damage() { Kind::Damaged } else { Kind::Failed };
         Self::new(kind, error)
             .hint("'reelfs rebuild' makes the index again; mount, list and restore work without it")
@@ -209,12 +212,21 @@ impl From<LiveError> for Failure {
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         match error {
-            BackupError::Repo(error) => error.into(),
+            BackupError::Store(error) => error.into(),
             BackupError::Source(error) => {
                 Self::from(error).or_hint("SOURCE is the directory to save; it must exist and be readable")
             }
-            BackupError::Index(error) => error.into(),
             error @ BackupError::Exclude(_) => Self::usage(error),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Repo(error) => error.into(),
+            StoreError::Index(error) => error.into(),
             other => Self::failed(other),
         }
     }

@@ -16,6 +16,7 @@ mod place;
 mod progress;
 mod session;
 mod show;
+mod staging;
 
 use std::process::ExitCode;
 

@@ -1,24 +1,20 @@
 //! Opens the repository, becomes its writer, and finds or makes its index.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use reelfs::format::frame::ChunkPointer;
 use reelfs::id::Fingerprint;
 use reelfs::index::Index;
-use reelfs::job;
+use reelfs::job::index::RebuildSummary;
+use reelfs::job::open_index::{self, IndexNews};
 use reelfs::repo::locator::ChunkLocator;
 use reelfs::repo::repository::{INDEX, WriterLock};
-use reelfs::repo::{CacheBytes, RepoError, Repository};
+use reelfs::repo::{CacheBytes, Repository};
 
 use crate::clock;
 use crate::context::Context;
-use crate::failure::{Failure, Kind};
-
-// An index while it is made.
-const INDEX_PARTIAL: &str = "index.partial";
+use crate::failure::Failure;
 
 /// Where the repository is.
 pub(crate) fn directory(context: &Context) -> Result<PathBuf, Failure> {
@@ -62,32 +58,11 @@ pub(crate) fn open_for_writing(context: &Context) -> Result<(Repository, Option<
 
 /// Opens the index; one that is missing or damaged is made again. The caller is the writer.
 pub(crate) fn open_index(context: &Context, repository: &Repository) -> Result<Option<Index>, Failure> {
-    let Some(root) = repository.root() else { return Ok(None) };
-    let path = root.join(INDEX);
-    if !path.join("CURRENT").exists() {
-        if has_generations(repository)? {
-            context.note("the index is missing and is made again");
-            rebuild_index(context, repository, &path)?;
-        }
-        return Ok(Some(Index::open(&path)?));
-    }
-    let error = match Index::open(&path) {
-        Ok(index) => return Ok(Some(index)),
-        Err(error) => error,
-    };
-    if error.is_locked() {
-        return Err(
-            Failure::new(Kind::Locked, error).hint("another process uses the index; wait for its end")
-        );
-    }
-    if !error.is_damage() {
-        return Err(error.into());
-    }
-    let aside = set_aside(&path)?;
-    let (error, aside) = (job::chain(&error), reelfs::path::display(aside.as_os_str().as_encoded_bytes()));
-    context.warn(&format!("{error}; it is kept as {aside} and made again"));
-    rebuild_index(context, repository, &path)?;
-    Ok(Some(Index::open(&path)?))
+    let display = context.show_progress("index");
+    let mut tell = |news| tell_news(context, news);
+    let opened = open_index::open_index(repository, clock::now_seconds(), &context.progress, &mut tell);
+    drop(display);
+    Ok(opened?)
 }
 
 /// Makes the index again beside the old one, which stays until the new one is whole. The caller is the
@@ -96,51 +71,18 @@ pub(crate) fn rebuild_index(
     context: &Context,
     repository: &Repository,
     path: &Path,
-) -> Result<job::index::RebuildSummary, Failure> {
-    let partial = path.with_file_name(INDEX_PARTIAL);
-    let refused = |source| Failure::failed(IndexChange { source });
-    remove_directory(&partial).map_err(refused)?;
-    let index = Index::open(&partial)?;
+) -> Result<RebuildSummary, Failure> {
     let display = context.show_progress("rebuild");
-    let summary = job::index::rebuild(repository, &index, &context.progress)?;
+    let mut tell = |news| tell_news(context, news);
+    let summary = open_index::rebuild_index(repository, path, &context.progress, &mut tell);
     drop(display);
-    for failed in &summary.failed {
-        context.warn(&format!("not in the index: {failed}"));
+    Ok(summary?)
+}
+
+fn tell_news(context: &Context, news: IndexNews) {
+    match news {
+        IndexNews::Missing => context.note("the index is missing and is made again"),
+        IndexNews::Damaged(text) => context.warn(&text),
+        IndexNews::Left(text) => context.warn(&format!("not in the index: {text}")),
     }
-    drop(index);
-    remove_directory(path).map_err(refused)?;
-    fs::rename(&partial, path).map_err(refused)?;
-    repository.storage().sync_directory("").map_err(RepoError::from)?;
-    Ok(summary)
-}
-
-fn remove_directory(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// The new index cannot take the place of the old one.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot replace the old index")]
-struct IndexChange {
-    source: io::Error,
-}
-
-fn set_aside(path: &Path) -> Result<PathBuf, Failure> {
-    let aside = path.with_file_name(format!("{INDEX}.damaged-{}", clock::now_seconds()));
-    std::fs::rename(path, &aside).map_err(|error| {
-        Failure::failed(std::io::Error::other(format!("the damaged index cannot be set aside: {error}")))
-    })?;
-    Ok(aside)
-}
-
-fn has_generations(repository: &Repository) -> Result<bool, Failure> {
-    for client in repository.clients()? {
-        if !repository.generations(&client)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

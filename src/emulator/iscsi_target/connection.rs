@@ -41,10 +41,15 @@ pub(super) fn serve(shared: &Arc<Shared>, number: u64, stream: TcpStream) -> Res
     stream.set_read_timeout(Some(LOGIN_TIMEOUT))?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     let local = stream.local_addr()?;
-    let mut duplex = Duplex { reader: BufReader::with_capacity(64 << 10, stream.try_clone()?), writer: stream };
+    let mut duplex =
+        Duplex { reader: BufReader::with_capacity(64 << 10, stream.try_clone()?), writer: stream };
     let session = Login::new(&mut duplex, &shared.settings).run()?;
     duplex.writer.set_read_timeout(None)?;
-    log::info!("{}: logged in{}", session.initiator, if session.is_discovery { " to find targets" } else { "" });
+    log::info!(
+        "{}: logged in{}",
+        session.initiator,
+        if session.is_discovery { " to find targets" } else { "" }
+    );
     if session.is_discovery {
         return serve_session(shared, &session, local, duplex.reader, duplex.writer);
     }

@@ -74,7 +74,10 @@ enum Proof {
     NotBegun,
     /// CHAP was chosen.
     Chosen,
-    Challenged { identifier: u8, challenge: [u8; 16] },
+    Challenged {
+        identifier: u8,
+        challenge: [u8; 16],
+    },
     Done,
 }
 

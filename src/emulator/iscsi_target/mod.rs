@@ -127,7 +127,11 @@ impl IscsiTarget {
     ///
     /// # Errors
     /// The error of the socket, or of making a thread.
-    pub fn start(library: EmulatedLibrary, settings: TargetSettings, listener: TcpListener) -> io::Result<Self> {
+    pub fn start(
+        library: EmulatedLibrary,
+        settings: TargetSettings,
+        listener: TcpListener,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             library,

@@ -196,7 +196,8 @@ impl Reader<'_> {
 
     fn take_command(&mut self, command: Command, immediate: Vec<u8>) -> Result<(), SessionError> {
         self.count(command.immediate, command.command_sn)?;
-        let task = Task::new(command, lun_number(command.lun).unwrap_or(u16::MAX), immediate, &self.agreement)?;
+        let task =
+            Task::new(command, lun_number(command.lun).unwrap_or(u16::MAX), immediate, &self.agreement)?;
         {
             let mut sender = lock(&self.sender);
             // An initiator that sends more than it may gets what it asked for.

@@ -11,9 +11,7 @@ use super::negotiation::Agreement;
 use super::task::Task;
 use crate::emulator::transport::EmulatedTransport;
 use crate::scsi::iscsi::frame;
-use crate::scsi::iscsi::pdu::{
-    DataIn, NO_TAG, Residual, ScsiResponse, Sequence, TaskManagementResponse,
-};
+use crate::scsi::iscsi::pdu::{DataIn, NO_TAG, Residual, ScsiResponse, Sequence, TaskManagementResponse};
 use crate::scsi::{Data, Outcome, Status, Transport, TransportError};
 
 /// Commands that an initiator may send ahead.
@@ -159,15 +157,11 @@ pub(super) fn answer_status(sender: &SharedSender, task: &Task, status: Status) 
 }
 
 /// Answers a command.
-pub(super) fn answer(
-    sender: &SharedSender,
-    task: &Task,
-    outcome: &Outcome,
-    buffer: &[u8],
-) -> io::Result<()> {
+pub(super) fn answer(sender: &SharedSender, task: &Task, outcome: &Outcome, buffer: &[u8]) -> io::Result<()> {
     let mut sender = lock(sender);
     sender.open_count -= 1;
-    let expected = if task.command.reads || task.command.writes { task.command.expected_len_bytes } else { 0 };
+    let expected =
+        if task.command.reads || task.command.writes { task.command.expected_len_bytes } else { 0 };
     let moved = u32::try_from(outcome.transferred_bytes).unwrap_or(u32::MAX);
     let residual = match expected.checked_sub(moved) {
         Some(0) => Residual::None,

@@ -3,19 +3,18 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::claims::Claims;
-use super::dedup::Dedup;
-use super::emission::Emitter;
 use super::error::BackupError;
 use super::open_directories::{OpenDirectories, joined};
-use super::pipeline::Pipeline;
-use super::prepare::SmallFile;
-use super::queue::Target;
-use super::record;
 use super::selection::Selection;
 use super::{BackupOptions, BackupSummary};
 use crate::format::record::{Detail, FileKind, ROOT_OBJECT, Record};
 use crate::job::object_set::ObjectSet;
+use crate::job::store::claims::Claims;
+use crate::job::store::dedup::Dedup;
+use crate::job::store::emission::Emitter;
+use crate::job::store::pipeline::Pipeline;
+use crate::job::store::queue::Target;
+use crate::job::store::record;
 use crate::live::Exclusions;
 use crate::live::LiveError;
 use crate::live::{Attributes, Scanned, SourceDirectory};
@@ -46,12 +45,10 @@ pub(super) struct Visit {
 /// The driver's state.
 pub(super) struct Driver<'a> {
     pub(super) context: Context<'a>,
-    pub(super) emitter: Emitter<'a>,
+    pub(super) emitter: Emitter<'a, 'a>,
     pub(super) previous: Option<Arc<Generation>>,
     visits: VecDeque<Visit>,
     open: OpenDirectories,
-    pub(super) batch: Vec<SmallFile>,
-    pub(super) batch_len: u64,
     // What has several names: where it is at the source, and its object id.
     pub(super) linked: BTreeMap<(u32, u32, u64), u64>,
     pub(super) linked_objects: HashSet<u64>,
@@ -71,8 +68,6 @@ impl<'a> Driver<'a> {
             previous,
             visits: VecDeque::new(),
             open: OpenDirectories::default(),
-            batch: Vec::new(),
-            batch_len: 0,
             linked: BTreeMap::new(),
             linked_objects: HashSet::new(),
             unlinked: HashSet::new(),
@@ -114,9 +109,9 @@ impl<'a> Driver<'a> {
             self.visit(&visit)?;
             self.emitter.poll()?;
         }
-        self.flush_batch()?;
+        self.emitter.flush()?;
         let gone: Vec<u64> = self.unlinked.difference(&self.linked_objects).copied().collect();
-        self.emitter.drain(&gone)
+        Ok(self.emitter.drain(&gone)?)
     }
 
     fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
@@ -130,7 +125,7 @@ impl<'a> Driver<'a> {
             Err(error) => return self.unreadable(visit, Some(&directory), &error),
         };
         if self.open.hold(&directory) {
-            self.flush_batch()?;
+            self.emitter.flush()?;
             self.emitter.wait_for_all()?;
         }
         self.put_directory(visit, Some(&directory))?;
@@ -157,7 +152,7 @@ impl<'a> Driver<'a> {
             }
             self.entry(visit, &directory, entry, old)?;
             if self.emitter.is_behind() {
-                self.flush_batch()?;
+                self.emitter.flush()?;
                 self.emitter.wait_for_all()?;
             }
         }
@@ -279,7 +274,7 @@ impl<'a> Driver<'a> {
         if before.is_some_and(|before| record::is_same(&before, &inode)) {
             return Ok(());
         }
-        self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))
+        Ok(self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))?)
     }
 
     fn listed_before(&self, directory: u64) -> Result<Vec<Entry>, BackupError> {

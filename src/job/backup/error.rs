@@ -2,8 +2,7 @@
 
 use thiserror::Error;
 
-use crate::chunk::compress::CompressError;
-use crate::index::IndexError;
+use crate::job::store::StoreError;
 use crate::live::ExcludeError;
 use crate::live::LiveError;
 use crate::progress::Cancelled;
@@ -13,34 +12,31 @@ use crate::repo::{ReadError, RepoError};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// The repository could not be read or written.
+    /// What was read could not be stored.
     #[error(transparent)]
-    Repo(#[from] RepoError),
+    Store(#[from] StoreError),
     /// The source directory cannot be opened.
     #[error(transparent)]
     Source(LiveError),
-    /// The index is damaged; `rebuild` makes it again.
-    #[error(transparent)]
-    Index(#[from] IndexError),
     /// An exclusion pattern is not valid.
     #[error(transparent)]
     Exclude(#[from] ExcludeError),
-    /// Data could not be compressed, or not be proven to decompress again.
-    #[error("cannot store data")]
-    Compress(#[from] CompressError),
-    /// A worker thread ended before its work.
-    #[error("a worker thread ended before its work")]
-    Worker,
+}
+
+impl From<RepoError> for BackupError {
+    fn from(error: RepoError) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 impl From<ReadError> for BackupError {
     fn from(error: ReadError) -> Self {
-        Self::Repo(error.into())
+        Self::Store(error.into())
     }
 }
 
 impl From<Cancelled> for BackupError {
     fn from(cancelled: Cancelled) -> Self {
-        Self::Repo(cancelled.into())
+        Self::Store(cancelled.into())
     }
 }

@@ -1,24 +1,15 @@
 //! Backup of a directory tree as the next generation of a client.
 //!
-//! One thread, the driver, walks the source level by level and compares it with the generation before;
-//! what did not change is a pointer into earlier pages and is not read. Workers read, fingerprint,
-//! find what is stored already, and compress. The driver writes their frames in the order of paths,
-//! and the records of files when the places of their chunks are known.
+//! The driver walks the source level by level and compares it with the generation before; what did not
+//! change is a pointer into earlier pages and is not read. How the rest is stored is told in
+//! `job/store`.
 
-mod claims;
-mod dedup;
 mod driver;
-mod emission;
 mod error;
-mod large;
-mod names;
 mod objects;
 mod open_directories;
-mod pipeline;
-mod prepare;
-mod queue;
-mod record;
 mod selection;
+mod source;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,13 +17,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::id::ClientName;
 use crate::index::Index;
 use crate::job::index::index_generation;
+use crate::job::store::claims::Claims;
+use crate::job::store::dedup::Dedup;
+use crate::job::store::pipeline;
+use crate::job::store::prepare::Worker;
 use crate::live::Exclusions;
 use crate::live::SourceDirectory;
 use crate::progress::Progress;
-use crate::repo::generation_writer::{Committed, GenerationWriter, WriterInputs};
+use crate::repo::generation_writer::{Base, GenerationWriter, WriterInputs};
 use crate::repo::{RepoError, Repository};
 
 pub use crate::job::problem::{PROBLEM_COUNT_MAX, Problem};
+pub use crate::job::store::{Count, StoreError, Summary as BackupSummary};
 pub use error::BackupError;
 
 /// How a backup is made.
@@ -60,68 +56,6 @@ pub struct BackupOptions {
     pub worker_count: usize,
 }
 
-/// Files and bytes of one sort.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Count {
-    /// Files.
-    pub files: u64,
-    /// Bytes of content.
-    pub bytes: u64,
-}
-
-impl Count {
-    pub(in crate::job) fn add(&mut self, bytes: u64) {
-        self.files += 1;
-        self.bytes += bytes;
-    }
-}
-
-/// What a backup did.
-#[derive(Debug, Default)]
-pub struct BackupSummary {
-    /// The generation; `None` if nothing changed.
-    pub committed: Option<Committed>,
-    /// Files that the generation before did not have, read and stored.
-    pub new: Count,
-    /// Files that differ from the generation before.
-    pub modified: Count,
-    /// Files taken over without being read.
-    pub unchanged: Count,
-    /// Of the new and modified ones, those found stored already by RFE.
-    pub redundant: Count,
-    /// Entries of the generation before that are gone.
-    pub removed_count: u64,
-    /// Entries left out by a pattern or option.
-    pub excluded_count: u64,
-    /// What could not be saved; at most [`PROBLEM_COUNT_MAX`] are kept.
-    pub failed: Vec<Problem>,
-    /// Count of all that could not be saved.
-    pub failed_count: u64,
-    /// Files that changed while they were read, twice, and were kept as they were read.
-    pub inconsistent: Vec<Problem>,
-    /// Count of all inconsistent files.
-    pub inconsistent_count: u64,
-    /// The index could not be used or brought up to date; the reason.
-    pub index_problem: Option<String>,
-    /// The tree of the generation before is damaged, so that this one stands alone; the reason.
-    pub baseline_reason: Option<String>,
-}
-
-impl BackupSummary {
-    // Adds a problem to a list that has a bound.
-    fn note(list: &mut Vec<Problem>, path: String, reason: String) {
-        if list.len() < PROBLEM_COUNT_MAX {
-            list.push(Problem { path, reason });
-        }
-    }
-
-    /// Tells whether everything was saved as it should be.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.failed_count == 0 && self.inconsistent_count == 0
-    }
-}
-
 /// Backs up the tree at `source` as the next generation of `client`; the caller holds the writer lock.
 ///
 /// If the tree of the generation before is damaged, a new baseline is made, as [`BackupOptions::full`] asks for.
@@ -145,7 +79,11 @@ pub fn run(
         WriterInputs { now, new_id }
     };
     let error = match attempt(repository, index, client, source, options, inputs(), progress) {
-        Err(BackupError::Repo(RepoError::Read(error))) if error.is_damage() && !options.full => error,
+        Err(BackupError::Store(StoreError::Repo(RepoError::Read(error))))
+            if error.is_damage() && !options.full =>
+        {
+            error
+        }
         other => return other,
     };
     progress.restart();
@@ -168,14 +106,15 @@ fn attempt(
     let mut lists = vec![("reelfs.toml".to_owned(), repository.config().policy.exclude.clone())];
     lists.extend(options.exclude.iter().cloned());
     let exclusions = Exclusions::new(&lists)?;
-    let writer = GenerationWriter::begin(repository, client, inputs, options.full)?;
+    let base = if options.full { Base::Nothing } else { Base::Latest };
+    let writer = GenerationWriter::begin(repository, client, inputs, base)?;
     if let Some(previous) = writer.previous() {
         // The walk goes on while files are saved: what it has found says nothing of what is left.
         let totals = previous.footer.totals;
         progress.add_total(totals.name_count(), totals.content_bytes);
     }
-    let claims = claims::Claims::default();
-    let dedup = dedup::Dedup::new(repository, index);
+    let claims = Claims::default();
+    let dedup = Dedup::new(repository, index);
     let config = repository.config();
     let worker_count = match options.worker_count {
         0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
@@ -183,7 +122,7 @@ fn attempt(
     };
     let make_worker = || {
         let frame_len = config.chunking.frame_bytes as usize;
-        prepare::Worker::new(&dedup, &claims, config.compression.level, frame_len)
+        Worker::new(&dedup, &claims, config.compression.level, frame_len)
     };
     let source_bytes = root.path().to_vec();
     let (writer, mut summary) = pipeline::run(worker_count, make_worker, |pipeline| {

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use super::driver::{Driver, Visit};
 use super::error::BackupError;
-use super::large::{self, LargeRead};
 use super::open_directories::joined;
-use super::prepare::{SmallFile, Task};
-use super::queue::{Emission, LinkName, Target};
-use super::record;
-use crate::format::record::{Detail, FileKind, Inode, Record};
+use super::source::{LiveSmall, OpenLarge};
+use crate::format::record::{Detail, Extent, FileKind, Inode, Record};
+use crate::id::Fingerprint;
+use crate::job::store::StoreError;
+use crate::job::store::large;
+use crate::job::store::prepare::SmallFile;
+use crate::job::store::queue::{Bytes, Emission, LinkName, StoredFile, Target};
+use crate::job::store::record;
+use crate::job::store::source::ReadProblem;
 use crate::live::{Attributes, LiveError, SourceDirectory};
 use crate::path::SYMLINK_LEN_MAX;
 use crate::repo::{Entry, Node};
@@ -56,7 +60,7 @@ impl Driver<'_> {
         }
         let path = group.map(|_| crate::path::display(&joined(directory.path(), name)));
         let (directory, name, kind) = (visit.object, name.to_vec(), attributes.kind);
-        self.emitter.put_name(LinkName { directory, name, kind, object, is_known, path })
+        Ok(self.emitter.put_name(LinkName { directory, name, kind, object, is_known, path })?)
     }
 
     // The object of the generation before, if it is this file and no other group took it.
@@ -101,37 +105,17 @@ impl Driver<'_> {
                 && record::is_unchanged(inode, &attributes, self.context.options.ignore_inode)
                 && self.context.dedup.is_whole(inode);
             if unchanged {
-                return self.emitter.unchanged(target, inode);
+                return Ok(self.emitter.unchanged(target, inode)?);
             }
         }
         let limit = self.context.repository.config().chunking.whole_file_bytes;
         if attributes.size > u64::from(limit) {
             return self.large_file(directory, target, attributes, before);
         }
-        let frame_len = u64::from(self.context.repository.config().chunking.frame_bytes);
-        if !self.batch.is_empty() && self.batch_len + attributes.size > frame_len {
-            self.flush_batch()?;
-        }
-        let task = self.emitter.next_task();
-        let slot = self.batch.len();
         let name = target.name().to_vec();
-        self.emitter.queue(Emission::Small { target, before: before.clone(), task, slot });
-        self.batch.push(SmallFile { directory: Arc::clone(directory), name, attributes, before });
-        self.batch_len += attributes.size;
-        // Empty files cost time too.
-        if self.batch_len >= frame_len || self.batch.len() >= 512 {
-            self.flush_batch()?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn flush_batch(&mut self) -> Result<(), BackupError> {
-        self.batch_len = 0;
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let batch = std::mem::take(&mut self.batch);
-        self.emitter.give(Task::Small(batch))
+        let source = LiveSmall { directory: Arc::clone(directory), name: name.clone(), attributes };
+        let file = SmallFile { source: Box::new(source), name, before: before.clone() };
+        Ok(self.emitter.give_small(target, before, file, attributes.size, None)?)
     }
 
     fn large_file(
@@ -141,62 +125,68 @@ impl Driver<'_> {
         attributes: Attributes,
         before: Option<Arc<Inode>>,
     ) -> Result<(), BackupError> {
-        // Tasks are numbered in order; the open batch comes first.
-        self.flush_batch()?;
+        self.emitter.flush()?;
         let name = target.name().to_vec();
         let mut expected = attributes;
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
         for attempt in 0..2 {
-            let file = match directory.open_file(&name, &expected) {
+            let file = match directory.open_file(&name, &expected).and_then(OpenLarge::new) {
                 Ok(file) => file,
                 Err(error) => return self.give_up(target, &error),
             };
-            let xattrs = match file.xattrs() {
-                Ok(xattrs) => xattrs,
-                Err(error) => return self.give_up(target, &error),
-            };
-            if self.context.dedup.may_be_redundant(&name, file.attributes())?
-                && let Ok(Some(signature)) = large::signature(&file)
-                && let Some(extents) =
-                    self.context.dedup.redundant_file(&name, file.attributes(), signature)?
-                && file.attributes_now().is_ok_and(|now| now.is_unchanged_since(file.attributes()))
-            {
-                let attributes = *file.attributes();
-                return self.emitter.redundant(target, before, &attributes, xattrs, signature, extents);
+            if let Some((signature, extents)) = self.redundant(&name, &file)? {
+                self.emitter.summary.redundant.add(file.attributes().size);
+                let (described, bytes) = (file.described(), Bytes::Extents(extents));
+                let stored = StoredFile::new(target, before, described, Some(signature), bytes);
+                return Ok(self.emitter.stored(stored)?);
             }
             let first_task = self.emitter.next_task();
-            let emitter = &mut self.emitter;
-            let progress = self.context.progress;
+            let (emitter, progress) = (&mut self.emitter, self.context.progress);
             let mut give = |task| {
-                progress.check()?;
-                emitter.give(task)
+                progress.check().map_err(StoreError::from)?;
+                Ok(emitter.give(task)?)
             };
-            match large::read(&file, before.as_ref(), frame_len, &mut give)? {
-                LargeRead::Failed(error) => {
+            let size = file.attributes().size;
+            let read = large::read(&file, size, file.ranges(), before.as_ref(), frame_len, &mut give)
+                .and_then(|(len, signature)| Ok((len, signature, file.has_changed()? || len != size)));
+            let (len, signature, changed) = match read {
+                Ok(read) => read,
+                Err(ReadProblem::Stop(error)) => return Err(error.into()),
+                Err(ReadProblem::Skip(error)) => {
                     self.emitter.discard(first_task);
                     return self.give_up(target, &error);
                 }
-                LargeRead::Done { attributes, signature, changed } => {
-                    if changed && attempt == 0 {
-                        self.emitter.discard(first_task);
-                        expected = file.attributes_now().unwrap_or(expected);
-                        continue;
-                    }
-                    let tasks = first_task..self.emitter.next_task();
-                    self.emitter.queue(Emission::Large {
-                        target,
-                        before,
-                        tasks,
-                        attributes,
-                        xattrs,
-                        signature,
-                        inconsistent: changed,
-                    });
-                    return Ok(());
-                }
+            };
+            if changed && attempt == 0 {
+                self.emitter.discard(first_task);
+                expected = file.attributes_now().unwrap_or(expected);
+                continue;
             }
+            let mut described = file.described();
+            described.set_size(len);
+            let bytes = Bytes::Extents(Vec::new());
+            let mut file = StoredFile::new(target, before, described, signature, bytes);
+            file.inconsistent = changed;
+            let tasks = first_task..self.emitter.next_task();
+            self.emitter.queue(Emission::Large { file, tasks });
+            return Ok(());
         }
         Ok(())
+    }
+
+    // What RFE finds for a large file.
+    fn redundant(
+        &self,
+        name: &[u8],
+        file: &OpenLarge,
+    ) -> Result<Option<(Fingerprint, Vec<Extent>)>, BackupError> {
+        let Attributes { size, mtime, .. } = *file.attributes();
+        if !self.context.dedup.may_be_redundant(name, size, mtime)? {
+            return Ok(None);
+        }
+        let Ok(Some(signature)) = large::signature(file, size, file.ranges()) else { return Ok(None) };
+        let found = self.context.dedup.redundant_file(name, size, mtime, signature)?;
+        Ok(found.filter(|_| file.has_changed().is_ok_and(|changed| !changed)).map(|found| (signature, found)))
     }
 
     fn give_up(&mut self, target: Target, error: &LiveError) -> Result<(), BackupError> {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::output::{object, tell};
-use crate::{clock, human, session};
+use crate::{clock, human, session, staging};
 
 const USER_EXCLUDE: &str = "reelfs/exclude";
 
@@ -27,6 +27,8 @@ EXAMPLES
   only SOURCE/tmp, 'cache/' only directories, and '!keep.o' takes in again. They come from the policy in
   reelfs.toml, from ~/.config/reelfs/exclude, from --exclude-from and from --exclude, and a later one
   wins over an earlier one.
+
+  A client whose staging has changes takes no backup until these are committed or discarded.
 
   A file that did not change since the last generation, by size, times and inode number, is taken over
   without being read, unless some of its data is known to be damaged: that is read and stored anew.
@@ -109,7 +111,8 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     };
     let started = Instant::now();
     context.watch_signals()?;
-    let (repository, _lock) = session::open_for_writing(context)?;
+    staging::refuse_pending(context, &args.client)?;
+    let (repository, lock) = session::open_for_writing(context)?;
     let index = session::open_index(context, &repository)?;
     let display = context.show_progress("backup");
     let inputs = clock::writer_inputs()?;
@@ -124,6 +127,13 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     );
     drop(display);
     let summary = made?;
+    drop((index, lock));
+    if summary.committed.is_some()
+        && let Err(failure) = staging::move_on(context, &args.client)
+    {
+        let text = failure.text().unwrap_or_default();
+        context.warn(&format!("staging of {} stays on the generation before: {text}", args.client));
+    }
     tell_problems(&summary, context);
     if context.global.json {
         context.out.json(json(&args.client, &summary, started))?;

@@ -2,8 +2,10 @@
 
 mod backup;
 mod cat;
+mod commit;
 mod completions;
 mod diff;
+mod discard;
 mod find;
 mod init;
 mod list;
@@ -12,6 +14,8 @@ mod man;
 mod mount;
 mod rebuild;
 mod restore;
+mod stage;
+mod staging;
 mod stats;
 mod umount;
 mod verify;
@@ -70,6 +74,10 @@ pub(crate) struct Cli {
 enum Command {
     Init(init::Args),
     Backup(backup::Args),
+    Commit(commit::Args),
+    Staging(staging::Args),
+    Stage(stage::Args),
+    Discard(discard::Args),
     List(list::Args),
     Ls(ls::Args),
     Cat(cat::Args),
@@ -105,6 +113,10 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Backup(args) => backup::run(args, context),
+        Command::Commit(args) => commit::run(args, context),
+        Command::Staging(args) => staging::run(&args, context),
+        Command::Stage(args) => stage::run(&args, context),
+        Command::Discard(args) => discard::run(&args, context),
         Command::List(args) => list::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
         Command::Cat(args) => cat::run(&args, context),

@@ -4,47 +4,54 @@ use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
 use super::dedup::Dedup;
-use super::error::BackupError;
+use super::error::StoreError;
+use super::record::Described;
+use super::source::{ReadFile, ReadProblem, SmallSource};
 use crate::chunk::compress::{CompressError, Compressor};
 use crate::codec::len_u32;
 use crate::format::frame::{ChunkInfo, ChunkPointer, Codec};
-use crate::format::record::{Extent, Inode, XattrList};
-use crate::id::{Fingerprint, FingerprintHasher};
+use crate::format::record::{Extent, Inode};
+use crate::id::Fingerprint;
 use crate::live::LiveError;
-use crate::live::{Attributes, SourceDirectory};
 use crate::repo::bdf_writer::PreparedFrame;
 
 /// A small file to be read by a worker.
 #[derive(Debug)]
-pub(super) struct SmallFile {
-    pub(super) directory: Arc<SourceDirectory>,
-    pub(super) name: Vec<u8>,
-    pub(super) attributes: Attributes,
+pub(in crate::job) struct SmallFile {
+    pub(in crate::job) source: Box<dyn SmallSource>,
+    pub(in crate::job) name: Vec<u8>,
     /// The same file in the generation before.
-    pub(super) before: Option<Arc<Inode>>,
+    pub(in crate::job) before: Option<Arc<Inode>>,
 }
 
-/// A run of chunks of a large file, cut by the reader.
+/// A chunk of a large file.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::job) struct Cut {
+    /// Offset in the file of its first byte.
+    pub(in crate::job) offset: u64,
+    pub(in crate::job) len: usize,
+}
+
+/// Chunks of a large file, cut by the reader.
 #[derive(Debug)]
-pub(super) struct Piece {
-    /// Offset in the file of the first byte.
-    pub(super) offset: u64,
-    pub(super) bytes: Vec<u8>,
-    /// Lengths of the chunks, in order; their sum is the length of `bytes`.
-    pub(super) cuts: Vec<usize>,
-    pub(super) before: Option<Arc<Inode>>,
+pub(in crate::job) struct Piece {
+    /// The chunks one after the other.
+    pub(in crate::job) bytes: Vec<u8>,
+    /// The chunks in order; the sum of their lengths is the length of `bytes`.
+    pub(in crate::job) cuts: Vec<Cut>,
+    pub(in crate::job) before: Option<Arc<Inode>>,
 }
 
 /// Work for one worker.
 #[derive(Debug)]
-pub(super) enum Task {
+pub(in crate::job) enum Task {
     Small(Vec<SmallFile>),
     Piece(Piece),
 }
 
 /// An extent whose chunk may not have a place yet.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum PendingExtent {
+pub(in crate::job) enum PendingExtent {
     Ready(Extent),
     /// Offset, length, and the chunk of that length.
     Waiting(u64, u32, Fingerprint),
@@ -52,32 +59,31 @@ pub(super) enum PendingExtent {
 
 /// What became of a small file.
 #[derive(Debug)]
-pub(super) struct SmallOutcome {
-    pub(super) attributes: Attributes,
-    pub(super) xattrs: XattrList,
-    pub(super) signature: Option<Fingerprint>,
-    pub(super) extents: Vec<PendingExtent>,
-    pub(super) inconsistent: bool,
-    pub(super) redundant: bool,
+pub(in crate::job) struct SmallOutcome {
+    pub(in crate::job) described: Described,
+    pub(in crate::job) signature: Option<Fingerprint>,
+    pub(in crate::job) extents: Vec<PendingExtent>,
+    pub(in crate::job) inconsistent: bool,
+    pub(in crate::job) redundant: bool,
 }
 
 /// A frame with the place of each of its chunks still to come.
 #[derive(Debug)]
-pub(super) enum Prepared {
+pub(in crate::job) enum Prepared {
     Small(Vec<Result<SmallOutcome, LiveError>>),
     Piece(Vec<PendingExtent>),
 }
 
 /// The result of a task.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) frames: Vec<PreparedFrame>,
-    pub(super) prepared: Prepared,
+pub(in crate::job) struct Outcome {
+    pub(in crate::job) frames: Vec<PreparedFrame>,
+    pub(in crate::job) prepared: Prepared,
 }
 
 /// A worker with its buffers.
 #[derive(Debug)]
-pub(super) struct Worker<'a> {
+pub(in crate::job) struct Worker<'a> {
     dedup: &'a Dedup<'a>,
     claims: &'a Claims,
     compressor: Compressor,
@@ -89,7 +95,12 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(dedup: &'a Dedup<'a>, claims: &'a Claims, level: i32, frame_len: usize) -> Self {
+    pub(in crate::job) fn new(
+        dedup: &'a Dedup<'a>,
+        claims: &'a Claims,
+        level: i32,
+        frame_len: usize,
+    ) -> Self {
         Self {
             dedup,
             claims,
@@ -101,7 +112,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    pub(super) fn run(&mut self, task: Task) -> Result<Outcome, BackupError> {
+    pub(in crate::job) fn run(&mut self, task: Task) -> Result<Outcome, StoreError> {
         let prepared = match task {
             Task::Small(files) => {
                 let mut outcomes = Vec::with_capacity(files.len());
@@ -116,27 +127,23 @@ impl<'a> Worker<'a> {
         Ok(Outcome { frames: std::mem::take(&mut self.frames), prepared })
     }
 
-    fn small(&mut self, file: &SmallFile) -> Result<Result<SmallOutcome, LiveError>, BackupError> {
-        let read = match read_whole(file) {
+    fn small(&mut self, file: &SmallFile) -> Result<Result<SmallOutcome, LiveError>, StoreError> {
+        let read = match file.source.read() {
             Ok(read) => read,
-            Err(error) => return Ok(Err(error)),
+            Err(ReadProblem::Skip(error)) => return Ok(Err(error)),
+            Err(ReadProblem::Stop(error)) => return Err(error),
         };
-        let ReadFile { bytes, attributes, xattrs, inconsistent } = read;
-        let mut outcome = SmallOutcome {
-            attributes,
-            xattrs,
-            signature: None,
-            extents: Vec::new(),
-            inconsistent,
-            redundant: false,
-        };
+        let ReadFile { bytes, described, inconsistent } = read;
+        let mtime = described.inode.mtime;
+        let mut outcome =
+            SmallOutcome { described, signature: None, extents: Vec::new(), inconsistent, redundant: false };
         if bytes.is_empty() {
             outcome.signature = Some(Fingerprint::of(b""));
             return Ok(Ok(outcome));
         }
         let signature = Fingerprint::of(&bytes);
         outcome.signature = Some(signature);
-        if let Some(extents) = self.dedup.redundant_file(&file.name, &attributes, signature)? {
+        if let Some(extents) = self.dedup.redundant_file(&file.name, bytes.len() as u64, mtime, signature)? {
             outcome.redundant = true;
             outcome.extents = extents.into_iter().map(PendingExtent::Ready).collect();
             return Ok(Ok(outcome));
@@ -159,24 +166,21 @@ impl<'a> Worker<'a> {
         Ok(Ok(outcome))
     }
 
-    fn piece(&mut self, piece: Piece) -> Result<Vec<PendingExtent>, BackupError> {
+    fn piece(&mut self, piece: Piece) -> Result<Vec<PendingExtent>, StoreError> {
         let mut extents = Vec::with_capacity(piece.cuts.len());
         // Runs of new chunks next to each other, as ranges of the piece.
         let mut runs: Vec<Run> = Vec::new();
         let mut start = 0;
-        for len in &piece.cuts {
+        for Cut { offset, len } in &piece.cuts {
             let chunk = piece.bytes.get(start..start + len).unwrap_or_default();
-            let offset = piece.offset + start as u64;
-            let fingerprint = Fingerprint::of(chunk);
+            let (offset, fingerprint) = (*offset, Fingerprint::of(chunk));
             extents.push(match self.claims.claim(&fingerprint, || self.dedup.chunk(&fingerprint, *len))? {
                 Claim::Stored(pointer) => whole(offset, pointer),
                 Claim::Pending => PendingExtent::Waiting(offset, len_u32(*len), fingerprint),
                 Claim::Granted => {
-                    match runs.last_mut().filter(|run| run.end == start) {
+                    match runs.last_mut().filter(|run| run.is_followed_by(start, offset, &piece)) {
                         Some(run) => run.add(*len, info(chunk, fingerprint)),
-                        None => {
-                            runs.push(Run { start, end: start + len, chunks: vec![info(chunk, fingerprint)] })
-                        }
+                        None => runs.push(Run::new(start, offset, info(chunk, fingerprint))),
                     }
                     PendingExtent::Waiting(offset, len_u32(*len), fingerprint)
                 }
@@ -200,10 +204,10 @@ impl<'a> Worker<'a> {
         Ok(extents)
     }
 
-    fn store_run(&mut self, piece: &Piece, run: &Run) -> Result<(), BackupError> {
+    fn store_run(&mut self, piece: &Piece, run: &Run) -> Result<(), StoreError> {
         let bytes = piece.bytes.get(run.start..run.end).unwrap_or_default();
         let bases = match &piece.before {
-            Some(before) => self.dedup.bases(before, piece.offset + run.start as u64, bytes.len() as u64)?,
+            Some(before) => self.dedup.bases(before, run.offset, bytes.len() as u64)?,
             None => Vec::new(),
         };
         if !bases.is_empty() && self.delta(bytes, &run.chunks, bases)? {
@@ -219,7 +223,7 @@ impl<'a> Worker<'a> {
     }
 
     // Adds a chunk to the open frame.
-    fn add(&mut self, bytes: &[u8], fingerprint: Fingerprint) -> Result<(), BackupError> {
+    fn add(&mut self, bytes: &[u8], fingerprint: Fingerprint) -> Result<(), StoreError> {
         if !self.payload.is_empty() && self.payload.len() + bytes.len() > self.frame_len * 5 / 4 {
             self.close_frame()?;
         }
@@ -231,7 +235,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn close_frame(&mut self) -> Result<(), BackupError> {
+    fn close_frame(&mut self) -> Result<(), StoreError> {
         if self.chunks.is_empty() {
             return Ok(());
         }
@@ -248,7 +252,7 @@ impl<'a> Worker<'a> {
         bytes: &[u8],
         chunks: &[ChunkInfo],
         bases: Vec<ChunkPointer>,
-    ) -> Result<bool, BackupError> {
+    ) -> Result<bool, StoreError> {
         let Some(prefix) = self.dedup.prefix(&bases) else { return Ok(false) };
         let Some(delta) = self.compressor.compress(bytes, &prefix)? else { return Ok(false) };
         if delta.len() * 8 > bytes.len() {
@@ -271,10 +275,22 @@ const DELTA_GAIN_MIN: usize = 200;
 struct Run {
     start: usize,
     end: usize,
+    // Of the first one in the file.
+    offset: u64,
     chunks: Vec<ChunkInfo>,
 }
 
 impl Run {
+    fn new(start: usize, offset: u64, chunk: ChunkInfo) -> Self {
+        Self { start, end: start + chunk.len as usize, offset, chunks: vec![chunk] }
+    }
+
+    // Chunks that are compressed against those before must be neighbours in the file, too.
+    fn is_followed_by(&self, start: usize, offset: u64, piece: &Piece) -> bool {
+        self.end == start
+            && (piece.before.is_none() || self.offset + (self.end - self.start) as u64 == offset)
+    }
+
     fn add(&mut self, len: usize, chunk: ChunkInfo) {
         self.end += len;
         self.chunks.push(chunk);
@@ -313,97 +329,9 @@ fn frame(
     Ok(PreparedFrame { codec, stored, plain_len, chunks, bases })
 }
 
-struct ReadFile {
-    bytes: Vec<u8>,
-    attributes: Attributes,
-    xattrs: XattrList,
-    inconsistent: bool,
-}
-
-// A small file that became larger than this meanwhile is kept cut short, and reported as inconsistent.
-const READ_LEN_MAX: usize = 8 << 20;
-
-// A file that changes while it is read is read once more, then kept as it is and reported.
-fn read_whole(file: &SmallFile) -> Result<ReadFile, LiveError> {
-    let mut expected = file.attributes;
-    for attempt in 0..2 {
-        let source = file.directory.open_file(&file.name, &expected)?;
-        let attributes = *source.attributes();
-        // A file that grows meanwhile is told by its attributes afterwards.
-        let mut bytes = vec![0; usize::try_from(attributes.size).unwrap_or(READ_LEN_MAX).min(READ_LEN_MAX)];
-        let len = source.read_at(&mut bytes, 0)?;
-        bytes.truncate(len);
-        let xattrs = source.xattrs()?;
-        let now = source.attributes_now()?;
-        let consistent = now.is_unchanged_since(&attributes) && len as u64 == attributes.size;
-        if consistent || attempt == 1 {
-            let attributes = Attributes { size: len as u64, ..now };
-            return Ok(ReadFile { bytes, attributes, xattrs, inconsistent: !consistent });
-        }
-        expected = now;
-    }
-    Err(LiveError::Replaced { path: crate::path::display(&file.name) })
-}
-
-/// Hashes a large file as it goes by.
-#[derive(Debug, Default)]
-pub(super) struct SignatureHasher {
-    hasher: FingerprintHasher,
-    zeros_left: u64,
-    given_up: bool,
-}
-
-impl SignatureHasher {
-    // Hashing more zeros than this would take longer than the backup of the data.
-    const HOLE_LEN_MAX: u64 = 256 << 20;
-
-    pub(super) fn new() -> Self {
-        Self { zeros_left: Self::HOLE_LEN_MAX, ..Self::default() }
-    }
-
-    pub(super) fn data(&mut self, bytes: &[u8]) {
-        if !self.given_up {
-            self.hasher.update(bytes);
-        }
-    }
-
-    pub(super) fn hole(&mut self, len: u64) {
-        if self.given_up || len > self.zeros_left {
-            self.given_up = true;
-            return;
-        }
-        self.zeros_left -= len;
-        let zeros = [0; 64 << 10];
-        let mut left = len;
-        while left > 0 {
-            let piece = left.min(zeros.len() as u64);
-            self.hasher.update(zeros.get(..usize::try_from(piece).unwrap_or_default()).unwrap_or_default());
-            left -= piece;
-        }
-    }
-
-    pub(super) fn finish(&self) -> Option<Fingerprint> {
-        (!self.given_up).then(|| self.hasher.finish())
-    }
-}
-
 #[cfg(test)]
 mod test {
     use super::*;
-
-    #[test]
-    fn a_small_file_that_has_grown_large_is_kept_as_far_as_a_chunk_can_go() {
-        let source = tempfile::tempdir().expect("a directory");
-        let path = source.path().join("log");
-        std::fs::write(&path, b"small").expect("writes");
-        let directory = Arc::new(SourceDirectory::open_root(source.path()).expect("opens"));
-        let attributes = directory.attributes_of(b"log").expect("looks");
-        std::fs::File::options().write(true).open(&path).expect("opens").set_len(1 << 42).expect("grows");
-        let file = SmallFile { directory, name: b"log".to_vec(), attributes, before: None };
-        let read = read_whole(&file).expect("reads");
-        assert!(read.inconsistent);
-        assert_eq!((read.bytes.len(), read.attributes.size), (READ_LEN_MAX, READ_LEN_MAX as u64));
-    }
 
     #[test]
     fn a_bit_that_flips_in_memory_after_it_was_read_stops_the_backup() {
@@ -418,7 +346,7 @@ mod test {
             worker.add(&bytes, Fingerprint::of(&bytes)).expect("fits");
             worker.payload[5000] ^= 1;
             let stored = worker.close_frame();
-            assert!(matches!(stored, Err(BackupError::Compress(CompressError::Mismatch))), "level {level}");
+            assert!(matches!(stored, Err(StoreError::Compress(CompressError::Mismatch))), "level {level}");
         }
     }
 }

@@ -4,22 +4,21 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::BackupSummary;
+use super::batch::Batch;
 use super::claims::Claims;
-use super::error::BackupError;
+use super::error::StoreError;
 use super::names::Group;
 use super::pipeline::Pipeline;
 use super::prepare::{Outcome, PendingExtent, Prepared, SmallOutcome, Task};
-use super::queue::{Emission, Target};
+use super::queue::{Bytes, Emission, StoredFile, Target};
 use super::record;
+use super::report::{FileReport, Method};
+use super::summary::Summary;
 use crate::chunk::compress::Compressor;
 use crate::codec::len_u32;
 use crate::format::frame::{ChunkInfo, ChunkPointer, Codec, Location};
-use crate::format::record::{
-    Content, Detail, Extent, INLINE_XATTR_LEN_MAX, Inode, Record, XattrList, Xattrs,
-};
+use crate::format::record::{Detail, Extent, INLINE_XATTR_LEN_MAX, Inode, Record, XattrList, Xattrs};
 use crate::id::Fingerprint;
-use crate::live::Attributes;
 use crate::live::LiveError;
 use crate::path;
 use crate::progress::Progress;
@@ -29,6 +28,8 @@ use crate::repo::generation_writer::GenerationWriter;
 
 // Records of objects that are not read pile up behind one that is.
 const QUEUE_LEN_MAX: usize = 1 << 14;
+// A file of more extents does not wait in the queue, which would hold them in memory.
+const WAITING_EXTENT_COUNT_MAX: usize = 1 << 12;
 
 #[derive(Debug)]
 enum TaskResult {
@@ -38,31 +39,37 @@ enum TaskResult {
 
 /// The queue of records, the results, and the writer that they go to.
 #[derive(Debug)]
-pub(super) struct Emitter<'a> {
-    pub(super) writer: GenerationWriter<'a>,
-    pub(super) summary: BackupSummary,
+pub(in crate::job) struct Emitter<'a, 'r> {
+    pub(in crate::job) writer: GenerationWriter<'r>,
+    pub(in crate::job) summary: Summary,
     claims: &'a Claims,
     progress: &'a Progress,
-    pipeline: Pipeline,
-    pub(super) queue: VecDeque<Emission>,
+    pub(super) pipeline: Pipeline,
+    pub(in crate::job) queue: VecDeque<Emission>,
     results: HashMap<u64, TaskResult>,
-    pub(super) groups: BTreeMap<u64, Group>,
+    pub(in crate::job) groups: BTreeMap<u64, Group>,
     // Tasks of a file that was read again.
     discarded: Vec<Range<u64>>,
     compressor: Compressor,
+    /// A file differs in more than what every touch changes ([`record::is_alike`]).
+    pub(in crate::job) has_news: bool,
+    /// What was done with the files that were put last, of those that came with a report.
+    pub(in crate::job) reports: Vec<FileReport>,
+    pub(super) batch: Batch,
+    pub(super) frame_len: u64,
 }
 
-impl<'a> Emitter<'a> {
-    pub(super) fn new(
-        repository: &'a Repository,
+impl<'a, 'r> Emitter<'a, 'r> {
+    pub(in crate::job) fn new(
+        repository: &Repository,
         claims: &'a Claims,
         progress: &'a Progress,
-        writer: GenerationWriter<'a>,
+        writer: GenerationWriter<'r>,
         pipeline: Pipeline,
     ) -> Self {
         Self {
             writer,
-            summary: BackupSummary::default(),
+            summary: Summary::default(),
             claims,
             progress,
             pipeline,
@@ -71,15 +78,19 @@ impl<'a> Emitter<'a> {
             groups: BTreeMap::new(),
             discarded: Vec::new(),
             compressor: Compressor::new(repository.config().compression.level),
+            has_news: false,
+            reports: Vec::new(),
+            batch: Batch::default(),
+            frame_len: repository.config().chunking.frame_bytes.into(),
         }
     }
 
-    pub(super) fn next_task(&self) -> u64 {
+    pub(in crate::job) fn next_task(&self) -> u64 {
         self.pipeline.next_task()
     }
 
     /// Gives a task to the workers; while all are busy, writes what they finished.
-    pub(super) fn give(&mut self, task: Task) -> Result<(), BackupError> {
+    pub(in crate::job) fn give(&mut self, task: Task) -> Result<(), StoreError> {
         let mut task = task;
         while let Some(back) = self.pipeline.try_give(task)? {
             task = back;
@@ -91,7 +102,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Writes what the workers have finished by now.
-    pub(super) fn poll(&mut self) -> Result<(), BackupError> {
+    pub(in crate::job) fn poll(&mut self) -> Result<(), StoreError> {
         while let Some((number, outcome)) = self.pipeline.poll()? {
             self.apply(number, outcome)?;
         }
@@ -99,17 +110,22 @@ impl<'a> Emitter<'a> {
     }
 
     /// Tells whether so many records wait that they should be written before more come.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(in crate::job) fn is_behind(&self) -> bool {
         self.queue.len() >= QUEUE_LEN_MAX
     }
 
     /// Queues a record that waits for a result.
-    pub(super) fn queue(&mut self, emission: Emission) {
+    pub(in crate::job) fn queue(&mut self, emission: Emission) {
         self.queue.push_back(emission);
     }
 
     /// Queues a record that is complete.
-    pub(super) fn put(&mut self, object: u64, name: Vec<u8>, record: Record) -> Result<(), BackupError> {
+    pub(in crate::job) fn put(
+        &mut self,
+        object: u64,
+        name: Vec<u8>,
+        record: Record,
+    ) -> Result<(), StoreError> {
         if self.queue.is_empty() {
             return Ok(self.writer.put(object, &name, &record)?);
         }
@@ -118,7 +134,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Removes a record of the generation before.
-    pub(super) fn remove(&mut self, object: u64, name: &[u8]) {
+    pub(in crate::job) fn remove(&mut self, object: u64, name: &[u8]) {
         if !name.is_empty() {
             self.summary.removed_count += 1;
         }
@@ -126,7 +142,11 @@ impl<'a> Emitter<'a> {
     }
 
     /// Takes a file over without reading it.
-    pub(super) fn unchanged(&mut self, target: Target, before: &Arc<Inode>) -> Result<(), BackupError> {
+    pub(in crate::job) fn unchanged(
+        &mut self,
+        target: Target,
+        before: &Arc<Inode>,
+    ) -> Result<(), StoreError> {
         self.summary.unchanged.add(before.size());
         self.progress.add(1, before.size());
         if let Target::Linked { object, is_new_object, .. } = target {
@@ -135,54 +155,37 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// Keeps what has several names until they are all known.
-    pub(super) fn linked(
-        &mut self,
-        object: u64,
-        is_new_object: bool,
-        before: Option<Arc<Inode>>,
-        inode: Inode,
-    ) {
-        let group = self.groups.entry(object).or_default();
-        group.before = before;
-        group.inode = Some(inode);
-        group.is_new_object = is_new_object;
-    }
-
-    /// Takes a file whose content RFE found stored already.
-    pub(super) fn redundant(
-        &mut self,
-        target: Target,
-        before: Option<Arc<Inode>>,
-        attributes: &Attributes,
-        xattrs: XattrList,
-        signature: Fingerprint,
-        extents: Vec<Extent>,
-    ) -> Result<(), BackupError> {
-        self.summary.redundant.add(attributes.size);
-        // Its place in the order is after all that waits.
-        self.wait_for_all()?;
-        if !self.queue.is_empty() {
-            return Err(BackupError::Worker);
+    /// Takes a file whose content is stored already.
+    pub(in crate::job) fn stored(&mut self, file: StoredFile) -> Result<(), StoreError> {
+        if let Bytes::Extents(extents) = &file.bytes
+            && extents.len() > WAITING_EXTENT_COUNT_MAX
+        {
+            self.flush()?;
+            self.wait_for_all()?;
         }
-        self.file(target, before, attributes, xattrs, Some(signature), extents, false)
+        if self.queue.is_empty() {
+            return self.file(file);
+        }
+        let next = self.next_task();
+        self.queue.push_back(Emission::Large { file, tasks: next..next });
+        Ok(())
     }
 
     /// Notes that an object could not be saved; one that vanished meanwhile need not be.
-    pub(super) fn failed(&mut self, error: &LiveError) {
+    pub(in crate::job) fn failed(&mut self, error: &LiveError) {
         if error.is_not_found() {
             return;
         }
         self.summary.failed_count += 1;
         let reason = crate::job::chain(error);
-        BackupSummary::note(&mut self.summary.failed, error.path().to_owned(), reason);
+        Summary::note(&mut self.summary.failed, error.path().to_owned(), reason);
     }
 
     /// Leaves a file out of the generation.
-    pub(super) fn give_up(&mut self, target: Target) {
+    pub(in crate::job) fn give_up(&mut self, target: Target) {
         self.progress.add(1, 0);
         match target {
-            Target::Entry { object, name } if !self.writer.is_new_directory(object) => {
+            Target::Entry { object, name, .. } if !self.writer.is_new_directory(object) => {
                 self.writer.remove(object, &name);
             }
             Target::Entry { .. } => {}
@@ -191,13 +194,13 @@ impl<'a> Emitter<'a> {
     }
 
     /// Forgets the results of all tasks from `first` on.
-    pub(super) fn discard(&mut self, first: u64) {
+    pub(in crate::job) fn discard(&mut self, first: u64) {
         self.discarded.push(first..self.next_task());
         self.results.retain(|number, _| *number < first);
     }
 
     /// Keeps extended attributes in the record, or in a BDF if they are long.
-    pub(super) fn xattrs(&mut self, list: XattrList) -> Result<Xattrs, BackupError> {
+    pub(in crate::job) fn xattrs(&mut self, list: XattrList) -> Result<Xattrs, StoreError> {
         let bytes = Xattrs::encode_list(&list);
         if bytes.len() <= INLINE_XATTR_LEN_MAX {
             return Ok(Xattrs::Inline(list));
@@ -212,14 +215,14 @@ impl<'a> Emitter<'a> {
                 let stored = compressed.unwrap_or(bytes);
                 let chunks = vec![ChunkInfo { len, fingerprint }];
                 self.write(&PreparedFrame { codec, stored, plain_len: len, chunks, bases: Vec::new() })?;
-                self.claims.resolve(&fingerprint).ok_or(BackupError::Worker)?
+                self.claims.resolve(&fingerprint).ok_or(StoreError::Worker)?
             }
         };
         let extents = vec![Extent { offset: 0, len: len.into(), skip: 0, chunk }];
         Ok(Xattrs::Stored { len: len.into(), extents })
     }
 
-    fn write(&mut self, frame: &PreparedFrame) -> Result<(), BackupError> {
+    fn write(&mut self, frame: &PreparedFrame) -> Result<(), StoreError> {
         let place = self.writer.append_frame(frame)?;
         let mut start = 0;
         for info in &frame.chunks {
@@ -230,7 +233,7 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, number: u64, outcome: Outcome) -> Result<(), BackupError> {
+    fn apply(&mut self, number: u64, outcome: Outcome) -> Result<(), StoreError> {
         for frame in &outcome.frames {
             self.write(frame)?;
         }
@@ -274,7 +277,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Waits until the workers have answered all tasks.
-    pub(super) fn wait_for_all(&mut self) -> Result<(), BackupError> {
+    pub(in crate::job) fn wait_for_all(&mut self) -> Result<(), StoreError> {
         while let Some((number, outcome)) = self.pipeline.wait()? {
             self.apply(number, outcome)?;
         }
@@ -282,7 +285,7 @@ impl<'a> Emitter<'a> {
     }
 
     // Puts the records at the head of the queue whose results and places are known.
-    fn emit(&mut self) -> Result<(), BackupError> {
+    fn emit(&mut self) -> Result<(), StoreError> {
         while let Some(first) = self.queue.front() {
             if !self.is_ready(first) {
                 return Ok(());
@@ -291,26 +294,25 @@ impl<'a> Emitter<'a> {
                 None => return Ok(()),
                 Some(Emission::Ready { object, name, record }) => self.writer.put(object, &name, &record)?,
                 Some(Emission::Name(name)) => self.name(name)?,
-                Some(Emission::Small { target, before, task, slot }) => {
-                    self.small(target, before, task, slot)?
+                Some(Emission::Small { target, before, task, slot, report }) => {
+                    let Some(outcome) = self.take_small(task, slot)? else {
+                        self.give_up(target);
+                        continue;
+                    };
+                    self.small(target, before, outcome, report)?;
                 }
-                Some(Emission::Large {
-                    target,
-                    before,
-                    tasks,
-                    attributes,
-                    xattrs,
-                    signature,
-                    inconsistent,
-                }) => {
-                    let mut extents = Vec::new();
+                Some(Emission::Large { mut file, tasks }) => {
                     for task in tasks {
                         let Some(TaskResult::Piece(pending)) = self.results.remove(&task) else {
-                            return Err(BackupError::Worker);
+                            return Err(StoreError::Worker);
                         };
-                        extents.extend(self.resolve(&pending)?);
+                        let more = self.resolve(&pending)?;
+                        match &mut file.bytes {
+                            Bytes::Extents(extents) | Bytes::Over { extents, .. } => extents.extend(more),
+                            Bytes::Kept(_) => return Err(StoreError::Worker),
+                        }
                     }
-                    self.file(target, before, &attributes, xattrs, signature, extents, inconsistent)?;
+                    self.file(file)?;
                 }
             }
         }
@@ -340,40 +342,45 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn small(
-        &mut self,
-        target: Target,
-        before: Option<Arc<Inode>>,
-        task: u64,
-        slot: usize,
-    ) -> Result<(), BackupError> {
+    // What became of a small file; `None` if it could not be read.
+    fn take_small(&mut self, task: u64, slot: usize) -> Result<Option<SmallOutcome>, StoreError> {
         let Some(TaskResult::Small { outcomes, left }) = self.results.get_mut(&task) else {
-            return Err(BackupError::Worker);
+            return Err(StoreError::Worker);
         };
-        let outcome = outcomes.get_mut(slot).and_then(Option::take).ok_or(BackupError::Worker)?;
+        let outcome = outcomes.get_mut(slot).and_then(Option::take).ok_or(StoreError::Worker)?;
         *left -= 1;
         if *left == 0 {
             self.results.remove(&task);
         }
         match outcome {
+            Ok(outcome) => Ok(Some(outcome)),
             Err(error) => {
                 self.failed(&error);
-                self.give_up(target);
-                Ok(())
-            }
-            Ok(outcome) => {
-                let extents = self.resolve(&outcome.extents)?;
-                if outcome.redundant {
-                    self.summary.redundant.add(outcome.attributes.size);
-                }
-                let SmallOutcome { attributes, xattrs, signature, inconsistent, .. } = outcome;
-                self.file(target, before, &attributes, xattrs, signature, extents, inconsistent)
+                Ok(None)
             }
         }
     }
 
+    fn small(
+        &mut self,
+        target: Target,
+        before: Option<Arc<Inode>>,
+        outcome: SmallOutcome,
+        mut report: Option<Box<FileReport>>,
+    ) -> Result<(), StoreError> {
+        let bytes = Bytes::Extents(self.resolve(&outcome.extents)?);
+        if outcome.redundant {
+            self.summary.redundant.add(outcome.described.size());
+            if let Some(report) = &mut report {
+                (report.method, report.reason) = (Method::Rfe, "stored already");
+            }
+        }
+        let SmallOutcome { described, signature, inconsistent, .. } = outcome;
+        self.file(StoredFile { target, before, described, signature, bytes, inconsistent, report })
+    }
+
     // A place that is missing must stop the backup: left out, it would be read as zeros.
-    fn resolve(&self, pending: &[PendingExtent]) -> Result<Vec<Extent>, BackupError> {
+    fn resolve(&self, pending: &[PendingExtent]) -> Result<Vec<Extent>, StoreError> {
         let extents = pending.iter().map(|extent| match extent {
             PendingExtent::Ready(extent) => Some(*extent),
             PendingExtent::Waiting(offset, len, fingerprint) => {
@@ -381,48 +388,47 @@ impl<'a> Emitter<'a> {
                 Some(Extent { offset: *offset, len: u64::from(*len), skip: 0, chunk })
             }
         });
-        extents.collect::<Option<_>>().ok_or(BackupError::Worker)
+        extents.collect::<Option<_>>().ok_or(StoreError::Worker)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is one part of the record, and the callers have them apart"
-    )]
-    fn file(
-        &mut self,
-        target: Target,
-        before: Option<Arc<Inode>>,
-        attributes: &Attributes,
-        xattrs: XattrList,
-        signature: Option<Fingerprint>,
-        extents: Vec<Extent>,
-        inconsistent: bool,
-    ) -> Result<(), BackupError> {
-        self.progress.add(1, attributes.size);
-        let xattrs = self.xattrs(xattrs)?;
-        let content_before = match before.as_deref().map(|before| &before.detail) {
-            Some(Detail::Regular { content, .. }) => Some(content),
-            _ => None,
+    fn file(&mut self, file: StoredFile) -> Result<(), StoreError> {
+        let StoredFile { target, before, described, signature, bytes, inconsistent, report } = file;
+        self.reports.extend(report.map(|report| *report));
+        let size = described.size();
+        self.progress.add(1, size);
+        let xattrs = self.xattrs(described.xattrs.clone())?;
+        let content = match bytes {
+            Bytes::Extents(extents) => {
+                let content_before = match before.as_deref().map(|before| &before.detail) {
+                    Some(Detail::Regular { content, .. }) => Some(content),
+                    _ => None,
+                };
+                self.writer.content(extents, content_before)?
+            }
+            Bytes::Over { base, covered, extents } => {
+                self.writer.spliced_content(&base, &covered, extents)?
+            }
+            Bytes::Kept(content) => content,
         };
-        let content: Content = self.writer.content(extents, content_before)?;
-        let detail = record::regular(attributes.size, signature, content);
-        let inode = record::inode(attributes, xattrs, inconsistent, detail);
+        let inode = described.with_content(xattrs, signature, content, inconsistent);
         if inconsistent {
             self.summary.inconsistent_count += 1;
             let reason = "changed while it was read".to_owned();
-            BackupSummary::note(&mut self.summary.inconsistent, path::display(target.name()), reason);
+            Summary::note(&mut self.summary.inconsistent, path::display(target.name()), reason);
         }
+        let is_same = before
+            .as_deref()
+            .is_some_and(|before| record::is_same(before, &inode) && before.link_count == inode.link_count);
+        self.has_news |= !before.as_deref().is_some_and(|before| record::is_alike(before, &inode));
         let count = match &before {
             None => &mut self.summary.new,
-            Some(before) if record::is_same(before, &inode) => &mut self.summary.unchanged,
+            Some(_) if is_same => &mut self.summary.unchanged,
             Some(_) => &mut self.summary.modified,
         };
-        count.add(attributes.size);
+        count.add(size);
         match target {
-            Target::Entry { object, name } => {
-                if before.is_some_and(|before| record::is_same(&before, &inode)) {
-                    return Ok(());
-                }
+            Target::Entry { .. } if is_same => Ok(()),
+            Target::Entry { object, name, .. } => {
                 Ok(self.writer.put(object, &name, &Record::Inode(inode))?)
             }
             Target::Linked { object, is_new_object, .. } => {
@@ -432,38 +438,11 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Waits for all workers, puts all records, and removes objects that lost all their names.
-    pub(super) fn drain(&mut self, gone: &[u64]) -> Result<(), BackupError> {
-        self.wait_for_all()?;
-        self.pipeline.close();
-        if !self.queue.is_empty() {
-            return Err(BackupError::Worker);
-        }
-        for (object, group) in std::mem::take(&mut self.groups) {
-            let Some(mut inode) = group.inode else {
-                self.writer.remove(object, b"");
-                continue;
-            };
-            inode.link_count = group.name_count;
-            let before = group.before.as_deref();
-            let same = before.is_some_and(|before| {
-                record::is_same(before, &inode) && before.link_count == inode.link_count
-            });
-            if group.is_new_object || !same {
-                self.writer.put(object, b"", &Record::Inode(inode))?;
-            }
-        }
-        for object in gone {
-            self.writer.remove(*object, b"");
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(self) -> (GenerationWriter<'a>, BackupSummary) {
+    pub(in crate::job) fn finish(self) -> (GenerationWriter<'r>, Summary) {
         (self.writer, self.summary)
     }
 
-    pub(super) fn abandon(self) -> Result<(), crate::repo::RepoError> {
+    pub(in crate::job) fn abandon(self) -> Result<(), crate::repo::RepoError> {
         drop(self.pipeline);
         self.writer.abandon()
     }

@@ -16,7 +16,7 @@ const CLAIM_COUNT_MAX: usize = 1 << 20;
 
 /// What is known of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(in crate::job) enum Claim {
     /// The caller is the first and must store it.
     Granted,
     /// It is being stored; ask again with [`Claims::resolve`].
@@ -27,7 +27,7 @@ pub(super) enum Claim {
 
 /// The chunks met last.
 #[derive(Debug, Default)]
-pub(super) struct Claims {
+pub(in crate::job) struct Claims {
     chunks: Mutex<Chunks>,
 }
 
@@ -56,7 +56,7 @@ impl Chunks {
 
 impl Claims {
     /// Asks for a chunk that may be new. `find` looks for it in the repository.
-    pub(super) fn claim<E>(
+    pub(in crate::job) fn claim<E>(
         &self,
         fingerprint: &Fingerprint,
         find: impl FnOnce() -> Result<Option<ChunkPointer>, E>,
@@ -76,22 +76,22 @@ impl Claims {
     }
 
     /// Fills in the place of a chunk that was claimed.
-    pub(super) fn stored(&self, pointer: ChunkPointer) {
+    pub(in crate::job) fn stored(&self, pointer: ChunkPointer) {
         self.lock().recent.insert(pointer.fingerprint, Some(pointer));
     }
 
     /// The place of a chunk, once it was written.
-    pub(super) fn resolve(&self, fingerprint: &Fingerprint) -> Option<ChunkPointer> {
+    pub(in crate::job) fn resolve(&self, fingerprint: &Fingerprint) -> Option<ChunkPointer> {
         self.lock().get(fingerprint).flatten()
     }
 
     /// Tells whether it is time to fill in what is known and then to forget the older half.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::job) fn is_full(&self) -> bool {
         self.lock().recent.len() >= CLAIM_COUNT_MAX / 2
     }
 
     /// Forgets the older half.
-    pub(super) fn forget_older(&self) {
+    pub(in crate::job) fn forget_older(&self) {
         self.lock().forget_older();
     }
 

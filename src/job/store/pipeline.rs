@@ -6,14 +6,14 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::error::BackupError;
+use super::error::StoreError;
 use super::prepare::{Outcome, Task, Worker};
 
-type Answer = (u64, Result<Outcome, BackupError>);
+type Answer = (u64, Result<Outcome, StoreError>);
 
 /// The side of the pipeline that gives tasks.
 #[derive(Debug)]
-pub(super) struct Pipeline {
+pub(in crate::job) struct Pipeline {
     tasks: Option<SyncSender<(u64, Task)>>,
     answers: Receiver<Answer>,
     early: BTreeMap<u64, Outcome>,
@@ -22,11 +22,11 @@ pub(super) struct Pipeline {
 }
 
 /// Runs `drive` with a pipeline of `worker_count` threads, which end with it.
-pub(super) fn run<'a, T>(
+pub(in crate::job) fn run<'a, T, E>(
     worker_count: usize,
     make_worker: impl Fn() -> Worker<'a> + Sync,
-    drive: impl FnOnce(Pipeline) -> Result<T, BackupError>,
-) -> Result<T, BackupError> {
+    drive: impl FnOnce(Pipeline) -> Result<T, E>,
+) -> Result<T, E> {
     // Enough for every worker to find the next task waiting; each holds a frame's worth of data.
     let (task_sender, task_receiver) = sync_channel(worker_count * 2);
     let (answer_sender, answers) = channel();
@@ -52,7 +52,7 @@ pub(super) fn run<'a, T>(
 }
 
 fn work(
-    mut run: impl FnMut(Task) -> Result<Outcome, BackupError>,
+    mut run: impl FnMut(Task) -> Result<Outcome, StoreError>,
     tasks: &Mutex<Receiver<(u64, Task)>>,
     answers: &Sender<Answer>,
 ) {
@@ -63,7 +63,7 @@ fn work(
         let answer = catch_unwind(AssertUnwindSafe(|| run(task)));
         let is_over = answer.is_err();
         // When the driver failed it takes no answers any more, and there is nothing left to do.
-        if answers.send((number, answer.unwrap_or(Err(BackupError::Worker)))).is_err() || is_over {
+        if answers.send((number, answer.unwrap_or(Err(StoreError::Worker)))).is_err() || is_over {
             return;
         }
     }
@@ -71,37 +71,37 @@ fn work(
 
 impl Pipeline {
     /// Number of the task that is given next.
-    pub(super) fn next_task(&self) -> u64 {
+    pub(in crate::job) fn next_task(&self) -> u64 {
         self.next_task
     }
 
     /// Gives a task if a place is free, else hands it back.
-    pub(super) fn try_give(&mut self, task: Task) -> Result<Option<Task>, BackupError> {
-        let sender = self.tasks.as_ref().ok_or(BackupError::Worker)?;
+    pub(in crate::job) fn try_give(&mut self, task: Task) -> Result<Option<Task>, StoreError> {
+        let sender = self.tasks.as_ref().ok_or(StoreError::Worker)?;
         match sender.try_send((self.next_task, task)) {
             Ok(()) => {
                 self.next_task += 1;
                 Ok(None)
             }
             Err(TrySendError::Full((_, task))) => Ok(Some(task)),
-            Err(TrySendError::Disconnected(_)) => Err(BackupError::Worker),
+            Err(TrySendError::Disconnected(_)) => Err(StoreError::Worker),
         }
     }
 
     /// Waits for the answer to the oldest task that was not answered yet; `None` if all were.
-    pub(super) fn wait(&mut self) -> Result<Option<(u64, Outcome)>, BackupError> {
+    pub(in crate::job) fn wait(&mut self) -> Result<Option<(u64, Outcome)>, StoreError> {
         while self.next_answer < self.next_task {
             if let Some(answer) = self.take_early() {
                 return Ok(Some(answer));
             }
-            let (number, outcome) = self.answers.recv().map_err(|_| BackupError::Worker)?;
+            let (number, outcome) = self.answers.recv().map_err(|_| StoreError::Worker)?;
             self.early.insert(number, outcome?);
         }
         Ok(None)
     }
 
     /// Takes the next answer in order if it is there.
-    pub(super) fn poll(&mut self) -> Result<Option<(u64, Outcome)>, BackupError> {
+    pub(in crate::job) fn poll(&mut self) -> Result<Option<(u64, Outcome)>, StoreError> {
         while let Ok((number, outcome)) = self.answers.try_recv() {
             self.early.insert(number, outcome?);
         }
@@ -115,7 +115,7 @@ impl Pipeline {
     }
 
     /// Tells the workers that no more tasks come.
-    pub(super) fn close(&mut self) {
+    pub(in crate::job) fn close(&mut self) {
         self.tasks = None;
     }
 }
@@ -132,6 +132,6 @@ mod test {
         work(|_| panic!("a fault"), &Mutex::new(task_receiver), &answer_sender);
         let (number, answer) = answers.try_recv().expect("an answer");
         assert_eq!(number, 7);
-        assert!(matches!(answer, Err(BackupError::Worker)));
+        assert!(matches!(answer, Err(StoreError::Worker)));
     }
 }

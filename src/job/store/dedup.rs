@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::error::BackupError;
+use super::error::StoreError;
 use crate::format::frame::{BASE_COUNT_MAX, ChunkPointer};
-use crate::format::record::{Content, Detail, Extent, Inode, Xattrs};
+use crate::format::record::{Content, Detail, Extent, Inode, Time, Xattrs};
 use crate::id::{FileId, Fingerprint};
 use crate::index::{Index, RfeKey};
-use crate::live::Attributes;
 use crate::repo::damaged_chunks::{self, DamagedChunks};
 use crate::repo::node::Node;
 use crate::repo::{ReadError, RepoError, Repository};
@@ -23,7 +22,7 @@ const EXTENT_COUNT_MAX: usize = 1 << 20;
 
 /// The repository and its index, as far as it can be used.
 #[derive(Debug)]
-pub(super) struct Dedup<'a> {
+pub(in crate::job) struct Dedup<'a> {
     repository: &'a Repository,
     index: Option<&'a Index>,
     delta: bool,
@@ -33,7 +32,7 @@ pub(super) struct Dedup<'a> {
 }
 
 impl<'a> Dedup<'a> {
-    pub(super) fn new(repository: &'a Repository, index: Option<&'a Index>) -> Self {
+    pub(in crate::job) fn new(repository: &'a Repository, index: Option<&'a Index>) -> Self {
         let delta = repository.config().compression.delta && repository.config().compression.level > 0;
         let damaged = DamagedChunks::read(&**repository.storage()).unwrap_or_else(|error| {
             log::warn!("the record of damaged chunks cannot be read: {error}");
@@ -43,11 +42,11 @@ impl<'a> Dedup<'a> {
     }
 
     /// Finds a chunk of this length that is stored and whose BDF is there.
-    pub(super) fn chunk(
+    pub(in crate::job) fn chunk(
         &self,
         fingerprint: &Fingerprint,
         len: usize,
-    ) -> Result<Option<ChunkPointer>, BackupError> {
+    ) -> Result<Option<ChunkPointer>, StoreError> {
         let Some(index) = self.index else { return Ok(None) };
         let found = index.chunk(fingerprint)?;
         Ok(found.filter(|pointer| {
@@ -61,7 +60,7 @@ impl<'a> Dedup<'a> {
     }
 
     /// Takes chunks out of the record of damaged ones that the index knows to be whole now.
-    pub(super) fn forget_healed(&self) -> Result<(), BackupError> {
+    pub(in crate::job) fn forget_healed(&self) -> Result<(), StoreError> {
         let Some(index) = self.index.filter(|_| !self.damaged.is_empty()) else { return Ok(()) };
         let mut healed = Vec::new();
         for fingerprint in self.damaged.iter() {
@@ -84,28 +83,34 @@ impl<'a> Dedup<'a> {
     }
 
     /// Tells whether some stored file may be this one, before its content is read.
-    pub(super) fn may_be_redundant(&self, name: &[u8], attributes: &Attributes) -> Result<bool, BackupError> {
+    pub(in crate::job) fn may_be_redundant(
+        &self,
+        name: &[u8],
+        size: u64,
+        mtime: Time,
+    ) -> Result<bool, StoreError> {
         let Some(index) = self.index else { return Ok(false) };
-        let candidates = index.candidates(RfeKey::of(name, attributes.size, attributes.mtime))?;
+        let candidates = index.candidates(RfeKey::of(name, size, mtime))?;
         Ok(!candidates.is_empty())
     }
 
     /// RFE (row H4): the CRC finds candidates, the signature of the file's own data decides.
-    pub(super) fn redundant_file(
+    pub(in crate::job) fn redundant_file(
         &self,
         name: &[u8],
-        attributes: &Attributes,
+        size: u64,
+        mtime: Time,
         signature: Fingerprint,
-    ) -> Result<Option<Vec<Extent>>, BackupError> {
+    ) -> Result<Option<Vec<Extent>>, StoreError> {
         let Some(index) = self.index else { return Ok(None) };
-        for record in index.candidates(RfeKey::of(name, attributes.size, attributes.mtime))? {
-            if !record.may_match(attributes.size, signature) {
+        for record in index.candidates(RfeKey::of(name, size, mtime))? {
+            if !record.may_match(size, signature) {
                 continue;
             }
             let Some(node) = Node::from_number(record.file) else { continue };
             // A record may be stale or damaged; then the file is stored again.
             let Ok(inode) = self.repository.inode(node) else { continue };
-            if let Some(extents) = self.same_file(&inode, attributes.size, signature)? {
+            if let Some(extents) = self.same_file(&inode, size, signature)? {
                 return Ok(Some(extents));
             }
         }
@@ -117,7 +122,7 @@ impl<'a> Dedup<'a> {
         inode: &Inode,
         wanted_size: u64,
         wanted: Fingerprint,
-    ) -> Result<Option<Vec<Extent>>, BackupError> {
+    ) -> Result<Option<Vec<Extent>>, StoreError> {
         let Detail::Regular { size, signature: Some(signature), .. } = &inode.detail else { return Ok(None) };
         let Some(content) = self.repository.content(inode) else { return Ok(None) };
         if *size != wanted_size || *signature != wanted {
@@ -142,12 +147,12 @@ impl<'a> Dedup<'a> {
     /// Chunks of the file's previous version around a range, each in a plain frame.
     ///
     /// A chunk that is a delta itself gives its own bases instead, so that reading stays one step deep.
-    pub(super) fn bases(
+    pub(in crate::job) fn bases(
         &self,
         before: &Inode,
         offset: u64,
         len: u64,
-    ) -> Result<Vec<ChunkPointer>, BackupError> {
+    ) -> Result<Vec<ChunkPointer>, StoreError> {
         let mut bases = Vec::new();
         if !self.delta {
             return Ok(bases);
@@ -182,7 +187,7 @@ impl<'a> Dedup<'a> {
     }
 
     /// The bytes of the bases one after the other; `None` if one cannot be read.
-    pub(super) fn prefix(&self, bases: &[ChunkPointer]) -> Option<Vec<u8>> {
+    pub(in crate::job) fn prefix(&self, bases: &[ChunkPointer]) -> Option<Vec<u8>> {
         let mut prefix = Vec::new();
         for base in bases {
             prefix.extend_from_slice(self.repository.frames().chunk_there(base).ok()?.bytes());
@@ -191,7 +196,7 @@ impl<'a> Dedup<'a> {
     }
 
     /// Tells whether all that a file points to is there, and none of it was found damaged.
-    pub(super) fn is_whole(&self, inode: &Inode) -> bool {
+    pub(in crate::job) fn is_whole(&self, inode: &Inode) -> bool {
         if self.damaged.is_more {
             return false;
         }

@@ -1,0 +1,289 @@
+//! The driver: takes the changes of a frozen epoch in the order of keys, decides how each file is stored,
+//! and hands it on.
+
+use std::sync::Arc;
+
+use super::OnFile;
+use super::error::CommitError;
+use super::files::File;
+use super::paths::Paths;
+use super::summary::CommitSummary;
+use super::unsafe_files::UnsafeFiles;
+use crate::format::record::{Detail, FileKind, Inode, Record, Xattrs};
+use crate::format::staging_policy::{Inconsistent, StagingPolicy};
+use crate::job::store::dedup::Dedup;
+use crate::job::store::emission::Emitter;
+use crate::job::store::queue::Target;
+use crate::job::store::record::{self, Described};
+use crate::path;
+use crate::progress::Progress;
+use crate::repo::generation_writer::GenerationWriter;
+use crate::repo::staging::{FrozenChange, FrozenEpoch, FrozenObject, FrozenTarget, StagingTree};
+use crate::repo::{Entry, Generation, Node, Repository};
+
+/// What the whole commit works with.
+pub(super) struct Context<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) tree: &'a StagingTree,
+    pub(super) frozen: &'a FrozenEpoch<'a>,
+    pub(super) policy: &'a StagingPolicy,
+    pub(super) unsafe_files: &'a UnsafeFiles,
+    pub(super) progress: &'a Progress,
+    pub(super) dedup: &'a Dedup<'a>,
+}
+
+/// The driver's state.
+pub(super) struct Driver<'a, 'r, 'f> {
+    pub(super) context: Context<'a>,
+    pub(super) emitter: Emitter<'a, 'r>,
+    base: Option<Arc<Generation>>,
+    // First object id of a directory that the base does not have.
+    first_new_directory: u64,
+    pub(super) summary: CommitSummary,
+    on_file: &'f mut OnFile<'f>,
+    has_news: bool,
+    paths: Paths<'a>,
+}
+
+impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
+    pub(super) fn new(context: Context<'a>, emitter: Emitter<'a, 'r>, on_file: &'f mut OnFile<'f>) -> Self {
+        let base = emitter.writer.previous().cloned();
+        let first_new_directory = base.as_ref().map_or(0, |base| base.footer.next_directory);
+        let (summary, paths) = (CommitSummary::default(), Paths::new(context.tree));
+        Self { context, emitter, base, first_new_directory, summary, on_file, has_news: false, paths }
+    }
+
+    /// Stores all changes; the writer comes back with all records put, and whether it is worth a generation.
+    pub(super) fn run(mut self) -> Result<(GenerationWriter<'r>, CommitSummary, bool), CommitError> {
+        match self.walk() {
+            Ok(()) => {
+                let has_news = self.has_news || self.emitter.has_news;
+                let (writer, stored) = self.emitter.finish();
+                self.summary.stored = stored;
+                self.summary.add_unchanged(self.base.as_deref());
+                self.summary.added_bytes = writer.added_bytes();
+                Ok((writer, self.summary, has_news))
+            }
+            Err(error) => {
+                if let Err(left) = self.emitter.abandon() {
+                    log::warn!("what the commit had written could not be removed: {left}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn walk(&mut self) -> Result<(), CommitError> {
+        for change in self.context.frozen.changes() {
+            self.context.progress.check()?;
+            let change = change.map_err(|source| super::staging_error(self.context.tree, source))?;
+            self.change(change)?;
+            self.tell();
+            if self.emitter.is_behind() {
+                self.emitter.flush()?;
+                self.emitter.wait_for_all()?;
+            }
+        }
+        self.emitter.flush()?;
+        self.emitter.drain(&[])?;
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        for report in self.emitter.reports.drain(..) {
+            self.summary.count(&report);
+            (self.on_file)(&report);
+        }
+    }
+
+    fn change(&mut self, change: FrozenChange) -> Result<(), CommitError> {
+        match change {
+            FrozenChange::Directory(object) => self.directory(object),
+            FrozenChange::Linked { object, file } => {
+                let before = self.object_before(object)?;
+                self.summary.touched.bytes += before.as_ref().map_or(0, Inode::size);
+                self.object(object, Vec::new(), file, before)
+            }
+            FrozenChange::RemovedObject { object } => {
+                if let Some(Inode { detail: Detail::Regular { size, .. }, .. }) =
+                    self.object_before(object)?
+                {
+                    self.summary.touched.bytes += size;
+                }
+                self.has_news = true;
+                self.emitter.remove(object, b"");
+                Ok(())
+            }
+            FrozenChange::Entry { directory, name, target } => self.entry(directory, name, target),
+        }
+    }
+
+    fn entry(&mut self, directory: u64, name: Vec<u8>, target: FrozenTarget) -> Result<(), CommitError> {
+        let before = self.entry_before(directory, &name)?;
+        if let FrozenTarget::Object(object) = &target
+            && self.must_be_kept(directory, &name, object)?
+        {
+            let path = self.paths.of(directory, &name);
+            return self.keep_back(&path, object.number);
+        }
+        if let Some(Entry { kind: FileKind::Regular, node, inode, .. }) = &before {
+            self.summary.touched.files += 1;
+            let is_own = matches!(node, Node::Entry(_));
+            self.summary.touched.bytes += inode.as_ref().filter(|_| is_own).map_or(0, Inode::size);
+        }
+        let linked_before = before.as_ref().and_then(|before| match before.node {
+            Node::Object { object, .. } => Some((before.kind, object)),
+            _ => None,
+        });
+        let link = match target {
+            FrozenTarget::Removed => {
+                if before.is_some() {
+                    self.summary
+                        .removed
+                        .add(before.and_then(|before| before.inode).map_or(0, |old| old.size()));
+                    self.has_news = true;
+                    self.emitter.remove(directory, &name);
+                }
+                return Ok(());
+            }
+            FrozenTarget::Object(object) => {
+                let inode = before.and_then(|before| before.inode).filter(|_| linked_before.is_none());
+                return self.object(directory, name, *object, inode);
+            }
+            FrozenTarget::Directory { object } => (FileKind::Directory, object),
+            FrozenTarget::Linked { kind, object } => (kind, object),
+        };
+        if linked_before == Some(link) {
+            return Ok(());
+        }
+        self.has_news = true;
+        let (kind, object) = link;
+        Ok(self.emitter.put(directory, name, Record::Link { kind, object })?)
+    }
+
+    // What stands at a name in the base.
+    fn entry_before(&self, directory: u64, name: &[u8]) -> Result<Option<Entry>, CommitError> {
+        let Some(base) = self.base.as_ref().filter(|_| directory < self.first_new_directory) else {
+            return Ok(None);
+        };
+        Ok(base.lookup(self.context.repository.pages(), directory, name)?)
+    }
+
+    fn object_before(&self, object: u64) -> Result<Option<Inode>, CommitError> {
+        let Some(base) = &self.base else { return Ok(None) };
+        let (next_linked, next_directory) = (base.footer.next_linked, base.footer.next_directory);
+        let is_linked = object < crate::format::record::FIRST_DIRECTORY_OBJECT;
+        if object >= if is_linked { next_linked } else { next_directory } {
+            return Ok(None);
+        }
+        match base.object(self.context.repository.pages(), object) {
+            Ok(inode) => Ok(Some(inode)),
+            Err(crate::repo::ReadError::NoObject { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn directory(&mut self, object: FrozenObject) -> Result<(), CommitError> {
+        let before = self.object_before(object.number)?;
+        self.record(object.number, Vec::new(), object.inode, before.as_ref())
+    }
+
+    fn object(
+        &mut self,
+        directory: u64,
+        name: Vec<u8>,
+        object: FrozenObject,
+        before: Option<Inode>,
+    ) -> Result<(), CommitError> {
+        if object.inode.kind() == FileKind::Regular {
+            return self.file(directory, name, object, before);
+        }
+        self.record(directory, name, object.inode, before.as_ref())
+    }
+
+    // Puts the record of anything but a regular file.
+    fn record(
+        &mut self,
+        object: u64,
+        name: Vec<u8>,
+        mut inode: Inode,
+        before: Option<&Inode>,
+    ) -> Result<(), CommitError> {
+        inode.xattrs = match std::mem::replace(&mut inode.xattrs, Xattrs::NONE) {
+            Xattrs::Inline(list) => self.emitter.xattrs(list)?,
+            stored @ Xattrs::Stored { .. } => stored,
+        };
+        let is_same =
+            |before: &Inode| record::is_same(before, &inode) && before.link_count == inode.link_count;
+        if before.is_some_and(is_same) {
+            return Ok(());
+        }
+        self.has_news |= !before.is_some_and(|before| record::is_alike(before, &inode));
+        Ok(self.emitter.put(object, name, Record::Inode(inode))?)
+    }
+
+    fn file(
+        &mut self,
+        object: u64,
+        name: Vec<u8>,
+        frozen: FrozenObject,
+        before: Option<Inode>,
+    ) -> Result<(), CommitError> {
+        let FrozenObject { number, mut inode, content } = frozen;
+        let path = self.paths.of(object, &name);
+        let before = before.filter(|before| before.kind() == FileKind::Regular).map(Arc::new);
+        self.context.progress.add_total(1, inode.size());
+        let xattrs = match std::mem::replace(&mut inode.xattrs, Xattrs::NONE) {
+            Xattrs::Inline(list) => list,
+            stored @ Xattrs::Stored { .. } => {
+                inode.xattrs = stored;
+                self.context.repository.xattrs(&inode)?
+            }
+        };
+        if content.is_some() && self.is_unsafe(number, object, &name) {
+            inode.inconsistent = true;
+            self.summary
+                .inconsistent
+                .note(path::display(&path), "was being written at the freeze".to_owned());
+        }
+        let described = Described { inode, xattrs };
+        let file = File { target: Target::Entry { object, name }, before, number, described, path };
+        let Some(content) = content else { return self.untouched(file) };
+        if content.base.is_some() && !content.trusted {
+            self.summary.untrusted.note(
+                file.shown(),
+                "the record of written regions is not trusted, all of it was read".to_owned(),
+            );
+        }
+        let small_len = u64::from(self.context.repository.config().chunking.whole_file_bytes);
+        if content.open_for_writing || content.size > small_len {
+            return self.large(file, &content);
+        }
+        self.small(file, content)
+    }
+
+    // Policy keep-last-safe: what is not safe stays as it is in the base.
+    fn must_be_kept(
+        &mut self,
+        directory: u64,
+        name: &[u8],
+        object: &FrozenObject,
+    ) -> Result<bool, CommitError> {
+        let is_kept = self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe;
+        Ok(is_kept && object.content.is_some() && self.is_unsafe(object.number, directory, name))
+    }
+
+    fn is_unsafe(&mut self, number: u64, directory: u64, name: &[u8]) -> bool {
+        let unsafe_files = self.context.unsafe_files;
+        unsafe_files.contains(number)
+            || unsafe_files.has_groups() && unsafe_files.is_in_group(&self.paths.of(directory, name))
+    }
+
+    pub(super) fn keep_back(&mut self, path: &[u8], number: u64) -> Result<(), CommitError> {
+        let tree = self.context.tree;
+        self.context.frozen.keep(number).map_err(|source| super::staging_error(tree, source))?;
+        self.summary.kept_back.note(path::display(path), "was not safe, stays as it last was".to_owned());
+        Ok(())
+    }
+}

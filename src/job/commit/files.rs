@@ -1,0 +1,242 @@
+//! How each changed file is stored: whole and small, by content (SFP), by regions (FDA), or not at all.
+
+use std::sync::Arc;
+
+use super::content::{StagedLarge, StagedSmall, refused};
+use super::driver::Driver;
+use super::error::CommitError;
+use super::method::{Regions, decide};
+use crate::format::record::{Content, Detail, Inode};
+use crate::format::staging_policy::Inconsistent;
+use crate::id::Fingerprint;
+use crate::job::store::large::{self, FileRange};
+use crate::job::store::prepare::SmallFile;
+use crate::job::store::queue::{Bytes, Emission, StoredFile, Target};
+use crate::job::store::record::Described;
+use crate::job::store::source::ReadProblem;
+use crate::job::store::{FileReport, Method, StoreError};
+use crate::path;
+use crate::repo::staging::FrozenContent;
+
+// A file on its way: where it goes, what stood there, and what it is.
+pub(super) struct File {
+    pub(super) target: Target,
+    pub(super) before: Option<Arc<Inode>>,
+    pub(super) number: u64,
+    pub(super) described: Described,
+    pub(super) path: Vec<u8>,
+}
+
+impl File {
+    pub(super) fn shown(&self) -> String {
+        path::display(&self.path)
+    }
+
+    fn report(
+        &self,
+        written_bytes: u64,
+        (method, reason): (Method, &'static str),
+    ) -> Option<Box<FileReport>> {
+        let (path, size) = (self.path.clone(), self.described.size());
+        Some(Box::new(FileReport { path, size, written_bytes, method, reason }))
+    }
+
+    fn object(&self) -> u64 {
+        match &self.target {
+            Target::Entry { object, .. } | Target::Linked { object, .. } => *object,
+        }
+    }
+}
+
+impl Driver<'_, '_, '_> {
+    // A file of which only attributes or names changed.
+    pub(super) fn untouched(&mut self, file: File) -> Result<(), CommitError> {
+        let report = file.report(0, (Method::Kept, "its content was not touched"));
+        let File { target, before, described, .. } = file;
+        let Detail::Regular { signature, content, .. } = &described.inode.detail else { return Ok(()) };
+        if before.is_none() {
+            self.emitter.summary.redundant.add(described.size());
+        }
+        let (signature, bytes) = (*signature, Bytes::Kept(content.clone()));
+        let stored = StoredFile { target, before, described, signature, bytes, inconsistent: false, report };
+        Ok(self.emitter.stored(stored)?)
+    }
+
+    pub(super) fn small(&mut self, file: File, content: FrozenContent) -> Result<(), CommitError> {
+        let size = content.size;
+        let report = file.report(size, decide(&content, size, size, &self.context.policy.sfp));
+        let reference = reference(&file, &content);
+        let path = file.shown();
+        let File { target, before, described, .. } = file;
+        let name = target.name().to_vec();
+        let source = Box::new(StagedSmall { content, described, path });
+        self.summary.read_bytes += size;
+        let small = SmallFile { source, name, before: reference };
+        Ok(self.emitter.give_small(target, before, small, size, report)?)
+    }
+
+    pub(super) fn large(&mut self, file: File, content: &FrozenContent) -> Result<(), CommitError> {
+        self.emitter.flush()?;
+        let shown = file.shown();
+        let source = StagedLarge { content, path: &shown };
+        let regions = match &content.base {
+            Some(_) if content.trusted => Regions::of(content).map_err(refused(&shown))?,
+            _ => Regions::default(),
+        };
+        let small_len = u64::from(self.context.repository.config().chunking.whole_file_bytes);
+        let decision = decide(content, regions.written_len, small_len, &self.context.policy.sfp);
+        if decision.0 == Method::Fda {
+            return self.by_regions(file, content, &source, regions, decision);
+        }
+        let ranges = source.data_ranges(self.context.repository)?;
+        if content.base.is_none()
+            && !content.open_for_writing
+            && self.is_redundant(&file, &source, &ranges)?
+        {
+            return Ok(());
+        }
+        let written = if regions.written_len > 0 { regions.written_len } else { content.size };
+        let report = file.report(written, decision);
+        self.by_content(file, content, &source, ranges, report)
+    }
+
+    // SFP: all of it is read and cut where its content says so.
+    fn by_content(
+        &mut self,
+        file: File,
+        content: &FrozenContent,
+        source: &StagedLarge<'_>,
+        ranges: Vec<FileRange>,
+        report: Option<Box<FileReport>>,
+    ) -> Result<(), CommitError> {
+        let reference = reference(&file, content);
+        let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
+        let first_task = self.emitter.next_task();
+        self.summary.read_bytes += ranges.iter().map(|(_, len)| len).sum::<u64>();
+        let ranges = ranges.into_iter().map(Ok);
+        let (emitter, progress) = (&mut self.emitter, self.context.progress);
+        let mut give = |task| {
+            progress.check().map_err(StoreError::from)?;
+            Ok(emitter.give(task)?)
+        };
+        let read = large::read(source, content.size, ranges, reference.as_ref(), frame_len, &mut give);
+        let (len, signature) = read.map_err(stopped)?;
+        let is_moved = len != content.size || self.is_moved(content, source.path)?;
+        let bytes = Bytes::Extents(Vec::new());
+        self.queue_large(file, len, signature, bytes, first_task, is_moved, report)
+    }
+
+    // FDA: what was written is read, the rest stays where it is.
+    fn by_regions(
+        &mut self,
+        file: File,
+        content: &FrozenContent,
+        source: &StagedLarge<'_>,
+        regions: Regions,
+        decision: (Method, &'static str),
+    ) -> Result<(), CommitError> {
+        let Some(base) = &content.base else { return Err(StoreError::Worker.into()) };
+        let report = file.report(regions.written_len, decision);
+        let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
+        let first_task = self.emitter.next_task();
+        let parts = regions.written.into_iter().map(Ok);
+        let (emitter, progress) = (&mut self.emitter, self.context.progress);
+        let mut give = |task| {
+            progress.check().map_err(StoreError::from)?;
+            Ok(emitter.give(task)?)
+        };
+        let read = large::read_parts(source, content.size, parts, frame_len, &mut give).map_err(stopped)?;
+        self.summary.read_bytes += read;
+        let is_moved = read != regions.written_len || self.is_moved(content, source.path)?;
+        let is_whole = regions.covered.is_empty() && base.size == content.size;
+        let signature = base.signature.filter(|_| is_whole);
+        let bytes = Bytes::Over { base: base.content.clone(), covered: regions.covered, extents: Vec::new() };
+        self.queue_large(file, content.size, signature, bytes, first_task, is_moved, report)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one part of what becomes of the file")]
+    fn queue_large(
+        &mut self,
+        mut file: File,
+        len: u64,
+        signature: Option<Fingerprint>,
+        bytes: Bytes,
+        first_task: u64,
+        is_moved: bool,
+        report: Option<Box<FileReport>>,
+    ) -> Result<(), CommitError> {
+        if is_moved
+            && self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe
+            && file.before.is_some()
+        {
+            self.emitter.discard(first_task);
+            return self.keep_back(&file.path, file.number);
+        }
+        if is_moved && !file.described.inode.inconsistent {
+            file.described.inode.inconsistent = true;
+            self.summary.inconsistent.note(file.shown(), "was written while it was read".to_owned());
+        }
+        let File { target, before, mut described, .. } = file;
+        described.set_size(len);
+        let tasks = first_task..self.emitter.next_task();
+        let stored = StoredFile { target, before, described, signature, bytes, inconsistent: false, report };
+        self.emitter.queue(Emission::Large { file: stored, tasks });
+        Ok(self.emitter.poll()?)
+    }
+
+    // RFE: the index names candidates, the signature of the file's own data decides.
+    fn is_redundant(
+        &mut self,
+        file: &File,
+        source: &StagedLarge<'_>,
+        ranges: &[FileRange],
+    ) -> Result<bool, CommitError> {
+        let (name, size, mtime) = (file.target.name(), file.described.size(), file.described.inode.mtime);
+        let dedup = self.context.dedup;
+        if name.is_empty() || !dedup.may_be_redundant(name, size, mtime)? {
+            return Ok(false);
+        }
+        let all = ranges.iter().copied().map(Ok);
+        let Some(signature) = large::signature(source, size, all).map_err(stopped)? else { return Ok(false) };
+        self.summary.read_bytes += ranges.iter().map(|(_, len)| len).sum::<u64>();
+        let Some(extents) = dedup.redundant_file(name, size, mtime, signature)? else { return Ok(false) };
+        self.emitter.summary.redundant.add(size);
+        let stored = StoredFile {
+            target: Target::Entry { object: file.object(), name: name.to_vec() },
+            before: file.before.clone(),
+            described: file.described.clone(),
+            signature: Some(signature),
+            bytes: Bytes::Extents(extents),
+            inconsistent: false,
+            report: file.report(size, (Method::Rfe, "stored already")),
+        };
+        self.emitter.stored(stored)?;
+        Ok(true)
+    }
+
+    fn is_moved(&self, content: &FrozenContent, path: &str) -> Result<bool, CommitError> {
+        if !content.open_for_writing {
+            return Ok(false);
+        }
+        Ok(content.is_moved().map_err(refused(path))?)
+    }
+}
+
+// Reading a frozen file never leaves it out.
+fn stopped(problem: ReadProblem) -> StoreError {
+    match problem {
+        ReadProblem::Stop(error) => error,
+        ReadProblem::Skip(error) => {
+            StoreError::Read { path: error.path().to_owned(), source: Box::new(error) }
+        }
+    }
+}
+
+// The file whose chunks it is compressed against: what lies below what was written, or what had its name.
+fn reference(file: &File, content: &FrozenContent) -> Option<Arc<Inode>> {
+    let Some(base) = &content.base else { return file.before.clone() };
+    let mut below = file.described.inode.clone();
+    let content: Content = base.content.clone();
+    below.detail = Detail::Regular { size: base.size, signature: base.signature, content };
+    Some(Arc::new(below))
+}

@@ -1,0 +1,114 @@
+//! The directories of staging in a repository: `staging/CLIENT` with `slot`, `meta` and `data`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::STAGING;
+use super::error::StagingError;
+use crate::id::ClientName;
+use crate::repo::Repository;
+use crate::storage::StorageError;
+
+const SLOT: &str = "slot";
+/// Slots have 12 bits of a node id; 0 is the directory of all clients.
+const SLOT_MAX: u16 = 4095;
+const REMOVED: &str = ".removed";
+
+fn refused(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StagingError {
+    let path = crate::path::display(path.as_os_str().as_encoded_bytes());
+    move |source| StagingError::Backing(StorageError { operation, path, source })
+}
+
+fn root(repository: &Repository) -> Result<PathBuf, StagingError> {
+    let what = "staging in a repository that is not in a local directory";
+    Ok(repository.root().ok_or(StagingError::NotSupported { what })?.join(STAGING))
+}
+
+/// All clients that have a staging directory, in order of names.
+pub(super) fn clients(repository: &Repository) -> Result<Vec<ClientName>, StagingError> {
+    let root = root(repository)?;
+    let listing = match fs::read_dir(&root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing.map_err(refused("list", &root))?,
+    };
+    let mut clients = Vec::new();
+    for entry in listing {
+        let name = entry.map_err(refused("list", &root))?.file_name();
+        let Some(client) = name.to_str().and_then(|name| name.parse::<ClientName>().ok()) else { continue };
+        if root.join(client.as_str()).join(SLOT).exists() {
+            clients.push(client);
+        }
+    }
+    clients.sort();
+    Ok(clients)
+}
+
+/// Directory of a client; it must be there.
+pub(super) fn path(repository: &Repository, client: &ClientName) -> Result<PathBuf, StagingError> {
+    let path = root(repository)?.join(client.as_str());
+    if !path.join(SLOT).exists() {
+        return Err(StagingError::NotFound);
+    }
+    Ok(path)
+}
+
+/// Reads a client's slot.
+pub(super) fn slot(path: &Path) -> Result<u16, StagingError> {
+    let file = path.join(SLOT);
+    let text = fs::read_to_string(&file).map_err(refused("read", &file))?;
+    let slot = text.trim_end().parse().ok().filter(|slot| (1..=SLOT_MAX).contains(slot));
+    slot.ok_or_else(|| refused("read", &file)(io::Error::from(io::ErrorKind::InvalidData)))
+}
+
+/// Makes a client's directory and gives it a slot.
+pub(super) fn create(repository: &Repository, client: &ClientName) -> Result<(), StagingError> {
+    let root = root(repository)?;
+    let path = root.join(client.as_str());
+    for directory in [&root, &path] {
+        match fs::DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(refused("create", directory))?,
+        }
+    }
+    if path.join(SLOT).exists() {
+        return Err(StagingError::Exists);
+    }
+    let mut taken = Vec::new();
+    for other in clients(repository)? {
+        taken.push(slot(&root.join(other.as_str()))?);
+    }
+    let what = "staging for more clients";
+    let slot = (1..=SLOT_MAX).find(|slot| !taken.contains(slot));
+    let slot = slot.ok_or(StagingError::NotSupported { what })?;
+    let partial = path.join("slot.partial");
+    fs::write(&partial, format!("{slot}\n")).map_err(refused("write", &partial))?;
+    let sync = || -> io::Result<()> {
+        fs::File::open(&partial)?.sync_all()?;
+        fs::rename(&partial, path.join(SLOT))?;
+        fs::File::open(&path)?.sync_all()?;
+        fs::File::open(&root)?.sync_all()?;
+        root.parent().map_or(Ok(()), |above| fs::File::open(above)?.sync_all())
+    };
+    sync().map_err(refused("write", &partial))
+}
+
+/// Removes a client's directory.
+pub(super) fn remove(path: &Path) -> Result<(), StagingError> {
+    let slot = path.join(SLOT);
+    // Without it nothing is a staging tree; the rest may take long.
+    fs::remove_file(&slot).map_err(refused("remove", &slot))?;
+    let removed = path.with_file_name(format!(
+        "{REMOVED}-{}",
+        path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
+    ));
+    let gone = || -> io::Result<()> {
+        if removed.exists() {
+            fs::remove_dir_all(&removed)?;
+        }
+        fs::rename(path, &removed)?;
+        fs::remove_dir_all(&removed)
+    };
+    gone().map_err(refused("remove", path))
+}

@@ -1,0 +1,427 @@
+//! Epochs: freezing one, ending or abandoning its commit, dropping all changes, standing on another base.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::attributes::time;
+use super::base::Base;
+use super::content::FileState;
+use super::error::StagingError;
+use super::frozen::FrozenEpoch;
+use super::objects::{CachedRow, Edit};
+use super::tree::{Core, StagingTree};
+use crate::format::record::ROOT_OBJECT;
+use crate::id::Ordinal;
+use crate::index::staging::{
+    EntryRow, FrozenPlace, Home, NumberSet, ObjectRow, ObjectState, PINNED, StagingBatch,
+};
+use crate::storage::sparse::SparseStatus;
+
+use super::terms::Pending;
+
+impl StagingTree {
+    /// Freezes what was changed so far; whatever comes belongs to the next epoch.
+    ///
+    /// # Errors
+    /// [`StagingError::Busy`] while another freeze is not finished or abandoned.
+    pub fn freeze(&self) -> Result<FrozenEpoch<'_>, StagingError> {
+        self.release_dropped()?;
+        let mut core = self.core_mut();
+        if self.frozen_epoch() > 0 {
+            return Err(StagingError::Busy { what: "another commit" });
+        }
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let epoch = core.state.epoch;
+        core.state.epoch += 1;
+        if let Err(error) = self.write_state(&mut core) {
+            core.state.epoch = epoch;
+            return Err(error);
+        }
+        let snapshot = self.store.snapshot();
+        self.set_frozen_epoch(epoch);
+        let is_changed = core.is_changed;
+        core.is_changed_since = false;
+        let moving = match self.carry_over(&mut core) {
+            Ok(moving) => moving,
+            Err(error) => {
+                self.set_frozen_epoch(0);
+                return Err(error);
+            }
+        };
+        let next_ids = (core.next_linked, core.next_directory);
+        let committed = core.state.committed_epoch;
+        let untrusted = if self.keeps_holes { core.state.untrusted_epoch } else { u32::MAX };
+        Ok(FrozenEpoch::new(
+            self,
+            snapshot,
+            core.base.clone(),
+            (committed, epoch, untrusted),
+            next_ids,
+            moving,
+            is_changed,
+        ))
+    }
+
+    // What is written directly cannot be held back: it stays pending in the new epoch, and its status now
+    // tells whether it moved on while it was read.
+    fn carry_over(&self, core: &mut Core) -> Result<HashMap<u64, SparseStatus>, StagingError> {
+        let mut moving = HashMap::new();
+        let open = self.files.all();
+        let mut edit = Edit::new(self, core);
+        let mut carried = Vec::new();
+        for file in open.iter().filter(|file| file.direct.load(Ordering::Acquire) > 0) {
+            let Ok(object) = edit.load(file.number) else { continue };
+            let mut state = ObjectState::clone(&object.state);
+            let epoch = edit.core.state.epoch;
+            let Some(content) = state.content_mut() else { continue };
+            let Some(top) = content.layers.last_mut() else { continue };
+            top.epoch = epoch;
+            if let Some(status) = self.layer_status(file.number, top.file)? {
+                moving.insert(file.number, status);
+            }
+            let content = content.clone();
+            edit.put(file.number, Some(&object), object.linked, state)?;
+            carried.push((file, content));
+        }
+        if carried.is_empty() {
+            return Ok(moving);
+        }
+        edit.apply()?;
+        for (file, content) in carried {
+            file.state_mut().content = content;
+        }
+        Ok(moving)
+    }
+
+    pub(super) fn announce(&self, epoch: u32, ordinal: Ordinal) -> Result<(), StagingError> {
+        let mut core = self.core_mut();
+        core.state.announced = Some((epoch, ordinal));
+        let mut batch = StagingBatch::default();
+        batch.put_state(&core.state);
+        Ok(self.store.write_durable(batch)?)
+    }
+
+    pub(super) fn keep_pending(&self, number: u64) -> Result<(), StagingError> {
+        let mut batch = StagingBatch::default();
+        batch.put_number(NumberSet::Kept, number);
+        Ok(self.store.write(batch)?)
+    }
+
+    pub(super) fn finish_frozen(&self, epoch: u32, ordinal: Ordinal) -> Result<(), StagingError> {
+        let mut core = self.core_mut();
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.finish_epoch(&mut core, epoch, ordinal)
+    }
+
+    // All rows up to the epoch become void in one batch, with the few that were changed since put right.
+    fn finish_epoch(&self, core: &mut Core, epoch: u32, ordinal: Ordinal) -> Result<(), StagingError> {
+        let base = Base::open(&self.repository, Some(ordinal))?;
+        let mut batch = StagingBatch::default();
+        let mut rows = Vec::new();
+        let mut garbage = Vec::new();
+        for since in self.store.all_since() {
+            let (number, place) = since?;
+            batch.delete_since(number);
+            if let Some(row) = self.rebased(&base, epoch, number, &place, &mut garbage)? {
+                batch.put_object(number, &row);
+                rows.push((number, row));
+            }
+        }
+        let mut has_kept = false;
+        let kept: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Kept).collect();
+        for number in kept? {
+            has_kept |= self.keep_row(core, epoch, number, &mut batch, &mut rows)?;
+            batch.delete_number(NumberSet::Kept, number);
+        }
+        let mut state = core.state.clone();
+        state.base = Some(ordinal);
+        state.committed_epoch = epoch;
+        state.announced = None;
+        let (next_linked, next_directory) = base.next_ids();
+        state.next_linked = state.next_linked.max(next_linked);
+        state.next_directory = state.next_directory.max(next_directory);
+        batch.put_state(&state);
+        self.store.write_durable(batch)?;
+        core.next_linked = core.next_linked.max(next_linked);
+        core.next_directory = core.next_directory.max(next_directory);
+        core.state = state;
+        core.base = base;
+        core.is_changed = core.is_changed_since || has_kept;
+        core.reclaim.restart();
+        self.set_frozen_epoch(0);
+        for (number, row) in rows {
+            self.rows.insert(number, Arc::new(CachedRow::from(row)));
+        }
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.release_deferred();
+        self.discard_files(garbage);
+        self.renew_open_files(core);
+        Ok(())
+    }
+
+    // A row that was changed since the freeze stands on the frozen content: the new base has that now.
+    fn rebased(
+        &self,
+        base: &Base,
+        epoch: u32,
+        number: u64,
+        place: &FrozenPlace,
+        garbage: &mut Vec<u64>,
+    ) -> Result<Option<ObjectRow>, StagingError> {
+        let Some(row) = self.stored(number)?.filter(|row| row.epoch > epoch) else { return Ok(None) };
+        let Some(state) = &row.state else { return Ok(None) };
+        let Some((found, below)) = base.at(place)? else { return Ok(None) };
+        let mut state = ObjectState::clone(state);
+        let Some(content) = state.content_mut() else { return Ok(None) };
+        let Some(below_content) = below.content().filter(|_| found == number) else { return Ok(None) };
+        let top = content.layers.last().map(|top| (top.file, top.epoch));
+        if content.layers.iter().all(|layer| layer.epoch > epoch) {
+            return Ok(None);
+        }
+        garbage.extend(content.layers.iter().filter(|layer| layer.epoch <= epoch).map(|layer| layer.file));
+        content.layers.retain(|layer| layer.epoch > epoch);
+        content.base = below_content.base.clone();
+        if content.layers.first().is_some_and(|lowest| lowest.below_len == 0) {
+            content.base = None;
+        }
+        let mut set_mtime = None;
+        if let (true, Some((file, _))) = (content.layers.is_empty(), top) {
+            // The time that was set since holds, if any was.
+            let known = self.layer_status(number, file)?.map(|status| time(status.mtime));
+            if content.stamp.is_none() || content.stamp != known {
+                set_mtime = Some(below.mtime);
+            }
+            content.stamp = None;
+        }
+        state.mtime = set_mtime.unwrap_or(state.mtime);
+        state.ctime = state.ctime.max(below.ctime);
+        Ok(Some(ObjectRow { epoch: row.epoch, linked: row.linked, object: Some(state) }))
+    }
+
+    // Carries an object's changes over into the present epoch. Returns whether there were any.
+    fn keep_row(
+        &self,
+        core: &Core,
+        epoch: u32,
+        number: u64,
+        batch: &mut StagingBatch,
+        rows: &mut Vec<(u64, ObjectRow)>,
+    ) -> Result<bool, StagingError> {
+        let Some(row) = self.stored(number)?.filter(|row| row.epoch <= epoch && core.is_valid(row.epoch))
+        else {
+            return Ok(false);
+        };
+        let Some(state) = &row.state else { return Ok(false) };
+        let present = core.state.epoch;
+        let target = Some((state.kind(), number));
+        if let Some(home) = &state.home {
+            batch.put_entry(home.directory, &home.name, &EntryRow { epoch: present, target });
+        } else if row.linked.is_some() {
+            // Its names are not in its row.
+            for entry in self.store.all_entries(&Home::new(0, b"")) {
+                let (home, entry) = entry?;
+                if entry.target == target && entry.epoch <= epoch && core.is_valid(entry.epoch) {
+                    batch.put_entry(home.directory, &home.name, &EntryRow { epoch: present, target });
+                }
+            }
+        }
+        let object = Some(ObjectState::clone(state));
+        let row = ObjectRow { epoch: present, linked: row.linked, object };
+        batch.put_object(number, &row);
+        rows.push((number, row));
+        Ok(true)
+    }
+
+    // Open files see their content where it is now.
+    fn renew_open_files(&self, core: &Core) {
+        for file in self.files.all() {
+            let Ok(object) = self.load(core, file.number) else { continue };
+            let mut state = file.state_mut();
+            if object.state.content() == Some(&state.content) {
+                continue;
+            }
+            match self.renewed(&object, &state) {
+                Ok(renewed) => *state = renewed,
+                Err(error) => log::warn!("an open file is read where it was before the commit: {error}"),
+            }
+        }
+    }
+
+    fn renewed(
+        &self,
+        object: &super::objects::Loaded,
+        before: &FileState,
+    ) -> Result<FileState, StagingError> {
+        let Some(content) = object.state.content() else {
+            return Err(StagingError::Stale { number: object.number });
+        };
+        let mut content = content.clone();
+        let mut files = Vec::with_capacity(content.layers.len());
+        for layer in &mut content.layers {
+            let known = before.content.layers.iter().position(|known| known.file == layer.file);
+            match known.and_then(|at| before.files.get(at)) {
+                Some(file) => files.push(Arc::clone(file)),
+                None => files.push(Arc::new(self.open_layer(layer)?)),
+            }
+        }
+        Ok(FileState { content, files, is_stale: before.is_stale })
+    }
+
+    fn release_deferred(&self) {
+        let deferred = std::mem::take(&mut *self.deferred.lock().unwrap_or_else(PoisonError::into_inner));
+        self.discard_files(deferred);
+    }
+
+    pub(super) fn abandon_frozen(&self) -> Result<(), StagingError> {
+        let mut core = self.core_mut();
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        // A commit that failed after its generation had got its name was made all the same.
+        self.end_last_commit(&mut core).or_else(|error| {
+            log::warn!("whether the commit was made cannot be told now: {error}");
+            self.abandon_epoch(&mut core)
+        })
+    }
+
+    fn abandon_epoch(&self, core: &mut Core) -> Result<(), StagingError> {
+        // Whatever the database says, no commit is running any more.
+        self.set_frozen_epoch(0);
+        self.release_deferred();
+        let mut batch = StagingBatch::default();
+        for since in self.store.all_since() {
+            batch.delete_since(since?.0);
+        }
+        for number in self.store.numbers(NumberSet::Kept) {
+            batch.delete_number(NumberSet::Kept, number?);
+        }
+        core.state.announced = None;
+        batch.put_state(&core.state);
+        Ok(self.store.write(batch)?)
+    }
+
+    /// Ends a commit that a crash cut short: it is done if its generation exists.
+    pub(super) fn end_last_commit(&self, core: &mut Core) -> Result<(), StagingError> {
+        if let Some((epoch, ordinal)) = core.state.announced {
+            let generations = self.repository.generations(self.client())?;
+            if generations.iter().any(|generation| generation.ordinal == ordinal) {
+                core.is_changed_since = true;
+                return self.finish_epoch(core, epoch, ordinal);
+            }
+        }
+        self.abandon_epoch(core)
+    }
+
+    pub(super) fn has_valid_rows(&self, core: &Core) -> Result<bool, StagingError> {
+        for row in self.store.all_entries(&Home::new(0, b"")) {
+            let (_, row) = row?;
+            if core.is_valid(row.epoch) && row.epoch != PINNED {
+                return Ok(true);
+            }
+        }
+        for row in self.store.all_objects(0) {
+            let (number, row) = row?;
+            // The root that stands on nothing is no change.
+            let is_first_root = number == ROOT_OBJECT && core.state.base.is_none();
+            if core.is_valid(row.epoch) && row.epoch != PINNED && !is_first_root {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Tells whether anything was changed since the base.
+    ///
+    /// # Errors
+    /// [`StagingError`] if rows cannot be read.
+    pub fn is_changed(&self) -> Result<bool, StagingError> {
+        let core = self.core();
+        Ok(core.is_changed && self.has_valid_rows(&core)?)
+    }
+
+    /// Counts what was changed since the base; looks at each change.
+    ///
+    /// # Errors
+    /// [`StagingError`] if rows cannot be read.
+    pub fn pending(&self) -> Result<Pending, StagingError> {
+        let core = self.core();
+        let mut pending = Pending::default();
+        for row in self.store.all_entries(&Home::new(0, b"")) {
+            let (_, row) = row?;
+            pending.entry_count += u64::from(core.is_valid(row.epoch) && row.epoch != PINNED);
+        }
+        for row in self.store.all_objects(0) {
+            let (_, row) = row?;
+            pending.object_count += u64::from(core.is_valid(row.epoch) && row.epoch != PINNED);
+        }
+        pending.backing_bytes = self.backing_bytes()?;
+        Ok(pending)
+    }
+
+    /// Drops all changes. Open files become stale.
+    ///
+    /// # Errors
+    /// [`StagingError::Busy`] while a commit is running.
+    pub fn discard(&self) -> Result<(), StagingError> {
+        let mut core = self.core_mut();
+        let base = core.state.base;
+        self.drop_changes(&mut core, base)
+    }
+
+    /// Stands the tree on another generation. Open files become stale.
+    ///
+    /// # Errors
+    /// [`StagingError::Busy`] if changes are pending or a commit is running.
+    pub fn restage(&self, base: Option<Ordinal>) -> Result<(), StagingError> {
+        let mut core = self.core_mut();
+        if core.is_changed && self.has_valid_rows(&core)? {
+            return Err(StagingError::Busy { what: "changes that are not committed" });
+        }
+        self.drop_changes(&mut core, base)
+    }
+
+    fn drop_changes(&self, core: &mut Core, base: Option<Ordinal>) -> Result<(), StagingError> {
+        if self.frozen_epoch() > 0 {
+            return Err(StagingError::Busy { what: "a commit" });
+        }
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let root = self.load(core, ROOT_OBJECT)?;
+        self.stand_on(core, base)?;
+        for file in self.files.take_all() {
+            file.state_mut().is_stale = true;
+        }
+        let unnamed: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Unnamed).collect();
+        self.remove_unnamed(core, &unnamed?)?;
+        core.is_changed = false;
+        if base.is_none() {
+            let mut edit = Edit::new(self, core);
+            edit.put(ROOT_OBJECT, None, None, ObjectState::clone(&root.state))?;
+            edit.apply()?;
+        }
+        self.count_change();
+        Ok(())
+    }
+
+    /// Makes all rows void and stands on a base.
+    pub(super) fn stand_on(&self, core: &mut Core, base: Option<Ordinal>) -> Result<(), StagingError> {
+        let below = Base::open(&self.repository, base)?;
+        let mut state = core.state.clone();
+        state.base = base;
+        state.committed_epoch = state.epoch;
+        state.epoch += 1;
+        let (next_linked, next_directory) = below.next_ids();
+        state.next_linked = state.next_linked.max(next_linked);
+        state.next_directory = state.next_directory.max(next_directory);
+        let mut batch = StagingBatch::default();
+        batch.put_state(&state);
+        self.store.write_durable(batch)?;
+        core.next_linked = core.next_linked.max(next_linked);
+        core.next_directory = core.next_directory.max(next_directory);
+        core.state = state;
+        core.base = below;
+        core.is_changed = false;
+        core.reclaim.restart();
+        self.nodes.clear_places();
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Staging: a client's latest generation as a file system that takes any change, kept until a commit makes
+//! a generation of them or they are discarded.
+//!
+//! A tree stands on a *base*, a generation or nothing. What was never touched is read from the base; what
+//! was touched has rows in a database ([`crate::index::staging`]) and, for content, backing files.
+//! Nothing here knows FUSE: objects are known by numbers, whoever serves them to a kernel maps numbers
+//! to node ids.
+//!
+//! **Numbers.** Each object has one number of 52 bits for its life:
+//!
+//! ```text
+//! 1                 root directory
+//! 2 .. 2^39         file with several names in the base: its object id
+//! 2^39 .. 2^40      directory: its object id, in the base and in all generations to come
+//! 2^40 .. 2^51      made in staging: a counter
+//! 2^51 .. 2^52      any other untouched entry of the base: a hash of directory and name
+//! ```
+//!
+//! A record that a commit writes keeps the number of its object
+//! ([`crate::format::record::Inode::is_staging_number`]).
+
+mod attributes;
+mod base;
+mod content;
+mod databases;
+mod directory;
+mod epochs;
+mod error;
+mod frozen;
+mod handle;
+mod lengths;
+mod listing;
+mod names;
+mod nodes;
+mod objects;
+mod options;
+mod reclaim;
+mod rename;
+mod space;
+mod stack;
+mod terms;
+mod tree;
+mod watching;
+mod writing;
+mod xattrs;
+
+pub use attributes::{Attributes, Caller, Entry, SetAttributes, SetTime};
+pub use error::StagingError;
+pub use frozen::{FrozenBase, FrozenChange, FrozenContent, FrozenEpoch, FrozenObject, FrozenTarget, Segment};
+pub use handle::{FileHandle, PreparedFile};
+pub use listing::{FIRST_COOKIE, Listed, Listing};
+pub use options::{Limits, OpenMode, StagingOptions};
+pub use stack::SegmentKind;
+pub use terms::{AllocateMode, Pending, RenameMode, SeekFrom, Space, Synced, XattrMode};
+pub use tree::StagingTree;
+pub use watching::Writer;
+
+/// Directory of the clients' staging directories.
+pub const STAGING: &str = "staging";
+/// Number of the root directory.
+pub const ROOT: u64 = crate::format::record::ROOT_OBJECT;
+/// Numbers are below this.
+pub const NUMBER_MAX: u64 = 1 << 52;

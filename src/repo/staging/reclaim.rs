@@ -1,0 +1,175 @@
+//! Removing what is of no use any more: void rows, backing files that nothing refers to.
+
+use std::sync::PoisonError;
+
+use super::base::HASH_BIT;
+use super::error::StagingError;
+use super::objects::{CachedRow, Edit};
+use super::tree::{Core, StagingTree};
+use crate::index::staging::{Home, NumberSet, StagingBatch};
+
+/// Rows or files that one call looks at, so that nobody waits long for it.
+const STEP: usize = 512;
+
+/// Where reclaiming goes on.
+#[derive(Debug, Default)]
+pub(super) struct Reclaim {
+    /// There may be void rows of objects from this number on.
+    pub(super) objects_from: Option<u64>,
+    /// There may be void rows of names from this one on.
+    pub(super) entries_from: Option<Home>,
+    /// A crash may have left files.
+    pub(super) is_sweep_due: bool,
+    groups: Option<Vec<u64>>,
+    /// Files of this process have ids from here on.
+    pub(super) sweep_below: u64,
+}
+
+impl Reclaim {
+    /// An epoch became void.
+    pub(super) fn restart(&mut self) {
+        self.objects_from = Some(0);
+        self.entries_from = Some(Home::new(0, b""));
+    }
+}
+
+impl StagingTree {
+    /// Removes what is of no use any more (rows and backing files of committed epochs, files that a crash
+    /// left behind) for a while; returns whether anything is left to do. For a thread in the background.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the disk refuses.
+    pub fn reclaim(&self) -> Result<bool, StagingError> {
+        self.release_dropped()?;
+        let is_more = self.reclaim_rows(&mut self.core_mut())?;
+        let is_more = self.reclaim_files()? || is_more;
+        Ok(self.sweep()? || is_more)
+    }
+
+    fn reclaim_rows(&self, core: &mut Core) -> Result<bool, StagingError> {
+        let mut batch = StagingBatch::default();
+        let mut files = Vec::new();
+        if let Some(from) = core.reclaim.objects_from.take() {
+            for (index, row) in self.store.all_objects(from).enumerate() {
+                let (number, row) = row?;
+                if index >= STEP {
+                    core.reclaim.objects_from = Some(number);
+                    break;
+                }
+                if core.is_valid(row.epoch) {
+                    continue;
+                }
+                let row = CachedRow::from(row);
+                let content = row.state.as_ref().and_then(|state| state.content());
+                for layer in content.map_or(&[][..], |content| &content.layers) {
+                    files.push(layer.file);
+                    if layer.file != number {
+                        batch.delete_layer_owner(layer.file);
+                    }
+                }
+                batch.delete_object(number);
+                self.rows.remove(&number);
+            }
+        } else if let Some(from) = core.reclaim.entries_from.take() {
+            for (index, row) in self.store.all_entries(&from).enumerate() {
+                let (home, row) = row?;
+                if index >= STEP {
+                    core.reclaim.entries_from = Some(home);
+                    break;
+                }
+                if !core.is_valid(row.epoch) {
+                    batch.delete_entry(home.directory, &home.name);
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.store.write(batch)?;
+            self.discard_files(files);
+        }
+        Ok(core.reclaim.objects_from.is_some() || core.reclaim.entries_from.is_some())
+    }
+
+    fn reclaim_files(&self) -> Result<bool, StagingError> {
+        let (some, is_more) = {
+            let mut garbage = self.garbage.lock().unwrap_or_else(PoisonError::into_inner);
+            let keep = garbage.len().saturating_sub(STEP);
+            (garbage.split_off(keep), keep > 0)
+        };
+        if some.is_empty() {
+            return Ok(false);
+        }
+        // A file must not be gone while a loss of power could bring back the row that names it.
+        self.sync_rows()?;
+        for id in some {
+            self.data.remove(id)?;
+        }
+        self.space.freed();
+        Ok(is_more)
+    }
+
+    // Looks at one group of files after an unclean end.
+    fn sweep(&self) -> Result<bool, StagingError> {
+        let core = self.core_mut();
+        // A commit may read files that no row names any more.
+        if !core.reclaim.is_sweep_due || self.frozen_epoch() > 0 {
+            return Ok(false);
+        }
+        let mut core = core;
+        let groups = match core.reclaim.groups.take() {
+            Some(groups) => groups,
+            None => self.data.groups()?,
+        };
+        let mut groups = groups;
+        let Some(group) = groups.pop() else {
+            core.reclaim.is_sweep_due = false;
+            return Ok(false);
+        };
+        let mut orphans = Vec::new();
+        let ids = self.data.ids(group)?;
+        for id in &ids {
+            if *id < core.reclaim.sweep_below && !self.is_used(*id)? {
+                orphans.push(*id);
+            }
+        }
+        if orphans.len() == ids.len() {
+            for id in &orphans {
+                self.data.remove(*id)?;
+            }
+            self.data.remove_group(group);
+        } else {
+            self.discard_files(orphans);
+        }
+        core.reclaim.groups = Some(groups);
+        Ok(true)
+    }
+
+    fn is_used(&self, id: u64) -> Result<bool, StagingError> {
+        debug_assert!(id & HASH_BIT == 0, "backing files have numbers of the counter");
+        let owner = self.store.layer_owner(id)?.unwrap_or(id);
+        let row = self.stored(owner)?;
+        let state = row.as_ref().and_then(|row| row.state.as_ref());
+        let content = state.and_then(|state| state.content());
+        Ok(content.is_some_and(|content| content.layers.iter().any(|layer| layer.file == id)))
+    }
+
+    /// Removes objects without a name that nobody holds.
+    pub(super) fn remove_unnamed(&self, core: &mut Core, numbers: &[u64]) -> Result<(), StagingError> {
+        let mut edit = Edit::new(self, core);
+        for number in numbers {
+            let Ok(object) = edit.load(*number) else { continue };
+            if object.state.link_count > 0 {
+                continue;
+            }
+            edit.remove_object(&object)?;
+            edit.batch.delete_number(NumberSet::Unnamed, *number);
+        }
+        edit.apply()
+    }
+
+    /// Removes all objects without a name: nobody holds any.
+    pub(super) fn purge_unnamed(&self, core: &mut Core) -> Result<(), StagingError> {
+        let numbers: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Unnamed).collect();
+        let numbers = numbers?;
+        if numbers.is_empty() { Ok(()) } else { self.remove_unnamed(core, &numbers) }
+    }
+}

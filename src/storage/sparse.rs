@@ -1,0 +1,336 @@
+//! Sparse files with numbers for names, whose own map of data and holes is a record of what was written.
+//!
+//! File `id` is `id / 1024 / id % 1024` in hexadecimal: files made one after the other lie together.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::StorageError;
+use crate::path;
+
+const IDS_PER_DIRECTORY: u64 = 1024;
+
+/// A directory of sparse files.
+#[derive(Debug)]
+pub struct SparseDirectory {
+    directory: OwnedFd,
+    path: PathBuf,
+    // Directories with names that were not synced.
+    unsynced: Mutex<HashSet<u64>>,
+}
+
+/// What the system tells of a sparse file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SparseStatus {
+    /// Length in bytes.
+    pub len: u64,
+    /// Bytes that take space.
+    pub allocated: u64,
+    /// Last change of content: seconds since 1970, and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Last change of anything: seconds since 1970, and nanoseconds.
+    pub ctime: (i64, u32),
+}
+
+/// Space of a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileSystemSpace {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes that this process may still take.
+    pub available: u64,
+    /// Files that may still be made.
+    pub free_files: u64,
+}
+
+impl SparseDirectory {
+    /// Opens a directory, which is made if it is missing, mode 0700.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that is refused.
+    pub fn open(path: &Path) -> Result<Self, StorageError> {
+        let shown = path::display(path.as_os_str().as_encoded_bytes());
+        let refused = |source| StorageError { operation: "open", path: shown, source };
+        let open = || -> io::Result<OwnedFd> {
+            match fs::DirBuilder::new().mode(0o700).create(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+        };
+        let directory = open().map_err(refused)?;
+        Ok(Self { directory, path: path.to_owned(), unsynced: Mutex::default() })
+    }
+
+    fn refused(&self, operation: &'static str, id: u64) -> impl FnOnce(Errno) -> StorageError {
+        move |errno| StorageError { operation, path: self.shown(id), source: errno.into() }
+    }
+
+    /// Path of a file as people know it.
+    #[must_use]
+    pub fn shown(&self, id: u64) -> String {
+        path::display(self.path.join(name(id)).as_os_str().as_encoded_bytes())
+    }
+
+    /// Creates an empty file for reading and writing; one that exists is emptied.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that is refused.
+    pub fn create(&self, id: u64) -> Result<File, StorageError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let create = || rustix::fs::openat(&self.directory, name(id), flags, mode);
+        let created = match create() {
+            Err(Errno::NOENT) => {
+                let above = format!("{:x}", id / IDS_PER_DIRECTORY);
+                match rustix::fs::mkdirat(&self.directory, above, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => create(),
+                    Err(errno) => Err(errno),
+                }
+            }
+            created => created,
+        };
+        let file = created.map_err(self.refused("create", id))?;
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).insert(id / IDS_PER_DIRECTORY);
+        Ok(file.into())
+    }
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// [`StorageError`] if there is none.
+    pub fn open_file(&self, id: u64) -> Result<File, StorageError> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.directory, name(id), flags, Mode::empty());
+        Ok(opened.map_err(self.refused("open", id))?.into())
+    }
+
+    /// What the system tells of a file.
+    ///
+    /// # Errors
+    /// [`StorageError`] if there is none.
+    pub fn status(&self, id: u64) -> Result<SparseStatus, StorageError> {
+        let stat = rustix::fs::statat(&self.directory, name(id), AtFlags::SYMLINK_NOFOLLOW);
+        let stat = stat.map_err(self.refused("look up", id))?;
+        let time = |seconds: i64, nanoseconds: u64| (seconds, u32::try_from(nanoseconds).unwrap_or_default());
+        Ok(SparseStatus {
+            len: u64::try_from(stat.st_size).unwrap_or_default(),
+            allocated: u64::try_from(stat.st_blocks).unwrap_or_default() * 512,
+            mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: time(stat.st_ctime, stat.st_ctime_nsec),
+        })
+    }
+
+    /// Removes a file; one that is gone is no error.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that is refused.
+    pub fn remove(&self, id: u64) -> Result<(), StorageError> {
+        match rustix::fs::unlinkat(&self.directory, name(id), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.refused("remove", id)(errno)),
+        }
+    }
+
+    /// Makes the name of a file durable.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that is refused.
+    pub fn sync_name(&self, id: u64) -> Result<(), StorageError> {
+        self.sync_directory(id / IDS_PER_DIRECTORY, id)
+    }
+
+    fn sync_directory(&self, above: u64, id: u64) -> Result<(), StorageError> {
+        if !self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).remove(&above) {
+            return Ok(());
+        }
+        let sync = || -> Result<(), Errno> {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = rustix::fs::openat(&self.directory, format!("{above:x}"), flags, Mode::empty())?;
+            rustix::fs::fsync(&directory)?;
+            rustix::fs::fsync(&self.directory)
+        };
+        sync().map_err(|errno| {
+            self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).insert(above);
+            self.refused("sync the name of", id)(errno)
+        })
+    }
+
+    /// Makes all files of the file system, and their names, durable.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that is refused.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        let above: Vec<u64> =
+            self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        for above in above {
+            self.sync_directory(above, above * IDS_PER_DIRECTORY)?;
+        }
+        rustix::fs::syncfs(&self.directory).map_err(self.refused("sync", 0))
+    }
+
+    /// Space of the file system.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that is refused.
+    pub fn space(&self) -> Result<FileSystemSpace, StorageError> {
+        let space = rustix::fs::fstatvfs(&self.directory).map_err(self.refused("look up", 0))?;
+        Ok(FileSystemSpace {
+            total: space.f_blocks.saturating_mul(space.f_frsize),
+            available: space.f_bavail.saturating_mul(space.f_frsize),
+            free_files: space.f_favail,
+        })
+    }
+
+    /// Groups of files that there are, for [`SparseDirectory::ids`].
+    ///
+    /// # Errors
+    /// [`StorageError`] if the directory cannot be listed.
+    pub fn groups(&self) -> Result<Vec<u64>, StorageError> {
+        self.hexadecimal_names(&self.path)
+    }
+
+    /// Ids of the files of a group.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the directory cannot be listed.
+    pub fn ids(&self, group: u64) -> Result<Vec<u64>, StorageError> {
+        let low = self.hexadecimal_names(&self.path.join(format!("{group:x}")))?;
+        Ok(low
+            .into_iter()
+            .filter(|low| *low < IDS_PER_DIRECTORY)
+            .filter_map(|low| group.checked_mul(IDS_PER_DIRECTORY)?.checked_add(low))
+            .collect())
+    }
+
+    /// Removes the directory of a group if it is empty.
+    pub fn remove_group(&self, group: u64) {
+        if rustix::fs::unlinkat(&self.directory, format!("{group:x}"), AtFlags::REMOVEDIR).is_ok() {
+            self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        }
+    }
+
+    fn hexadecimal_names(&self, path: &Path) -> Result<Vec<u64>, StorageError> {
+        let shown = || path::display(path.as_os_str().as_encoded_bytes());
+        let refused = |source| StorageError { operation: "list", path: shown(), source };
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(path).map_err(refused)? {
+            let name = entry.map_err(refused)?.file_name();
+            let number = name.to_str().and_then(|name| u64::from_str_radix(name, 16).ok());
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Finds out whether the file system keeps account of holes in units of `block` bytes: whether what was
+    /// not written, was only reserved, or was punched is a hole, and what was written is not.
+    ///
+    /// # Errors
+    /// [`StorageError`] if no file can be made.
+    pub fn keeps_holes(&self, id: u64, block: u64) -> Result<bool, StorageError> {
+        let file = self.create(id)?;
+        let probe = || -> io::Result<bool> {
+            file.set_len(8 * block)?;
+            file.write_all_at(&[1], 2 * block)?;
+            file.write_all_at(&[1], 4 * block)?;
+            rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 6 * block, block)?;
+            rustix::fs::fallocate(
+                &file,
+                FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                4 * block,
+                block,
+            )?;
+            Ok(seek_data(&file, 0)? == Some(2 * block)
+                && seek_hole(&file, 2 * block)? == 3 * block
+                && seek_data(&file, 3 * block)?.is_none())
+        };
+        let kept = probe().unwrap_or(false);
+        self.remove(id)?;
+        Ok(kept)
+    }
+}
+
+fn name(id: u64) -> String {
+    format!("{:x}/{:x}", id / IDS_PER_DIRECTORY, id % IDS_PER_DIRECTORY)
+}
+
+/// What the system tells of an open file.
+///
+/// # Errors
+/// If that is refused.
+pub fn status(file: &File) -> io::Result<SparseStatus> {
+    let metadata = file.metadata()?;
+    let time = |seconds, nanoseconds: i64| (seconds, u32::try_from(nanoseconds).unwrap_or_default());
+    Ok(SparseStatus {
+        len: metadata.len(),
+        allocated: metadata.blocks() * 512,
+        mtime: time(metadata.mtime(), metadata.mtime_nsec()),
+        ctime: time(metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+/// The next offset from `offset` on that holds data, if there is any.
+///
+/// # Errors
+/// If that is refused.
+pub fn seek_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NXIO) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The next offset from `offset` on that is in a hole; the end of the file counts as one.
+///
+/// # Errors
+/// If `offset` is not in the file.
+pub fn seek_hole(file: &File, offset: u64) -> io::Result<u64> {
+    Ok(rustix::fs::seek(file, SeekFrom::Hole(offset))?)
+}
+
+/// Reserves space for a range, which stays a hole, without changing the length.
+///
+/// # Errors
+/// If there is no space, or the file system cannot.
+pub fn reserve(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, offset, len)?)
+}
+
+/// Makes a hole.
+///
+/// # Errors
+/// If the file system cannot.
+pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)?)
+}
+
+/// Makes content durable, with attributes if `all`.
+///
+/// # Errors
+/// If the disk refuses; what was written since the last time is then unknown.
+pub fn sync(file: &File, all: bool) -> io::Result<()> {
+    if all { file.sync_all() } else { file.sync_data() }
+}
+
+/// Copies bytes between files within the kernel; returns how many, 0 at the end of the source.
+///
+/// # Errors
+/// If that is refused.
+pub fn copy_range(source: (&File, u64), target: (&File, u64), len: u64) -> io::Result<u64> {
+    let (mut from, mut to) = (source.1, target.1);
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 30);
+    let copied =
+        rustix::fs::copy_file_range(source.0.as_fd(), Some(&mut from), target.0.as_fd(), Some(&mut to), len)?;
+    Ok(copied as u64)
+}

@@ -1,0 +1,158 @@
+//! RFE, FDA and SFP: which is used, and what each reads and adds.
+
+use super::scene::Scene;
+use crate::support::random;
+
+#[test]
+fn pages_written_in_place_add_about_themselves_and_nothing_else_is_read() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    let size = 64 << 20;
+    staged.write("data", &random(1, size));
+    scene.commit(&staged);
+    // 1 % of the pages, spread.
+    let pages: Vec<u64> = (0..82_u64).map(|number| (number * 7919) % (size as u64 / 8192)).collect();
+    for page in &pages {
+        staged.patch("data", page * 8192, &random(page + 1000, 8192));
+    }
+    let written = pages.len() as u64 * 8192;
+    let summary = scene.commit(&staged);
+    assert_eq!(scene.method("data"), "fda");
+    assert_eq!(summary.read_bytes, written, "unwritten bytes are not read");
+    assert!(summary.added_bytes <= written * 3 / 2, "{} added for {written}", summary.added_bytes);
+    assert!(summary.added_bytes >= written, "the pages are random");
+    assert_eq!(scene.read(&summary), staged.seen());
+    scene.verify();
+}
+
+#[test]
+fn an_insertion_near_the_start_of_a_rewritten_file_adds_about_the_insertion() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    let before = random(2, 12 << 20);
+    staged.write("data", &before);
+    scene.commit(&staged);
+    let inserted = random(3, 5000);
+    let after = [&before[..100], &inserted, &before[100..]].concat();
+    // As rsync does: a new file that takes the name.
+    staged.write(".data.Xy12", &after);
+    staged.rename(".data.Xy12", "data");
+    let summary = scene.commit(&staged);
+    assert_eq!(scene.method("data"), "sfp");
+    assert_eq!(summary.stored.modified.files, 1, "the same file, modified");
+    assert!(summary.added_bytes < 7000, "{} added", summary.added_bytes);
+    assert_eq!(scene.read(&summary), staged.seen());
+}
+
+#[test]
+fn the_policy_decides_between_fda_and_sfp() {
+    let mut scene = Scene::new();
+    let staged = scene.stage("web1");
+    staged.write("data", &random(4, 4 << 20));
+    scene.commit(&staged);
+    let change = |seed| {
+        // A fifth of the file, less than 2 MB.
+        for part in 0..20 {
+            staged.patch("data", part * 200_000, &random(seed + part, 40_000));
+        }
+    };
+    change(100);
+    scene.commit(&staged);
+    assert_eq!(scene.method("data"), "sfp");
+    scene.policy.sfp.bytes = 100_000;
+    change(200);
+    scene.commit(&staged);
+    assert_eq!(scene.method("data"), "fda");
+    scene.policy.sfp.bytes = 2 << 20;
+    scene.policy.sfp.percent = 50;
+    change(300);
+    let summary = scene.commit(&staged);
+    assert_eq!(scene.method("data"), "fda");
+    assert_eq!(scene.read(&summary), staged.seen());
+}
+
+#[test]
+fn a_second_client_with_the_same_tree_adds_no_data() {
+    let scene = Scene::new();
+    let files = [("small", 5000), ("large", 1_000_000), ("d/inner", 60_000)];
+    let mut summaries = Vec::new();
+    for client in ["web1", "web2"] {
+        let staged = scene.stage(client);
+        staged.make_directory("d");
+        for (number, (path, len)) in (0..).zip(files) {
+            staged.write(path, &random(number, len));
+            staged.set_mtime(path, 1_600_000_000);
+        }
+        summaries.push(scene.commit(&staged));
+        assert_eq!(scene.read(summaries.last().unwrap()), staged.seen());
+    }
+    let [first, second] = &summaries[..] else { panic!("two commits") };
+    assert!(first.added_bytes > 1_000_000);
+    assert_eq!(second.added_bytes, 0);
+    assert_eq!(second.stored.redundant.files, 3);
+    assert_eq!(second.stored.redundant.bytes, 1_065_000);
+    assert_eq!(scene.method("large"), "rfe");
+    assert_eq!(scene.method("small"), "rfe");
+    scene.verify();
+}
+
+#[test]
+fn a_truncated_file_and_one_with_new_holes_keep_what_is_left_as_pointers() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    staged.write("cut", &random(5, 8 << 20));
+    staged.write("longer", &random(6, 8 << 20));
+    scene.commit(&staged);
+    staged.truncate("cut", 3_000_001);
+    staged.truncate("longer", 9 << 20);
+    let summary = scene.commit(&staged);
+    assert_eq!(scene.method("cut"), "fda");
+    assert!(summary.read_bytes <= 8192, "{}", summary.read_bytes);
+    assert!(summary.added_bytes <= 16_384, "{}", summary.added_bytes);
+    let seen = staged.seen();
+    assert_eq!(scene.read(&summary), seen);
+    assert_eq!(seen["longer"].len(), 9 << 20);
+    scene.verify();
+}
+
+#[test]
+fn counts_tell_new_modified_unchanged_and_removed_files() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    for number in 0..10 {
+        staged.write(&format!("file{number}"), &random(number, 1000));
+    }
+    scene.commit(&staged);
+    staged.write("file0", &random(100, 2000));
+    staged.unlink("file1");
+    staged.rename("file2", "renamed");
+    staged.write("new", &random(101, 500));
+    let summary = scene.commit(&staged);
+    let stored = &summary.stored;
+    assert_eq!((stored.new.files, stored.new.bytes), (2, 1500), "a new one, and a renamed one");
+    assert_eq!((stored.modified.files, stored.modified.bytes), (1, 2000));
+    assert_eq!((stored.unchanged.files, stored.unchanged.bytes), (7, 7000));
+    assert_eq!((stored.redundant.files, stored.redundant.bytes), (1, 1000), "the renamed one");
+    assert_eq!((summary.removed.files, summary.removed.bytes), (2, 2000));
+}
+
+#[test]
+fn a_preview_tells_what_the_commit_adds_and_writes_nothing() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    staged.write("first", &random(7, 300_000));
+    scene.commit(&staged);
+    staged.write("second", &random(8, 700_000));
+    staged.unlink("first");
+    let data = || super::scene::stored_len(&scene.root().join("delta"));
+    let before = data();
+    let progress = reelfs::progress::Progress::new();
+    let preview = scene.commit_of(&staged, &progress).preview(&mut |_| {}).unwrap();
+    assert_eq!(data(), before);
+    assert!(preview.stored.committed.is_none());
+    assert_eq!(preview.stored.new.files, 1);
+    assert_eq!(preview.removed.files, 1);
+    let summary = scene.commit(&staged);
+    assert_eq!(summary.added_bytes, preview.added_bytes);
+    assert_eq!(scene.read(&summary), staged.seen());
+}

@@ -1,0 +1,187 @@
+//! Files that are being written: waited for, marked, or left as they last were, groups only together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use reelfs::format::record::Time;
+use reelfs::format::staging_policy::{Inconsistent, Span};
+use reelfs::id::FileId;
+use reelfs::job::commit::{CommitSummary, Outside};
+use reelfs::progress::Progress;
+
+use super::scene::{Scene, Staged};
+use crate::support::{new_id, random};
+
+/// The system's clock: backing files have their times from it.
+#[derive(Debug)]
+struct Clock;
+
+impl Outside for Clock {
+    fn now(&self) -> Time {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Time { seconds: i64::try_from(now.as_secs()).unwrap(), nanoseconds: now.subsec_nanos() }
+    }
+
+    fn sleep(&self, span: Duration) {
+        thread::sleep(span);
+    }
+
+    fn new_id(&self) -> FileId {
+        new_id()
+    }
+}
+
+fn quick(inconsistent: Inconsistent) -> Scene {
+    let mut scene = Scene::new();
+    scene.policy.safe.quiet = Span::from_millis(300);
+    scene.policy.safe.give_up = Span::from_millis(1200);
+    scene.policy.safe.inconsistent = inconsistent;
+    scene
+}
+
+fn commit(scene: &Scene, staged: &Staged) -> CommitSummary {
+    let progress = Progress::new();
+    let mut commit = scene.commit_of(staged, &progress);
+    commit.outside = Arc::new(Clock);
+    commit.run(&mut |_| {}).unwrap()
+}
+
+/// Runs `then` while a thread writes to the file again and again.
+fn while_written<T>(staged: &Staged, path: &str, then: impl FnOnce() -> T) -> T {
+    let handle = staged.open(path, false);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while !done.load(Ordering::Relaxed) {
+                staged.write_at(&handle, 0, &random(number, 100));
+                number += 1;
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        thread::sleep(Duration::from_millis(50));
+        let result = then();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[test]
+fn a_file_that_nobody_has_open_is_taken_at_once() {
+    let scene = quick(Inconsistent::Commit);
+    let staged = scene.stage("web1");
+    staged.write("file", b"just now");
+    let started = Instant::now();
+    let summary = commit(&scene, &staged);
+    assert!(summary.is_complete());
+    assert!(started.elapsed() < Duration::from_millis(1000), "{:?}", started.elapsed());
+    assert!(summary.waited < Duration::from_millis(100), "{:?}", summary.waited);
+}
+
+#[test]
+fn a_file_that_was_written_is_waited_for_until_it_is_quiet() {
+    let scene = quick(Inconsistent::Commit);
+    let staged = scene.stage("web1");
+    let handle = staged.open("file", false);
+    staged.write_at(&handle, 0, b"just now");
+    let summary = commit(&scene, &staged);
+    assert!(summary.is_complete(), "{summary:?}");
+    assert!(summary.waited >= Duration::from_millis(200), "{:?}", summary.waited);
+}
+
+#[test]
+fn a_file_that_finds_no_rest_is_taken_as_it_stands_and_marked() {
+    let scene = quick(Inconsistent::Commit);
+    let staged = scene.stage("web1");
+    staged.write("busy", &random(1, 1000));
+    staged.write("calm", b"calm");
+    let summary = while_written(&staged, "busy", || commit(&scene, &staged));
+    assert!(summary.waited >= Duration::from_millis(1200), "{:?}", summary.waited);
+    assert_eq!(summary.inconsistent.count, 1, "{summary:?}");
+    assert_eq!(summary.inconsistent.listed[0].path, "busy");
+    let totals = summary.stored.committed.as_ref().unwrap().totals;
+    assert_eq!(totals.inconsistent_count, 1, "the mark is in the generation");
+    let read = scene.read(&summary);
+    assert_eq!(read["busy"].len(), 1000);
+    assert_eq!(read["calm"], b"calm");
+    // What was written since is pending, and is taken when it is safe.
+    thread::sleep(Duration::from_millis(350));
+    let next = commit(&scene, &staged);
+    assert_eq!(next.stored.committed.as_ref().unwrap().totals.inconsistent_count, 0);
+    assert_eq!(scene.read(&next), staged.seen());
+}
+
+#[test]
+fn by_policy_a_file_that_finds_no_rest_stays_as_it_last_was_safe() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    let safe = random(1, 200_000);
+    staged.write("busy", &safe);
+    commit(&scene, &staged);
+    staged.write("other", b"other");
+    let summary = while_written(&staged, "busy", || {
+        staged.write("new and busy.tmp", b"x");
+        commit(&scene, &staged)
+    });
+    assert_eq!(summary.kept_back.count, 1, "{summary:?}");
+    let read = scene.read(&summary);
+    assert_eq!(read["busy"], safe, "as it last was");
+    assert_eq!(read["other"], b"other");
+    assert!(staged.tree.is_changed().unwrap(), "the change is still staged");
+    assert_ne!(staged.seen()["busy"], safe);
+    thread::sleep(Duration::from_millis(350));
+    let next = commit(&scene, &staged);
+    assert_eq!(scene.read(&next), staged.seen());
+    scene.verify();
+}
+
+#[test]
+fn the_files_of_a_database_are_taken_only_together() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    let safe = random(1, 50_000);
+    for path in ["data.db", "data.db-wal", "alone.db"] {
+        staged.write(path, &safe);
+    }
+    commit(&scene, &staged);
+    for path in ["data.db", "alone.db"] {
+        staged.patch(path, 4096, b"changed");
+    }
+    let summary = while_written(&staged, "data.db-wal", || commit(&scene, &staged));
+    let read = scene.read(&summary);
+    assert_eq!(read["data.db"], safe, "not without its log");
+    assert_eq!(read["data.db-wal"], safe);
+    assert_ne!(read["alone.db"], safe);
+    assert_eq!(summary.kept_back.count, 2, "{summary:?}");
+    thread::sleep(Duration::from_millis(350));
+    let next = commit(&scene, &staged);
+    assert_eq!(scene.read(&next), staged.seen());
+}
+
+#[test]
+fn data_directories_and_listed_groups_are_recognised() {
+    let mut scene = quick(Inconsistent::KeepLastSafe);
+    scene.policy.safe.groups = vec![vec!["/app/*.dat".to_owned(), "/app/index".to_owned()]];
+    let staged = scene.stage("web1");
+    for directory in ["pg", "pg/global", "pg/base", "app", "base"] {
+        staged.make_directory(directory);
+    }
+    let files = ["pg/PG_VERSION", "pg/global/pg_control", "pg/base/1", "app/a.dat", "app/index", "base/x"];
+    for path in files {
+        staged.write(path, b"first");
+    }
+    commit(&scene, &staged);
+    for path in files {
+        staged.write(path, b"later");
+    }
+    let summary = while_written(&staged, "pg/base/1", || {
+        while_written(&staged, "app/a.dat", || commit(&scene, &staged))
+    });
+    let read = scene.read(&summary);
+    for path in &files[..5] {
+        assert_eq!(read[*path], b"first", "{path}");
+    }
+    assert_eq!(read["base/x"], b"later");
+}

@@ -1,0 +1,12 @@
+//! Staging: any change to a tree that stands on a generation, over epochs, commits, reopening and kills,
+//! against a model of a POSIX tree.
+
+mod cases;
+mod commit;
+mod contents;
+mod driver;
+mod model;
+mod names;
+mod seeds;
+mod source;
+mod support;

@@ -1,0 +1,229 @@
+//! Asks the daemon that serves the repository's staging; where there is none, does it here.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Shutdown;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reelfs::format::record::Time;
+use reelfs::id::ClientName;
+use reelfs::job::control::{Answer, ControlClient, Refusal, RefusalKind, Request, Service, Stagings};
+use reelfs::repo::Repository;
+use reelfs::repo::staging::{Caller, OpenMode, STAGING, StagingError, StagingOptions, StagingTree};
+
+use crate::clock::{self, SystemOutside};
+use crate::context::Context;
+use crate::failure::{Failure, Kind};
+use crate::session;
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const CANCEL_PERIOD: Duration = Duration::from_millis(50);
+// What a directory gets that no mount has given other permissions.
+const PERMISSIONS: u16 = 0o755;
+
+/// Takes answers.
+pub(crate) type Take<'a> = &'a mut dyn FnMut(Answer);
+
+/// Does what is asked.
+pub(crate) fn perform(context: &Context, request: &Request, take: Take<'_>) -> Result<(), Failure> {
+    let root = session::directory(context)?;
+    match ControlClient::connect(&root) {
+        Ok(Some(daemon)) => ask(context, daemon, request, take),
+        Ok(None) => perform_here(context, request, take),
+        Err(source) => Err(Failure::failed(Connect { source })
+            .hint("only the owner of the repository may control the daemon that serves its staging")),
+    }
+}
+
+/// The daemon cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach the daemon that serves staging")]
+struct Connect {
+    source: io::Error,
+}
+
+fn ask(
+    context: &Context,
+    mut daemon: ControlClient,
+    request: &Request,
+    take: Take<'_>,
+) -> Result<(), Failure> {
+    let refused = |source| Failure::failed(Connect { source });
+    let closer = daemon.closer().map_err(refused)?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A signal hangs up, and the daemon stops what it does for us.
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                if context.progress.check().is_err() {
+                    closer.shutdown(Shutdown::Both).unwrap_or_default();
+                    return;
+                }
+                std::thread::sleep(CANCEL_PERIOD);
+            }
+        });
+        let result = daemon.ask(request).map_err(refused).and_then(|()| listen(context, &mut daemon, take));
+        done.store(true, Ordering::Relaxed);
+        context.progress.check()?;
+        result
+    })
+}
+
+fn listen(context: &Context, daemon: &mut ControlClient, take: Take<'_>) -> Result<(), Failure> {
+    loop {
+        match daemon.answer().map_err(|source| Failure::failed(Connect { source }))? {
+            None => return Err(Failure::failed("the daemon that serves staging went away").hint(
+                "'reelfs staging' shows what is pending; a commit that was cut off can be asked for again",
+            )),
+            Some(Answer::Done) => return Ok(()),
+            Some(Answer::Failed(refusal)) => return Err(failure(refusal)),
+            Some(Answer::Progress { files, bytes, total_bytes }) => {
+                let progress = &context.progress;
+                for (counter, value) in [
+                    (&progress.done_items, files),
+                    (&progress.done_bytes, bytes),
+                    (&progress.total_bytes, total_bytes),
+                ] {
+                    counter.store(value, Ordering::Relaxed);
+                }
+            }
+            Some(answer) => take(answer),
+        }
+    }
+}
+
+fn perform_here(context: &Context, request: &Request, take: Take<'_>) -> Result<(), Failure> {
+    let repository = Arc::new(session::open(context)?);
+    let here = Arc::new(Here { repository, open: Mutex::default() });
+    let service = Service::new(Arc::clone(&here) as Arc<dyn Stagings>, Arc::new(SystemOutside));
+    let result = service.perform(request, &context.progress, &mut *take);
+    drop(service);
+    here.close(context);
+    result.map_err(failure)
+}
+
+/// Trees that this process opens.
+#[derive(Debug)]
+struct Here {
+    repository: Arc<Repository>,
+    open: Mutex<HashMap<ClientName, Arc<StagingTree>>>,
+}
+
+impl Here {
+    fn options() -> StagingOptions {
+        // Without it each start counts as one after a loss of power, which is safe.
+        StagingOptions::new(OpenMode::Fresh, std::fs::read(BOOT_ID).unwrap_or_default())
+    }
+
+    fn close(&self, context: &Context) {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        for (client, tree) in open {
+            if let Some(Err(error)) = Arc::into_inner(tree).map(StagingTree::close) {
+                context.warn(&format!("staging of {client}: {}", reelfs::job::chain(&error)));
+            }
+        }
+    }
+}
+
+impl Stagings for Here {
+    fn repository(&self) -> &Arc<Repository> {
+        &self.repository
+    }
+
+    fn names(&self) -> Result<Vec<ClientName>, StagingError> {
+        StagingTree::clients(&self.repository)
+    }
+
+    fn tree(&self, client: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = open.get(client) {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = Arc::new(StagingTree::open(Arc::clone(&self.repository), client, &Self::options())?);
+        open.insert(client.clone(), Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    fn create(&self, client: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
+        let now = Time { seconds: clock::now_seconds(), nanoseconds: 0 };
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let caller = Caller { uid, gid, umask: 0, now };
+        let repository = Arc::clone(&self.repository);
+        let tree = StagingTree::create(repository, client, &Self::options(), caller, PERMISSIONS)?;
+        let tree = Arc::new(tree);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(client.clone(), Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    fn forget(&self, _tree: &StagingTree) {}
+
+    fn is_mounted(&self) -> bool {
+        false
+    }
+}
+
+fn failure(refusal: Refusal) -> Failure {
+    let (kind, hint) = match refusal.kind {
+        RefusalKind::Failed => return Failure::failed(refusal),
+        RefusalKind::Usage => return Failure::usage(refusal),
+        RefusalKind::Interrupted => return Failure::new(Kind::Interrupted, "interrupted"),
+        RefusalKind::NoStaging => (
+            Kind::Failed,
+            "'mkdir MOUNTPOINT/staging/CLIENT' makes it on a mounted repository, \
+             'reelfs stage CLIENT@latest' on a client that has generations",
+        ),
+        RefusalKind::NoGeneration => {
+            (Kind::Failed, "'reelfs list CLIENT' shows the generations; a unique prefix is enough")
+        }
+        RefusalKind::Pending => (
+            Kind::Failed,
+            "'reelfs commit CLIENT' makes a generation of the changes, 'reelfs discard CLIENT' drops them",
+        ),
+        RefusalKind::Committing => (Kind::Locked, "--wait waits for its end"),
+        RefusalKind::Locked => {
+            (Kind::Locked, "wait for the end of the other command; 'reelfs commit --wait' does so by itself")
+        }
+        RefusalKind::DiskFull => (
+            Kind::Failed,
+            "the disk is full; what was staged is staged as before, and so are all generations",
+        ),
+        RefusalKind::Damaged => (Kind::Damaged, "'reelfs verify' lists all that is damaged"),
+    };
+    Failure::new(kind, refusal).hint(hint)
+}
+
+/// Refuses a backup into a client whose staging has changes: the two would be two next generations.
+pub(crate) fn refuse_pending(context: &Context, client: &ClientName) -> Result<(), Failure> {
+    if !has_staging(&session::directory(context)?, client) {
+        return Ok(());
+    }
+    let mut is_changed = false;
+    let request = Request::Status { client: Some(client.to_string()) };
+    perform(context, &request, &mut |answer| {
+        if let Answer::Client(status) = answer {
+            is_changed |= status.is_changed;
+        }
+    })?;
+    if is_changed {
+        let text = format!("staging of {client} has changes that are in no generation");
+        return Err(failure(Refusal::new(RefusalKind::Pending, text)));
+    }
+    Ok(())
+}
+
+/// After a backup: staging without changes stands on the new generation.
+pub(crate) fn move_on(context: &Context, client: &ClientName) -> Result<(), Failure> {
+    if !has_staging(&session::directory(context)?, client) {
+        return Ok(());
+    }
+    let request = Request::Stage { client: client.to_string(), generation: "latest".to_owned() };
+    perform(context, &request, &mut |_| {})
+}
+
+fn has_staging(root: &Path, client: &ClientName) -> bool {
+    root.join(STAGING).join(client.as_str()).exists()
+}
