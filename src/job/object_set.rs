@@ -19,6 +19,18 @@ impl ObjectSet {
         *block |= bit;
         is_new
     }
+
+    /// Tells whether an id was added.
+    pub(crate) fn contains(&self, object: u64) -> bool {
+        self.blocks.get(&(object / 64)).is_some_and(|block| block & 1 << (object % 64) != 0)
+    }
+
+    /// All ids in ascending order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.blocks.iter().flat_map(|(high, block)| {
+            (0..64).filter(move |low| block & 1 << low != 0).map(move |low| high * 64 + low)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -33,5 +45,7 @@ mod test {
             assert!(!set.insert(object), "{object}");
         }
         assert!(set.insert(2) && set.insert(65));
+        assert!(set.contains(65) && !set.contains(66) && !set.contains(1 << 38));
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 1, 2, 63, 64, 65, 1 << 39, (1 << 40) - 1]);
     }
 }

@@ -177,6 +177,13 @@ impl<'r> GenerationWriter<'r> {
         self.id
     }
 
+    /// What the names of files begin with, in the storage, that whoever makes the generation may need meanwhile;
+    /// with a suffix `.partial` the next writer removes them after a crash.
+    #[must_use]
+    pub fn work_prefix(&self) -> String {
+        catalog::work_prefix(&self.client, self.id)
+    }
+
     /// A new object id for a directory; its records must be put after those of all ids before.
     pub fn new_directory(&mut self) -> u64 {
         let id = self.next_directory;

@@ -3,23 +3,24 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use reelfs::live::{Device, LiveError, Metadata, Node, Target, TargetDirectory, TargetOptions};
-use rustix::fs::{CWD, RenameFlags};
 use tempfile::TempDir;
 
 use crate::tree::{PLAIN, is_root, open_target, plain, tmpfs};
 
-struct Scene {
+pub(crate) struct Scene {
     directory: TempDir,
-    target: Target,
+    pub(crate) target: Target,
 }
 
 /// A target, and beside it a directory `outside` with a file `victim` that must stay as they are.
-fn scene() -> Scene {
-    let directory = tempfile::tempdir().unwrap();
+pub(crate) fn scene() -> Scene {
+    scene_in(tempfile::tempdir().unwrap())
+}
+
+/// The same in a directory of one's own choice.
+pub(crate) fn scene_in(directory: TempDir) -> Scene {
     fs::create_dir(directory.path().join("outside")).unwrap();
     fs::write(directory.path().join("outside/victim"), b"precious").unwrap();
     let target = open_target(&directory.path().join("target"));
@@ -27,19 +28,19 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    fn root(&self) -> &TargetDirectory {
+    pub(crate) fn root(&self) -> &TargetDirectory {
         self.target.root()
     }
 
-    fn inside(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn inside(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join("target").join(name)
     }
 
-    fn outside(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn outside(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join("outside").join(name)
     }
 
-    fn state(&self) -> Vec<(u64, u32, u32, u64, i64, i64)> {
+    pub(crate) fn state(&self) -> Vec<(u64, u32, u32, u64, i64, i64)> {
         let state = |path: &Path| {
             let found = fs::symlink_metadata(path).unwrap();
             (found.ino(), found.mode(), found.uid(), found.nlink(), found.mtime(), found.mtime_nsec())
@@ -50,7 +51,7 @@ impl Scene {
     }
 }
 
-fn write_file(directory: &TargetDirectory, name: &[u8]) -> Result<(), LiveError> {
+pub(crate) fn write_file(directory: &TargetDirectory, name: &[u8]) -> Result<(), LiveError> {
     let file = directory.create_file(name)?;
     file.write_at(b"restored", 0)?;
     let _placed = file.commit(&Metadata { permissions: 0o4777, ..plain() })?;
@@ -188,81 +189,6 @@ fn an_owner_of_minus_one_does_not_mean_unchanged() {
     let missing: Vec<_> = placed.shortfalls.iter().map(|shortfall| shortfall.what.as_str()).collect();
     assert_eq!(missing, ["owner", "set-id bits"]);
     assert_eq!(fs::metadata(scene.inside("file")).unwrap().mode() & 0o7777, 0o755);
-}
-
-/// Runs `restore` for a second while a thread keeps swapping `name` in the target for a link to `planted`,
-/// and tells how often each of them came round.
-fn race(scene: &Scene, name: &str, planted: &Path, mut restore: impl FnMut()) -> (u64, u64) {
-    let is_done = AtomicBool::new(false);
-    let mut round_count = 0;
-    let (one, other) = (scene.inside(name), scene.inside("swap"));
-    let swap_count = std::thread::scope(|scope| {
-        let swapper = scope.spawn(|| {
-            let mut swap_count = 0;
-            while !is_done.load(Ordering::Relaxed) {
-                // The restore removes the link where it meets it: then another one is planted.
-                if fs::read_link(&one).is_err() && fs::read_link(&other).is_err() {
-                    let _is_no_directory = fs::remove_dir_all(&other);
-                    let _is_no_file = fs::remove_file(&other);
-                    let _exists = symlink(planted, &other);
-                }
-                let swapped = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
-                swap_count += u64::from(swapped.is_ok());
-            }
-            swap_count
-        });
-        let end = Instant::now() + Duration::from_secs(1);
-        while Instant::now() < end {
-            restore();
-            round_count += 1;
-        }
-        is_done.store(true, Ordering::Relaxed);
-        swapper.join().unwrap()
-    });
-    (round_count, swap_count)
-}
-
-#[test]
-fn a_directory_swapped_for_a_link_during_the_restore_leads_nowhere() {
-    let scene = scene();
-    let before = scene.state();
-    let open_to_all = Metadata { permissions: 0o777, ..plain() };
-    let outside = scene.outside("");
-    let mut written_count = 0;
-    let mut number = 0;
-    let (round_count, swap_count) = race(&scene, "directory", &outside, || {
-        // Somebody who keeps winning makes the restore fail, not go astray.
-        let Ok(directory) = scene.root().create_directory(b"directory") else { return };
-        number += 1;
-        let name = format!("file {}", number % 50);
-        written_count += u64::from(write_file(&directory, name.as_bytes()).is_ok());
-        let _link = directory.create_symlink(b"link", b"/etc", &plain());
-        let _fifo = directory.create_node(b"fifo", Node::Fifo, &plain());
-        if let Ok(below) = scene.target.directory(b"directory/below") {
-            let _shortfalls = below.set_metadata(&open_to_all);
-        }
-        let _below = directory.create_directory(b"below");
-        let _shortfalls = directory.set_metadata(&open_to_all);
-    });
-    eprintln!("{round_count} rounds, {swap_count} swaps, {written_count} files written");
-    assert!(written_count > 0 && swap_count > 0);
-    assert_eq!(scene.state(), before);
-}
-
-#[test]
-fn a_file_swapped_for_a_link_during_the_restore_is_not_written_through() {
-    let scene = scene();
-    let before = scene.state();
-    let victim = scene.outside("victim");
-    let open_to_all = Metadata { permissions: 0o777, ..plain() };
-    let (round_count, swap_count) = race(&scene, "name", &victim, || {
-        let _file = write_file(scene.root(), b"name");
-        let _fifo = scene.root().create_node(b"name", Node::Fifo, &open_to_all);
-        let _link = scene.root().create_symlink(b"name", b"x", &open_to_all);
-    });
-    eprintln!("{round_count} rounds, {swap_count} swaps");
-    assert!(swap_count > 0);
-    assert_eq!(scene.state(), before);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod hostile;
 mod policy;
+mod race;
 mod round_trip;
 mod scan;
 mod tree;

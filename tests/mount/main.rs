@@ -11,6 +11,7 @@
 #[path = "../shared/chain.rs"]
 mod chain;
 mod damage;
+mod export;
 mod life;
 mod rights;
 mod shown;

@@ -1,9 +1,10 @@
 //! The driver: walks the source level by level, compares, gives tasks, and writes what comes back.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::BackupError;
+use super::frontier::{Frontier, Visit};
 use super::open_directories::{OpenDirectories, joined};
 use super::selection::Selection;
 use super::{BackupOptions, BackupSummary};
@@ -32,14 +33,12 @@ pub(super) struct Context<'a> {
     pub(super) claims: &'a Claims,
 }
 
-/// A directory still to be visited.
-pub(super) struct Visit {
-    pub(super) path: Vec<u8>,
+/// What has several names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Linked {
     pub(super) object: u64,
-    pub(super) parent: u64,
-    pub(super) attributes: Attributes,
-    // The directory was there in the generation before, under the same object id.
-    is_known: bool,
+    /// Names that have not come by yet, as far as is known.
+    pub(super) names_left: u32,
 }
 
 /// The driver's state.
@@ -47,13 +46,13 @@ pub(super) struct Driver<'a> {
     pub(super) context: Context<'a>,
     pub(super) emitter: Emitter<'a, 'a>,
     pub(super) previous: Option<Arc<Generation>>,
-    visits: VecDeque<Visit>,
+    visits: Frontier,
     open: OpenDirectories,
-    // What has several names: where it is at the source, and its object id.
-    pub(super) linked: BTreeMap<(u32, u32, u64), u64>,
-    pub(super) linked_objects: HashSet<u64>,
+    // What has several names, some of which are still to come: where it is at the source.
+    pub(super) linked: BTreeMap<(u32, u32, u64), Linked>,
+    pub(super) linked_objects: ObjectSet,
     // Object ids of the generation before that lost a name.
-    pub(super) unlinked: HashSet<u64>,
+    pub(super) unlinked: ObjectSet,
     selection: Selection<'a>,
     // Directories of the generation before that came by in the directory that is visited.
     seen: ObjectSet,
@@ -62,15 +61,16 @@ pub(super) struct Driver<'a> {
 impl<'a> Driver<'a> {
     pub(super) fn new(context: Context<'a>, writer: GenerationWriter<'a>, pipeline: Pipeline) -> Self {
         let previous = writer.previous().cloned();
+        let work_prefix = writer.work_prefix();
         let emitter = Emitter::new(context.repository, context.claims, context.progress, writer, pipeline);
         Self {
             emitter,
             previous,
-            visits: VecDeque::new(),
+            visits: Frontier::new(Arc::clone(context.repository.storage()), work_prefix),
             open: OpenDirectories::default(),
             linked: BTreeMap::new(),
-            linked_objects: HashSet::new(),
-            unlinked: HashSet::new(),
+            linked_objects: ObjectSet::default(),
+            unlinked: ObjectSet::default(),
             selection: Selection::new(context.repository, context.options, context.exclusions),
             seen: ObjectSet::default(),
             context,
@@ -96,21 +96,22 @@ impl<'a> Driver<'a> {
     fn walk(&mut self, root: SourceDirectory) -> Result<(), BackupError> {
         let attributes = root.attributes().map_err(BackupError::Source)?;
         self.selection.begin_at(attributes.device);
-        self.visits.push_back(Visit {
+        self.visits.push(Visit {
             path: Vec::new(),
             object: ROOT_OBJECT,
             parent: ROOT_OBJECT,
             attributes,
             is_known: self.previous.is_some(),
-        });
+        })?;
         self.open.push_root(root);
-        while let Some(visit) = self.visits.pop_front() {
+        while let Some(visit) = self.visits.pop()? {
             self.context.progress.check()?;
             self.visit(&visit)?;
             self.emitter.poll()?;
         }
         self.emitter.flush()?;
-        let gone: Vec<u64> = self.unlinked.difference(&self.linked_objects).copied().collect();
+        let gone: Vec<u64> =
+            self.unlinked.iter().filter(|object| !self.linked_objects.contains(*object)).collect();
         Ok(self.emitter.drain(&gone)?)
     }
 
@@ -239,8 +240,7 @@ impl<'a> Driver<'a> {
             self.emitter.put(visit.object, name.to_vec(), link)?;
         }
         let parent = visit.object;
-        self.visits.push_back(Visit { path, object, parent, attributes, is_known: known.is_some() });
-        Ok(())
+        Ok(self.visits.push(Visit { path, object, parent, attributes, is_known: known.is_some() })?)
     }
 
     fn put_directory(

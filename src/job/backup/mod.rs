@@ -6,6 +6,7 @@
 
 mod driver;
 mod error;
+mod frontier;
 mod objects;
 mod open_directories;
 mod selection;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::driver::{Driver, Visit};
+use super::driver::{Driver, Linked};
 use super::error::BackupError;
+use super::frontier::Visit;
 use super::open_directories::joined;
 use super::source::{LiveSmall, OpenLarge};
 use crate::format::record::{Detail, Extent, FileKind, Inode, Record};
@@ -37,14 +38,14 @@ impl Driver<'_> {
             _ => None,
         };
         // If the file could not be read by its names before this one, this one may do better.
-        let group = self.linked.get(&identity).copied().filter(|object| !self.emitter.is_failed(*object));
+        let group = self.linked.get(&identity).copied().filter(|group| !self.emitter.is_failed(group.object));
         let object = match group {
-            Some(object) => object,
+            Some(group) => group.object,
             None => {
                 let before = self.linked_before(old_object, &attributes)?;
                 let object =
                     before.as_ref().map_or_else(|| self.emitter.writer.new_linked(), |(object, _)| *object);
-                self.linked.insert(identity, object);
+                self.linked.insert(identity, Linked { object, names_left: attributes.link_count });
                 self.linked_objects.insert(object);
                 // A file that had one name before is compared with what stood in its entry.
                 let before = before.map(|(_, inode)| inode).or_else(|| old.as_ref()?.inode.clone());
@@ -56,11 +57,24 @@ impl Driver<'_> {
         };
         let is_known = old_object == Some(object);
         if !is_known {
-            self.unlinked.extend(old_object);
+            if let Some(old) = old_object {
+                self.unlinked.insert(old);
+            }
+        }
+        let is_last = match self.linked.get_mut(&identity) {
+            Some(group) => {
+                group.names_left = group.names_left.saturating_sub(1);
+                group.names_left == 0
+            }
+            None => false,
+        };
+        if is_last {
+            // A name that is made from now on begins a new group.
+            self.linked.remove(&identity);
         }
         let path = group.map(|_| crate::path::display(&joined(directory.path(), name)));
         let (directory, name, kind) = (visit.object, name.to_vec(), attributes.kind);
-        Ok(self.emitter.put_name(LinkName { directory, name, kind, object, is_known, path })?)
+        Ok(self.emitter.put_name(LinkName { directory, name, kind, object, is_known, is_last, path })?)
     }
 
     // The object of the generation before, if it is this file and no other group took it.
@@ -70,7 +84,7 @@ impl Driver<'_> {
         attributes: &Attributes,
     ) -> Result<Option<(u64, Inode)>, BackupError> {
         let (Some(object), Some(previous)) = (object, &self.previous) else { return Ok(None) };
-        if self.linked_objects.contains(&object) {
+        if self.linked_objects.contains(object) {
             return Ok(None);
         }
         let inode = previous.object(self.context.repository.pages(), object)?;

@@ -1,4 +1,5 @@
-//! Files, and all else but directories, with several names: the names come one by one, the file is written when all are known.
+//! Files, and all else but directories, with several names: the names come one by one, the object is written
+//! when all are known.
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl Emitter<'_, '_> {
 
     // By now it is known whether the file could be read.
     pub(in crate::job) fn name(&mut self, link: LinkName) -> Result<(), StoreError> {
-        let LinkName { directory, name, kind, object, is_known, path } = link;
+        let LinkName { directory, name, kind, object, is_known, is_last, path } = link;
         let group = self.groups.entry(object).or_default();
         if group.is_failed {
             if let Some(path) = path {
@@ -51,11 +52,29 @@ impl Emitter<'_, '_> {
             return Ok(());
         }
         group.name_count += 1;
-        if is_known {
-            return Ok(());
+        if !is_known {
+            self.writer.put(directory, &name, &Record::Link { kind, object })?;
         }
-        let link = Record::Link { kind, object };
-        Ok(self.writer.put(directory, &name, &link)?)
+        if is_last && let Some(group) = self.groups.remove(&object) {
+            self.object(object, group)?;
+        }
+        Ok(())
+    }
+
+    // Puts the object itself.
+    fn object(&mut self, object: u64, group: Group) -> Result<(), StoreError> {
+        let Some(mut inode) = group.inode else {
+            self.writer.remove(object, b"");
+            return Ok(());
+        };
+        inode.link_count = group.name_count;
+        let before = group.before.as_deref();
+        let same = before
+            .is_some_and(|before| record::is_same(before, &inode) && before.link_count == inode.link_count);
+        if group.is_new_object || !same {
+            self.writer.put(object, b"", &Record::Inode(inode))?;
+        }
+        Ok(())
     }
 
     /// Keeps what has several names until they are all known.
@@ -80,18 +99,7 @@ impl Emitter<'_, '_> {
             return Err(StoreError::Worker);
         }
         for (object, group) in std::mem::take(&mut self.groups) {
-            let Some(mut inode) = group.inode else {
-                self.writer.remove(object, b"");
-                continue;
-            };
-            inode.link_count = group.name_count;
-            let before = group.before.as_deref();
-            let same = before.is_some_and(|before| {
-                record::is_same(before, &inode) && before.link_count == inode.link_count
-            });
-            if group.is_new_object || !same {
-                self.writer.put(object, b"", &Record::Inode(inode))?;
-            }
+            self.object(object, group)?;
         }
         for object in gone {
             self.writer.remove(*object, b"");

@@ -37,6 +37,8 @@ pub(in crate::job) struct LinkName {
     pub(in crate::job) object: u64,
     /// The generation before has the same name for the same object.
     pub(in crate::job) is_known: bool,
+    /// The object has no more names at the source.
+    pub(in crate::job) is_last: bool,
     /// Path as people know it, for a name that is not the first: should the file fail, this one is told, too.
     pub(in crate::job) path: Option<String>,
 }
