@@ -4,6 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 3600
+FSX_OPERATIONS ?= 1000000
 
 CARGO ?= cargo
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -11,10 +12,11 @@ RELEASE := $(TARGET_DIR)/release
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 # Fuzzing needs compiler flags that the stable toolchain hides; cargo-fuzz stays beside the builds.
 FUZZ_TOOLS := $(TARGET_DIR)/tools
+POSIX_TOOLS := $(TARGET_DIR)/tools
 FUZZ := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz PATH="$(FUZZ_TOOLS)/bin:$$PATH" $(CARGO) fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help build test demo bench fuzz lint format install soak clean deps
+.PHONY: help build test posix demo bench fuzz lint format install soak clean deps
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -27,6 +29,14 @@ build: deps ## build the release binaries
 
 test: deps ## run all tests
 	$(CARGO) test --release --workspace --locked
+
+# The suites are programs of their own, kept beside the builds; root is needed to mount.
+$(POSIX_TOOLS)/bin/%:
+	CARGO_TARGET_DIR=$(TARGET_DIR)/posix-install $(CARGO) install $* --locked --root "$(POSIX_TOOLS)"
+
+posix: build $(POSIX_TOOLS)/bin/pjdfstest ## run the suite of POSIX tests in a mounted staging
+	PJDFSTEST="$(POSIX_TOOLS)/bin/pjdfstest" $(CARGO) test --release --locked -p mountd --test mount -- \
+	    --nocapture staging::posix
 
 demo: build ## back up a real tree, mount it, copy out of it, compare
 	RELEASE="$(RELEASE)" tools/demo/run
@@ -60,7 +70,9 @@ fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
 	        -rss_limit_mb=1024 -verbosity=0) || exit 1; \
 	done
 
-soak: build ## run the tests again and again for SOAK_SECONDS
+soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, then the tests again and again for SOAK_SECONDS
+	FSX="$(POSIX_TOOLS)/bin/fsx" FSX_OPERATIONS=$(FSX_OPERATIONS) $(CARGO) test --release --locked -p mountd \
+	    --test mount -- --nocapture staging::posix::a_long
 	@end=$$(($$(date +%s) + $(SOAK_SECONDS))); rounds=0; \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	    $(CARGO) test --release --workspace --locked --quiet || exit 1; \

@@ -25,6 +25,7 @@ pub mod format;
 pub mod id;
 pub mod index;
 pub mod job;
+pub mod library;
 pub mod live;
 pub mod path;
 pub mod progress;

@@ -17,9 +17,9 @@ pub struct Progress {
     pub done_items: AtomicU64,
     /// Bytes of content finished.
     pub done_bytes: AtomicU64,
-    /// Files and other objects known so far; 0 if not known.
+    /// Files and other objects that are expected in all; 0 if not known.
     pub total_items: AtomicU64,
-    /// Bytes of content known so far; 0 if not known.
+    /// Bytes of content that are expected in all; 0 if not known.
     pub total_bytes: AtomicU64,
 }
 
@@ -43,13 +43,20 @@ impl Progress {
         if self.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
     }
 
+    /// Starts again at zero, because the work begins anew.
+    pub fn restart(&self) {
+        for count in [&self.done_items, &self.done_bytes, &self.total_items, &self.total_bytes] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Adds finished work.
     pub fn add(&self, items: u64, bytes: u64) {
         self.done_items.fetch_add(items, Ordering::Relaxed);
         self.done_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Adds work that became known.
+    /// Adds work that is expected. What is added while work is done makes the part that is done smaller.
     pub fn add_total(&self, items: u64, bytes: u64) {
         self.total_items.fetch_add(items, Ordering::Relaxed);
         self.total_bytes.fetch_add(bytes, Ordering::Relaxed);

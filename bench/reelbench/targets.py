@@ -5,6 +5,7 @@ from dataclasses import dataclass
 NATIVE = ("native",)
 PEERS = ("restic", "borg", "rustic")
 TAR = ("tar-zstd",)
+USER_SPACE = ("bindfs", "fuse-overlayfs")
 ANY = ""  # a measurement without cold and warm
 
 MIB = 1024 * 1024
@@ -65,6 +66,11 @@ TARGETS = [
     Target("ten releases, elapsed", "D3", ANY, PEERS),
     Target("1 % of pages changed, growth", "D4", ANY, PEERS),
     Target("1 % of pages changed, elapsed", "D4", ANY, PEERS),
+    *(Target(name, "20 000 files", ANY, USER_SPACE, at_most=0.8) for name in ("cp -a", "tar -x", "rsync -a")),
+    *(Target(name, "20 000 files", ANY, NATIVE) for name in ("cp -a", "tar -x", "rsync -a")),
+    Target("rsync -a, nothing changed", "20 000 files", ANY, NATIVE, at_most=1.3),
+    Target("write, rate", "1 GiB", ANY, NATIVE, at_least=0.9),
+    Target("cp, rate", "1 GiB", ANY, NATIVE, at_least=0.9),
     Target("mount ready", "synthetic", ANY, (), at_most=0.2),
     Target("mountd RSS, ready", "synthetic", ANY, (), at_most=64 * MIB),
     Target("mountd RSS, walked", "synthetic", ANY, (), at_most=128 * MIB),

@@ -13,3 +13,5 @@ pub mod format;
 pub mod id;
 #[path = "../../src/path.rs"]
 pub mod path;
+#[path = "../../src/scsi/mod.rs"]
+pub mod scsi;

@@ -1,12 +1,12 @@
 //! Arguments of the command, and of mount(8) when it calls the program as its helper.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use reelfs::repo::Address;
 
-use crate::address::Address;
 use crate::launch::{Request, split_spec};
 use crate::options::MountOptions;
 
@@ -15,6 +15,13 @@ use crate::options::MountOptions;
 pub enum Task {
     /// Mount.
     Mount(Box<Request>),
+    /// Unmount what is mounted here, staging first.
+    Unmount {
+        /// The mount point.
+        mountpoint: PathBuf,
+        /// Out of sight now, away when the last user has gone.
+        is_lazy: bool,
+    },
     /// Only check the arguments.
     Nothing,
     /// Be the supervisor.
@@ -50,6 +57,7 @@ pub fn command() -> Command {
         .arg(
             Arg::new("address")
                 .value_name("ADDRESS")
+                .value_parser(value_parser!(OsString))
                 .help("CLIENT[@GENERATION][:PATH]: what to show; everything if left out"),
         )
         .arg(
@@ -96,8 +104,13 @@ pub fn command() -> Command {
 /// What clap says, with usage.
 pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     let name = arguments.first().map(PathBuf::from).unwrap_or_default();
-    if name.file_name().is_some_and(|name| name == "mount.reelfs" || name == "mount.fuse.reelfs") {
+    let is_called =
+        |names: [&str; 2]| name.file_name().is_some_and(|name| names.iter().any(|one| name == *one));
+    if is_called(["mount.reelfs", "mount.fuse.reelfs"]) {
         return parse_helper(arguments);
+    }
+    if is_called(["umount.reelfs", "umount.fuse.reelfs"]) {
+        return parse_unmount_helper(arguments);
     }
     let mut command = command();
     let matches = command.try_get_matches_from_mut(arguments)?;
@@ -116,8 +129,8 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     };
     let repository = required(&mut command, "repo")?;
     let mountpoint = required(&mut command, "mountpoint")?;
-    let address = match text("address") {
-        Some(text) => Some(parse_address(&mut command, &text)?),
+    let address = match matches.get_one::<OsString>("address") {
+        Some(text) => Some(parse_address(&mut command, text)?),
         None => None,
     };
     let options = parse_options(&mut command, &matches)?;
@@ -126,8 +139,8 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     Ok(Task::Mount(Box::new(request)))
 }
 
-fn parse_address(command: &mut Command, text: &str) -> Result<Address, clap::Error> {
-    text.parse().map_err(|error| command.error(ErrorKind::ValueValidation, error))
+fn parse_address(command: &mut Command, text: &OsStr) -> Result<Address, clap::Error> {
+    Address::parse(text).map_err(|error| command.error(ErrorKind::ValueValidation, error))
 }
 
 fn parse_options(command: &mut Command, matches: &ArgMatches) -> Result<MountOptions, clap::Error> {
@@ -155,6 +168,25 @@ fn parse_options(command: &mut Command, matches: &ArgMatches) -> Result<MountOpt
         options.parse(&list, false).map_err(|error| command.error(ErrorKind::ValueValidation, error))?;
     }
     Ok(options)
+}
+
+// umount(8) calls: DIR [-f] [-l] [-n] [-v] [-r] [-t TYPE] [-N NAMESPACE]
+fn parse_unmount_helper(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
+    let flag = |name: &'static str, short: char| Arg::new(name).short(short).action(ArgAction::SetTrue);
+    let value = |name: &'static str, short: char| Arg::new(name).short(short).value_name("VALUE").hide(true);
+    let command = Command::new("umount.reelfs")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Unmount a repository, for umount(8)")
+        .arg(Arg::new("dir").value_name("DIR").required(true).value_parser(value_parser!(PathBuf)))
+        .arg(flag("lazy", 'l').help("Take it out of sight now, and away when nobody uses it any more"))
+        .args(
+            [('f', "force"), ('n', "no-mtab"), ('v', "verbose"), ('r', "read-only")]
+                .map(|(short, name)| flag(name, short).help("Ignored")),
+        )
+        .args([value("type", 't'), value("namespace", 'N')]);
+    let matches = command.try_get_matches_from(arguments)?;
+    let mountpoint = matches.get_one::<PathBuf>("dir").cloned().unwrap_or_default();
+    Ok(Task::Unmount { mountpoint, is_lazy: matches.get_flag("lazy") })
 }
 
 // mount(8) calls: SPEC DIR [-s] [-f] [-n] [-v] -o OPTIONS
@@ -187,7 +219,7 @@ fn parse_helper(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     let mountpoint = matches.get_one::<PathBuf>("dir").cloned().unwrap_or_default();
     let (repository, address) = split_spec(&spec);
     let address = match address {
-        Some(text) => Some(parse_address(&mut command, text)?),
+        Some(text) => Some(parse_address(&mut command, OsStr::new(text))?),
         None => None,
     };
     let request =

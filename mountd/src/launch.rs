@@ -10,11 +10,10 @@ use std::process::{Command, Stdio};
 use reelfs::format::record::FileKind;
 use reelfs::id::{ClientName, Ordinal};
 use reelfs::path;
-use reelfs::repo::{CacheBytes, Node, RepoError, Repository};
+use reelfs::repo::{Address, CacheBytes, Node, RepoError, Repository};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::address::Address;
 use crate::errno::chain;
 use crate::logger::{self, Target};
 use crate::mountpoint::{self, MountError};
@@ -55,6 +54,9 @@ pub enum LaunchError {
     /// The server cannot be started.
     #[error("cannot start the server")]
     Start(#[source] io::Error),
+    /// Staging was demanded and cannot be.
+    #[error("staging needs a repository that can be written, mounted as a whole")]
+    NoStaging(#[source] io::Error),
     /// The server died too often.
     #[error("the server died {count} times within {seconds} seconds; the mount stays dead")]
     Crashes {
@@ -73,8 +75,26 @@ impl LaunchError {
             Self::Repo(RepoError::NoRepository { .. }) => 10,
             Self::Repo(RepoError::Read(error)) if error.is_damage() => 12,
             Self::Repo(_) | Self::NoPath { .. } | Self::NotDirectory { .. } => 1,
-            Self::Mount(_) | Self::Start(_) | Self::Crashes { .. } => 1,
+            Self::Mount(_) | Self::Start(_) | Self::NoStaging(_) | Self::Crashes { .. } => 1,
             Self::Server { code, .. } => *code,
+        }
+    }
+
+    /// What the user can do, if that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Repo(RepoError::NoRepository { .. }) => {
+                Some("--repo or REELFS_REPO says where the repository is; 'reelfs init' makes one")
+            }
+            Self::Repo(RepoError::NoClient { .. }) => Some("'reelfs list' shows clients and generations"),
+            Self::Repo(RepoError::Read(error)) if error.is_damage() => {
+                Some("'reelfs verify' lists all that is damaged")
+            }
+            Self::NoPath { .. } => Some("'reelfs ls' shows what is there; symbolic links are not followed"),
+            Self::NotDirectory { .. } => Some("'reelfs cat' writes a file out; its directory can be mounted"),
+            Self::Mount(error) => error.hint(),
+            _ => None,
         }
     }
 }
@@ -134,6 +154,8 @@ pub struct Plan {
     pub source: String,
     /// What is shown.
     pub root: PlannedRoot,
+    /// Staging is mounted too.
+    pub has_staging: bool,
     /// Options.
     pub options: MountOptions,
     /// Where to log to.
@@ -198,44 +220,45 @@ fn plan(request: &Request) -> Result<Plan, LaunchError> {
     let mountpoint = mountpoint::prepare(&request.mountpoint, &path)?;
     let source = request.source.clone().unwrap_or_else(|| source(&path, request.address.as_ref()));
     let log = if request.is_foreground { Target::Stderr } else { Target::System };
-    Ok(Plan { repository: path, mountpoint, source, root, options: request.options.clone(), log })
+    let has_staging = has_staging(&root, &path, &request.options)?;
+    let options = request.options.clone();
+    Ok(Plan { repository: path, mountpoint, source, root, has_staging, options, log })
+}
+
+fn has_staging(root: &PlannedRoot, repository: &Path, options: &MountOptions) -> Result<bool, LaunchError> {
+    let refusal = match root {
+        PlannedRoot::All => rustix::fs::access(repository, rustix::fs::Access::WRITE_OK).err(),
+        _ => Some(rustix::io::Errno::INVAL),
+    };
+    match (options.staging, refusal) {
+        (Some(true), Some(errno)) => Err(LaunchError::NoStaging(errno.into())),
+        (wanted, refusal) => Ok(wanted != Some(false) && refusal.is_none()),
+    }
 }
 
 fn source(repository: &Path, address: Option<&Address>) -> String {
     let mut source = repository.to_string_lossy().into_owned();
     if let Some(address) = address {
         source.push(':');
-        source.push_str(&shown(address));
+        source.push_str(&address.to_string());
     }
     source
 }
 
-fn shown(address: &Address) -> String {
-    let mut text = address.client.to_string();
-    if let Some(generation) = &address.generation {
-        text.push('@');
-        text.push_str(generation);
-    }
-    if !address.path.is_empty() {
-        text.push(':');
-        text.push_str(&address.path);
-    }
-    text
-}
-
 fn resolve(repository: &Repository, address: &Address) -> Result<PlannedRoot, LaunchError> {
-    let Some(wanted) = &address.generation else {
+    // A path without a generation is one in the latest.
+    if address.generation.is_none() && address.path.is_empty() {
         return resolve_client(repository, &address.client);
-    };
-    let id = repository.resolve(&address.client, wanted)?;
+    }
+    let id = repository.resolve(&address.client, address.generation())?;
     let generation = repository.generation(id.ordinal).map_err(RepoError::from)?;
     let mut object = reelfs::format::record::ROOT_OBJECT;
-    for name in path::components(address.path.as_bytes()) {
+    for name in path::components(&address.path) {
         let found = generation.lookup(repository.pages(), object, name).map_err(RepoError::from)?;
-        let entry = found.ok_or_else(|| LaunchError::NoPath { address: shown(address) })?;
+        let entry = found.ok_or_else(|| LaunchError::NoPath { address: address.to_string() })?;
         match entry.node {
             Node::Object { object: below, .. } if entry.kind == FileKind::Directory => object = below,
-            _ => return Err(LaunchError::NotDirectory { address: shown(address) }),
+            _ => return Err(LaunchError::NotDirectory { address: address.to_string() }),
         }
     }
     Ok(PlannedRoot::Directory { ordinal: id.ordinal.get(), object })

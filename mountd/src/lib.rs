@@ -1,4 +1,5 @@
-//! The mount daemon: shows a repository, or one generation of it, as a read-only file system.
+//! The mount daemon: shows a repository, or one generation of it, as a read-only file system, and staging as
+//! one that can be written.
 //!
 //! ```text
 //! cli           arguments, and those of mount(8)
@@ -8,11 +9,11 @@
 //! session       the connection to the kernel, begun or taken over
 //! filesystem    the adapter to fuser: decodes, asks the view, replies
 //! view          the tree that is shown; knows nothing of FUSE
+//! staging       the writable tree: a second connection, on the protocol in wire
 //! ```
 
 #![deny(clippy::indexing_slicing)]
 
-pub mod address;
 pub mod attributes;
 pub mod cli;
 pub mod clients;
@@ -22,6 +23,7 @@ mod directories;
 pub mod errno;
 pub mod filesystem;
 mod fuse_fd;
+mod handover;
 pub mod launch;
 mod listing;
 pub mod logger;
@@ -32,6 +34,8 @@ mod reading;
 mod server;
 mod session;
 mod spin;
+pub mod staging;
 pub mod supervisor;
 pub mod view;
 mod watch;
+mod wire;

@@ -13,7 +13,8 @@ use crate::clients::Client;
 use crate::control::ControlName;
 use crate::errno::{ViewError, chain};
 use crate::view::{
-    CLIENTS_NAME, CONTROL_FILES, CONTROL_NAME, LATEST_NAME, Lifetime, ListEntry, Place, View, time_of,
+    CLIENTS_NAME, CONTROL_FILES, CONTROL_NAME, LATEST_NAME, Lifetime, ListEntry, Place, STAGING_NAME, View,
+    time_of,
 };
 
 const AFTER_DOT: u64 = 1;
@@ -46,6 +47,7 @@ impl View {
         }
         match &place {
             Place::Top => self.list_fixed(after, take),
+            Place::Staging => Ok(()),
             Place::Control => list_control(after, take, self),
             Place::Clients => self.list_clients(after, take),
             Place::Client(client) => self.list_generations(client, after, with_attributes, take),
@@ -62,8 +64,10 @@ impl View {
     }
 
     fn list_fixed(&self, after: u64, mut take: impl FnMut(ListEntry<'_>) -> bool) -> Result<(), ViewError> {
-        let places = [(Place::Control, CONTROL_NAME), (Place::Clients, CLIENTS_NAME)];
-        for (cookie, (place, name)) in (AFTER_DOT_DOT + 1..).zip(places) {
+        let places =
+            [(Place::Control, CONTROL_NAME), (Place::Clients, CLIENTS_NAME), (Place::Staging, STAGING_NAME)];
+        let count = if self.has_staging { places.len() } else { places.len() - 1 };
+        for (cookie, (place, name)) in (AFTER_DOT_DOT + 1..).zip(places).take(count) {
             if cookie <= after {
                 continue;
             }

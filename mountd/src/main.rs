@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use mountd::cli::{self, Task};
 use mountd::errno::chain;
 use mountd::launch;
+use mountd::mountpoint;
+
+// As umount(8).
+const FAILED_TO_UNMOUNT: u8 = 32;
 
 fn main() -> ExitCode {
     let task = match cli::parse(std::env::args_os().collect()) {
@@ -21,10 +25,19 @@ fn main() -> ExitCode {
         Task::Supervise(plan) => launch::run_supervisor(&plan),
         Task::Serve(plan) => launch::run_server(&plan, false),
         Task::Resume(plan) => launch::run_server(&plan, true),
+        Task::Unmount { mountpoint, is_lazy } => match mountpoint::unmount(&mountpoint, is_lazy) {
+            Ok(()) => 0,
+            Err(error) => {
+                let _written =
+                    writeln!(std::io::stderr(), "umount: {}: {}", mountpoint.display(), chain(&error));
+                FAILED_TO_UNMOUNT
+            }
+        },
         Task::Mount(request) => match launch::launch(&request) {
             Ok(()) => 0,
             Err(error) => {
-                let _written = writeln!(std::io::stderr(), "mountd: {}", chain(&error));
+                let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+                let _written = writeln!(std::io::stderr(), "mountd: {}{hint}", chain(&error));
                 error.exit_code()
             }
         },

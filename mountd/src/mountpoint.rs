@@ -6,11 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::mount::{MntFlags, mount, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{getgid, getuid};
 use thiserror::Error;
-
-use crate::options::MountOptions;
 
 /// Type of the file system, as `findmnt -t` takes it.
 pub const TYPE: &str = "fuse.reelfs";
@@ -67,6 +65,32 @@ pub enum MountError {
     },
 }
 
+impl MountError {
+    /// What the user can do, if that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let kind = match self {
+            Self::Mountpoint { source, .. } | Self::Device { source } | Self::Mount { source, .. } => {
+                source.kind()
+            }
+            Self::NotDirectory { .. } => return Some("name a directory, best an empty one"),
+            Self::Overlap { .. } => return Some("name a directory outside the repository"),
+            Self::Mounted { .. } => {
+                return Some("'reelfs umount' takes it off; 'findmnt' tells what is mounted");
+            }
+        };
+        match (self, kind) {
+            (Self::Mountpoint { .. }, io::ErrorKind::NotFound) => Some("make the directory first: mkdir -p"),
+            (Self::Mountpoint { .. }, io::ErrorKind::NotADirectory) => {
+                Some("a part of the path is a file; name a directory")
+            }
+            (Self::Device { .. }, io::ErrorKind::NotFound) => Some("'modprobe fuse' loads the module"),
+            (_, io::ErrorKind::PermissionDenied) => Some("only root can mount here: try sudo"),
+            _ => None,
+        }
+    }
+}
+
 fn shown(path: &Path) -> String {
     reelfs::path::display(path.as_os_str().as_encoded_bytes())
 }
@@ -117,11 +141,26 @@ pub fn detach(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Unmounts a mount with what is mounted on its `staging` directory.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
+    if is_lazy {
+        return detach(path);
+    }
+    let staging = path.join(crate::view::STAGING_NAME);
+    if find(&staging).is_some_and(|mounted| mounted.kind == TYPE) {
+        umount2(&staging, MntFlags::UMOUNT_NOFOLLOW)?;
+    }
+    Ok(umount2(path, MntFlags::UMOUNT_NOFOLLOW)?)
+}
+
 /// Mounts, and returns the descriptor that a server answers on.
 ///
 /// # Errors
 /// [`MountError`] if the kernel refuses.
-pub fn attach(path: &Path, source: &str, options: &MountOptions) -> Result<OwnedFd, MountError> {
+pub fn attach(path: &Path, source: &str, is_private: bool, flags: MsFlags) -> Result<OwnedFd, MountError> {
     let device = File::options()
         .read(true)
         .write(true)
@@ -133,10 +172,10 @@ pub fn attach(path: &Path, source: &str, options: &MountOptions) -> Result<Owned
         getuid(),
         getgid()
     );
-    if !options.is_private {
+    if !is_private {
         data.push_str(",allow_other");
     }
-    match mount(Some(source), path, Some(TYPE), options.flags(), Some(data.as_str())) {
+    match mount(Some(source), path, Some(TYPE), flags, Some(data.as_str())) {
         Ok(()) => Ok(device.into()),
         Err(errno @ Errno::EPERM) => {
             let source = io::Error::other(format!("{errno}: only root can mount"));

@@ -47,6 +47,10 @@ pub struct MountOptions {
     pub forbids_programs: bool,
     /// Symbolic links are shown, but not followed.
     pub forbids_symlinks: bool,
+    /// Staging is mounted too; absent: if what is mounted is everything, may be written, and can be.
+    pub staging: Option<bool>,
+    /// The kernel writes new files of staging itself, where it can.
+    pub passthrough: bool,
     /// The dispatcher spins while requests come; absent: if there is more than one CPU.
     pub spin: Option<bool>,
     /// Bytes of the cache of decompressed pages.
@@ -67,6 +71,8 @@ impl Default for MountOptions {
             allows_devices: false,
             forbids_programs: false,
             forbids_symlinks: false,
+            staging: None,
+            passthrough: true,
             spin: None,
             page_cache_bytes: cache.pages,
             frame_cache_bytes: cache.frames,
@@ -104,12 +110,15 @@ impl MountOptions {
             "exec" => self.forbids_programs = false,
             "noexec" => self.forbids_programs = true,
             "nosymfollow" => self.forbids_symlinks = true,
+            "staging" => self.staging = Some(true),
+            "nostaging" | "ro" => self.staging = Some(false),
+            "passthrough" => self.passthrough = true,
+            "nopassthrough" => self.passthrough = false,
             "spin" => self.spin = Some(true),
             "nospin" => self.spin = Some(false),
             "remount" => return Err(OptionError::Remount),
             // What mount(8) says of the fstab line, what holds anyway, and `rw`, which it says by default.
-            "ro"
-            | "rw"
+            "rw"
             | "default_permissions"
             | "defaults"
             | "auto"
@@ -163,10 +172,16 @@ impl MountOptions {
         Ok(())
     }
 
-    /// Flags of mount(2).
+    /// Flags of mount(2) for the tree of generations.
     #[must_use]
     pub fn flags(&self) -> MsFlags {
-        let mut flags = MsFlags::MS_RDONLY | MsFlags::MS_NOATIME;
+        self.staging_flags() | MsFlags::MS_RDONLY
+    }
+
+    /// Flags of mount(2) for staging.
+    #[must_use]
+    pub fn staging_flags(&self) -> MsFlags {
+        let mut flags = MsFlags::MS_NOATIME;
         for (is_set, flag) in [
             (!self.allows_suid, MsFlags::MS_NOSUID),
             (!self.allows_devices, MsFlags::MS_NODEV),

@@ -1,5 +1,6 @@
 //! Content of files, and the texts of `.reelfs`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -146,6 +147,7 @@ impl View {
             "xattr_count": count(&counters.xattrs),
             "frame_count": self.repository.frames().loaded_count(),
             "damage_count": self.damage.count(),
+            "staging_requests": self.staging_counts.iter().collect::<BTreeMap<_, _>>(),
         });
         format!("{status:#}\n")
     }

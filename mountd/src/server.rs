@@ -1,6 +1,7 @@
 //! The server: answers the kernel's requests until the mount is gone.
 //!
-//! Its standard input is the FUSE descriptor, and it writes [`READY`] to its standard output.
+//! Its standard input is a socket from which it takes the FUSE descriptors, and it writes [`READY`] to its
+//! standard output, once for each.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -14,11 +15,13 @@ use reelfs::repo::{CacheBytes, Repository};
 use crate::control;
 use crate::errno::chain;
 use crate::filesystem::ReelFilesystem;
+use crate::handover::{self, Handed};
 use crate::launch::Plan;
 use crate::logger;
 use crate::pool::Pool;
 use crate::session::Connection;
-use crate::spin::{self, Spin};
+use crate::spin::{self, Gate, Spin};
+use crate::staging;
 use crate::view::View;
 use crate::watch;
 
@@ -28,6 +31,9 @@ pub(crate) const READY: &str = "ready";
 const READ_AHEAD_THREAD_COUNT: usize = 2;
 const READER_COUNT_MAX: usize = 4;
 
+/// What begins the line that says why there is no staging.
+pub(crate) const NO_STAGING: &str = "no staging:";
+
 /// Serves until the mount is gone.
 ///
 /// # Errors
@@ -35,42 +41,102 @@ const READER_COUNT_MAX: usize = 4;
 pub(crate) fn serve(plan: &Plan, is_resumed: bool) -> Result<(), String> {
     logger::start(plan.log);
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-    let fuse = io::stdin().as_fd().try_clone_to_owned().map_err(failed("cannot take the FUSE descriptor"))?;
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed("cannot take the socket"))?;
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed("/dev/null"))?;
     nix::unistd::dup2_stdin(&null).map_err(|errno| format!("cannot close standard input: {errno}"))?;
+    let handed = handover::take(&socket).map_err(failed("cannot take the FUSE descriptor"))?;
+    let Some(Handed::Tree(fuse)) = handed else { return Err("no FUSE descriptor was handed over".into()) };
     // A server that died may have been spinning.
     spin::set_blocking(&fuse, true);
 
+    let gate = Arc::new(Gate::default());
     let view = open(plan)?;
-    let session = connect(plan, &view, &fuse, is_resumed).map_err(failed("cannot talk to the kernel"))?;
+    let session =
+        connect(plan, &view, &fuse, &gate, is_resumed).map_err(failed("cannot talk to the kernel"))?;
     if view.is_changing() {
         watch::start(Arc::clone(&view), session.notices()).map_err(failed("cannot watch"))?;
     }
     view.repository.frames().start_read_ahead(READ_AHEAD_THREAD_COUNT);
+    say(READY);
+    let staging = plan.has_staging.then(|| {
+        let inputs = staging::Inputs {
+            repository: Arc::clone(&view.repository),
+            passthrough: plan.options.passthrough,
+            gate: spins(plan).then(|| Arc::clone(&gate)),
+            counts: Arc::clone(&view.staging_counts),
+            is_resumed,
+        };
+        thread::Builder::new().name("staging".to_owned()).spawn(move || serve_staging(inputs, &socket, &null))
+    });
+    let result = session.run().map_err(failed("the connection to the kernel failed"));
+    if let Some(thread) = staging {
+        let thread = thread.map_err(failed("cannot serve staging"))?;
+        thread.join().map_err(|_| "serving staging failed".to_owned())?;
+    }
+    result
+}
+
+fn say(text: &str) {
     // Nobody may be listening any more.
-    let _told = writeln!(io::stdout(), "{READY}").and_then(|()| io::stdout().flush());
-    nix::unistd::dup2_stdout(&null).map_err(|errno| format!("cannot close standard output: {errno}"))?;
-    session.run().map_err(failed("the connection to the kernel failed"))
+    let _told = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
+}
+
+// Waits until staging is mounted too, and then serves it until it is unmounted.
+fn serve_staging(inputs: staging::Inputs, socket: &OwnedFd, null: &File) {
+    let (fuse, table) = match handover::take(socket) {
+        Ok(Some(Handed::Staging { fuse, table })) => (fuse, table),
+        Ok(_) => return log::debug!("there is no staging"),
+        Err(error) => return say(&format!("{NO_STAGING} {error}")),
+    };
+    let session = match staging::Session::start(inputs, fuse, table) {
+        Ok(session) => session,
+        Err(error) => {
+            log::error!("staging: {error}");
+            return say(&format!("{NO_STAGING} {error}"));
+        }
+    };
+    say(READY);
+    if let Err(errno) = nix::unistd::dup2_stdout(null) {
+        log::debug!("cannot close standard output: {errno}");
+    }
+    if let Err(error) = session.run() {
+        log::error!("staging: the connection to the kernel failed: {error}");
+    }
 }
 
 fn open(plan: &Plan) -> Result<Arc<View>, String> {
     let cache = CacheBytes { pages: plan.options.page_cache_bytes, frames: plan.options.frame_cache_bytes };
     let repository = Repository::open(Path::new(&plan.repository), cache).map_err(|error| chain(&error))?;
     let root = plan.root.to_root();
-    let view = View::new(repository, root, plan.options.owners, control::now());
-    Ok(Arc::new(view.map_err(|error| chain(&error))?))
+    let view = View::new(Arc::new(repository), root, plan.options.owners, control::now());
+    let mut view = view.map_err(|error| chain(&error))?;
+    view.has_staging = plan.has_staging;
+    Ok(Arc::new(view))
 }
 
-fn connect(plan: &Plan, view: &Arc<View>, fuse: &OwnedFd, is_resumed: bool) -> io::Result<Connection> {
-    let cpu_count = thread::available_parallelism().map_or(1, usize::from);
-    let spin = if plan.options.spin.unwrap_or(cpu_count > 1) {
-        let spin = Spin::new(fuse.try_clone()?);
+fn cpu_count() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn spins(plan: &Plan) -> bool {
+    plan.options.spin.unwrap_or(cpu_count() > 1)
+}
+
+fn connect(
+    plan: &Plan,
+    view: &Arc<View>,
+    fuse: &OwnedFd,
+    gate: &Arc<Gate>,
+    is_resumed: bool,
+) -> io::Result<Connection> {
+    let spin = if spins(plan) {
+        let spin = Spin::new(fuse.try_clone()?, Arc::clone(gate));
         spin.start()?;
         Some(spin)
     } else {
         None
     };
-    let pool = Pool::start(cpu_count.clamp(1, READER_COUNT_MAX))?;
+    let pool = Pool::start(cpu_count().clamp(1, READER_COUNT_MAX))?;
     let filesystem = ReelFilesystem::new(Arc::clone(view), pool, spin);
     Connection::new(filesystem, fuse, is_resumed)
 }

@@ -13,7 +13,24 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-const PAUSE: Duration = Duration::from_micros(500);
+/// Lets one dispatcher spin at a time: two would take turns on the processors that the clients need.
+#[derive(Debug, Default)]
+pub(crate) struct Gate(AtomicBool);
+
+impl Gate {
+    /// Takes the turn if nobody has it.
+    pub(crate) fn enter(&self) -> bool {
+        !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the turn back.
+    pub(crate) fn leave(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// How long after a request the next is waited for without sleeping.
+pub(crate) const PAUSE: Duration = Duration::from_micros(500);
 
 /// Decides when the dispatcher spins.
 #[derive(Debug)]
@@ -22,16 +39,18 @@ pub(crate) struct Spin {
     fd: OwnedFd,
     request_count: AtomicU64,
     is_spinning: AtomicBool,
+    gate: Arc<Gate>,
     cooler: OnceLock<Thread>,
 }
 
 impl Spin {
     /// Takes a duplicate of the session's descriptor.
-    pub(crate) fn new(fd: OwnedFd) -> Arc<Self> {
+    pub(crate) fn new(fd: OwnedFd, gate: Arc<Gate>) -> Arc<Self> {
         Arc::new(Self {
             fd,
             request_count: AtomicU64::new(0),
             is_spinning: AtomicBool::new(false),
+            gate,
             cooler: OnceLock::new(),
         })
     }
@@ -49,7 +68,10 @@ impl Spin {
     pub(crate) fn hit(&self) {
         let Some(cooler) = self.cooler.get() else { return };
         self.request_count.fetch_add(1, Ordering::Relaxed);
-        if !self.is_spinning.load(Ordering::Relaxed) && !self.is_spinning.swap(true, Ordering::AcqRel) {
+        if !self.is_spinning.load(Ordering::Relaxed)
+            && self.gate.enter()
+            && !self.is_spinning.swap(true, Ordering::AcqRel)
+        {
             self.set_blocking(false);
             cooler.unpark();
         }
@@ -59,6 +81,7 @@ impl Spin {
     pub(crate) fn rest(&self) {
         if self.is_spinning.load(Ordering::Relaxed) && self.is_spinning.swap(false, Ordering::AcqRel) {
             self.set_blocking(true);
+            self.gate.leave();
         }
     }
 
@@ -71,8 +94,7 @@ impl Spin {
             let before = self.request_count.load(Ordering::Relaxed);
             thread::sleep(PAUSE);
             if self.request_count.load(Ordering::Relaxed) == before {
-                self.set_blocking(true);
-                self.is_spinning.store(false, Ordering::Release);
+                self.rest();
             }
         }
     }

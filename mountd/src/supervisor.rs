@@ -1,13 +1,14 @@
-//! The supervisor: a small process that mounts, keeps the FUSE descriptor open and a server running.
+//! The supervisor: a small process that mounts, keeps the FUSE descriptors open and a server running.
 //!
-//! While the descriptor is open the mount lives. A server that dies is started again on it, and the kernel
+//! While a descriptor is open its mount lives. A server that dies is started again on it, and the kernel
 //! sends the new one what the old one did not answer: readers see a pause. A server that dies again and again
 //! is given up; then the mount is left in its place, dead, because an empty directory in its place would tell
 //! `rsync --delete` that everything is gone.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::process::{Child, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,7 +16,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::launch::{LaunchError, Plan, this_program, to_json};
-use crate::{mountpoint, server};
+use crate::{handover, mountpoint, server};
 
 /// What a supervisor in the background says when the mount is ready.
 pub const READY: &str = "ready";
@@ -43,9 +44,11 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&signals, flags).map_err(refused)?;
 
-    let fuse = mountpoint::attach(&plan.mountpoint, &plan.source, &plan.options)?;
-    let server = match start(plan, &fuse, false).and_then(wait_until_ready) {
-        Ok(server) => server,
+    let options = &plan.options;
+    let fuse = mountpoint::attach(&plan.mountpoint, &plan.source, options.is_private, options.flags())?;
+    let connections = Connections { fuse, staging: None };
+    let (server, connections) = match begin(plan, connections) {
+        Ok(begun) => begun,
         Err(error) => {
             take_off(plan);
             return Err(error);
@@ -53,39 +56,110 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
     };
     mountpoint::set_read_ahead(&plan.mountpoint, plan.options.read_ahead_kib);
     on_ready();
-    Supervisor { plan, fuse, signals, server, crashes: Vec::new(), deadline: None }.run()
+    Supervisor { plan, connections, signals, server, crashes: Vec::new(), deadline: None }.run()
+}
+
+/// What outlives a server.
+struct Connections {
+    fuse: OwnedFd,
+    // With the table of open files.
+    staging: Option<(OwnedFd, OwnedFd)>,
 }
 
 fn take_off(plan: &Plan) {
+    // What is mounted on it goes with it.
     if let Err(error) = mountpoint::detach(&plan.mountpoint) {
         log::warn!("cannot unmount {}: {error}", plan.mountpoint.display());
     }
 }
 
-fn start(plan: &Plan, fuse: &OwnedFd, is_resumed: bool) -> Result<Child, LaunchError> {
-    let fuse = fuse.try_clone().map_err(LaunchError::Start)?;
+/// A server that was started.
+struct Started {
+    server: Child,
+    socket: OwnedFd,
+    output: Option<BufReader<ChildStdout>>,
+}
+
+fn begin(plan: &Plan, connections: Connections) -> Result<(Child, Connections), LaunchError> {
+    let mut started = start(plan, &connections, false)?;
+    wait_until_ready(&mut started)?;
+    if !plan.has_staging {
+        return Ok((started.server, connections));
+    }
+    // The server answers for the directory on which staging is mounted.
+    let staging = match mount_staging(plan, &mut started) {
+        Ok(staging) => Some(staging),
+        Err(error) if plan.options.staging.is_none() && is_running(&mut started.server) => {
+            log::warn!("staging is not mounted: {}", crate::errno::chain(&error));
+            None
+        }
+        Err(error) => {
+            // It may have ended by itself.
+            let _killed = started.server.kill().and_then(|()| started.server.wait());
+            return Err(error);
+        }
+    };
+    Ok((started.server, Connections { staging, ..connections }))
+}
+
+fn is_running(server: &mut Child) -> bool {
+    matches!(server.try_wait(), Ok(None))
+}
+
+fn staging_path(plan: &Plan) -> PathBuf {
+    plan.mountpoint.join(crate::view::STAGING_NAME)
+}
+
+fn mount_staging(plan: &Plan, started: &mut Started) -> Result<(OwnedFd, OwnedFd), LaunchError> {
+    let path = staging_path(plan);
+    let options = &plan.options;
+    let source = format!("{}/{}", plan.source, crate::view::STAGING_NAME);
+    let table = crate::staging::make_table().map_err(LaunchError::Start)?;
+    let fuse = mountpoint::attach(&path, &source, options.is_private, options.staging_flags())?;
+    let told =
+        handover::give_staging(&started.socket, fuse.as_fd(), table.as_fd()).map_err(LaunchError::Start);
+    if let Err(error) = told.and_then(|()| wait_until_ready(started)) {
+        if let Err(error) = mountpoint::detach(&path) {
+            log::warn!("cannot unmount {}: {error}", path.display());
+        }
+        return Err(error);
+    }
+    mountpoint::set_read_ahead(&path, options.read_ahead_kib);
+    Ok((fuse, table))
+}
+
+fn start(plan: &Plan, connections: &Connections, is_resumed: bool) -> Result<Started, LaunchError> {
+    let (socket, theirs) = handover::pair().map_err(LaunchError::Start)?;
     let mut command = this_program();
     command
         .arg(if is_resumed { "--resume" } else { "--serve" })
         .arg(to_json(plan))
         .current_dir("/")
         .env(MALLOC_ARENAS.0, MALLOC_ARENAS.1)
-        .stdin(Stdio::from(fuse))
+        .stdin(Stdio::from(theirs))
         .stdout(if is_resumed { Stdio::null() } else { Stdio::piped() });
-    command.spawn().map_err(LaunchError::Start)
+    let mut server = command.spawn().map_err(LaunchError::Start)?;
+    handover::give_tree(&socket, connections.fuse.as_fd()).map_err(LaunchError::Start)?;
+    if let Some((fuse, table)) = &connections.staging {
+        handover::give_staging(&socket, fuse.as_fd(), table.as_fd()).map_err(LaunchError::Start)?;
+    }
+    let output = server.stdout.take().map(BufReader::new);
+    Ok(Started { server, socket, output })
 }
 
-fn wait_until_ready(mut server: Child) -> Result<Child, LaunchError> {
+fn wait_until_ready(started: &mut Started) -> Result<(), LaunchError> {
     let mut text = String::new();
-    if let Some(output) = server.stdout.take() {
-        let mut output = BufReader::new(output);
+    if let Some(output) = &mut started.output {
         output.read_line(&mut text).map_err(LaunchError::Start)?;
         if text.trim() == server::READY {
-            return Ok(server);
+            return Ok(());
+        }
+        if let Some(reason) = text.trim().strip_prefix(server::NO_STAGING) {
+            return Err(LaunchError::Server { text: reason.trim().to_owned(), code: 1 });
         }
         output.read_to_string(&mut text).map_err(LaunchError::Start)?;
     }
-    let status = server.wait().map_err(LaunchError::Start)?;
+    let status = started.server.wait().map_err(LaunchError::Start)?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
     let text = text.trim();
     let text = if text.is_empty() { format!("the server ended: {status}") } else { text.to_owned() };
@@ -94,7 +168,7 @@ fn wait_until_ready(mut server: Child) -> Result<Child, LaunchError> {
 
 struct Supervisor<'a> {
     plan: &'a Plan,
-    fuse: OwnedFd,
+    connections: Connections,
     signals: SignalFd,
     server: Child,
     crashes: Vec<Instant>,
@@ -161,7 +235,7 @@ impl Supervisor<'_> {
         }
         log::warn!("the server ended ({status}) and is started again");
         std::thread::sleep(RESTART_PAUSE);
-        self.server = start(self.plan, &self.fuse, true)?;
+        self.server = start(self.plan, &self.connections, true)?.server;
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ use crate::control::{ControlName, ControlText, ControlTexts};
 use crate::damage::DamageLog;
 use crate::directories::Directories;
 use crate::errno::{ViewError, chain};
+use crate::staging::Counts;
 
 /// Inode number of the root.
 pub const ROOT: u64 = 1;
@@ -29,6 +30,10 @@ pub(crate) const CONTROL: u64 = 3;
 // In listings only; a lookup gives the number of the text.
 pub(crate) const CONTROL_FILES: u64 = 4;
 
+// After the numbers of control files.
+pub(crate) const STAGING: u64 = 8;
+
+pub(crate) const STAGING_NAME: &str = "staging";
 pub(crate) const CLIENTS_NAME: &str = "clients";
 pub(crate) const CONTROL_NAME: &str = ".reelfs";
 pub(crate) const LATEST_NAME: &str = "latest";
@@ -92,7 +97,7 @@ pub struct Counters {
 /// The tree that is shown.
 #[derive(Debug)]
 pub struct View {
-    pub(crate) repository: Repository,
+    pub(crate) repository: Arc<Repository>,
     pub(crate) root: Root,
     pub(crate) owners: OwnerMap,
     pub(crate) clients: Clients,
@@ -100,6 +105,10 @@ pub struct View {
     pub(crate) directories: Directories,
     pub(crate) texts: ControlTexts,
     pub(crate) started: Time,
+    /// There is a directory for staging to be mounted on.
+    pub has_staging: bool,
+    /// Counts of what was asked of staging.
+    pub staging_counts: Arc<Counts>,
     /// Counts of what was asked.
     pub counters: Counters,
 }
@@ -108,6 +117,7 @@ pub(crate) enum Place {
     Top,
     Clients,
     Control,
+    Staging,
     Text(Arc<ControlText>),
     Client(Arc<Client>),
     Latest(Arc<Client>),
@@ -120,7 +130,7 @@ impl View {
     /// # Errors
     /// [`ViewError`] if its clients cannot be listed.
     pub fn new(
-        repository: Repository,
+        repository: Arc<Repository>,
         root: Root,
         owners: OwnerMap,
         started: Time,
@@ -136,6 +146,8 @@ impl View {
             directories: Directories::default(),
             texts: ControlTexts::default(),
             started,
+            has_staging: false,
+            staging_counts: Arc::default(),
             counters: Counters::default(),
         })
     }
@@ -193,6 +205,7 @@ impl View {
         match Node::from_number(number).ok_or(ViewError::NoNumber)? {
             Node::Synthetic(CLIENTS) if self.root == Root::All => Ok(Place::Clients),
             Node::Synthetic(CONTROL) => Ok(Place::Control),
+            Node::Synthetic(STAGING) if self.has_staging => Ok(Place::Staging),
             Node::Synthetic(number) => {
                 if let Some(text) = self.texts.get(number) {
                     return Ok(Place::Text(text));
@@ -225,6 +238,7 @@ impl View {
             Place::Top => directory(ROOT, 0o755, self.latest_time()),
             Place::Clients => directory(CLIENTS, 0o755, self.latest_time()),
             Place::Control => directory(CONTROL, 0o700, self.started),
+            Place::Staging => directory(STAGING, 0o755, self.started),
             Place::Text(text) => {
                 let mut attributes = Attributes::directory(text.number, 0o400, text.time);
                 attributes.kind = FileKind::Regular;
@@ -301,6 +315,7 @@ impl View {
         let found = match &place {
             Place::Top if name == CLIENTS_NAME.as_bytes() => Place::Clients,
             Place::Top if name == CONTROL_NAME.as_bytes() => Place::Control,
+            Place::Top if name == STAGING_NAME.as_bytes() && self.has_staging => Place::Staging,
             Place::Clients => Place::Client(self.find_client(name)?),
             Place::Control => {
                 let name = ControlName::ALL.into_iter().find(|known| known.as_str().as_bytes() == name);
@@ -311,7 +326,7 @@ impl View {
             }
             Place::Client(client) => return self.lookup_generation(client, name),
             Place::Node(node) => return self.lookup_entry(*node, name),
-            Place::Top => return Err(ViewError::NoName),
+            Place::Top | Place::Staging => return Err(ViewError::NoName),
             Place::Text(_) | Place::Latest(_) => return Err(ViewError::NotDirectory),
         };
         self.attributes_at(&found)
@@ -386,13 +401,13 @@ impl View {
     /// Tells whether the kernel may keep that a name is not there.
     #[must_use]
     pub fn keeps_missing_names(&self, parent: u64) -> bool {
-        matches!(self.place(parent), Ok(Place::Node(_) | Place::Top | Place::Control))
+        matches!(self.place(parent), Ok(Place::Node(_) | Place::Top | Place::Control | Place::Staging))
     }
 
     /// Inode number of the directory above.
     pub(crate) fn parent(&self, place: &Place) -> Result<u64, ViewError> {
         let above = match place {
-            Place::Top | Place::Clients | Place::Control => ROOT,
+            Place::Top | Place::Clients | Place::Control | Place::Staging => ROOT,
             Place::Client(client) if self.client_number(client) == ROOT => ROOT,
             Place::Client(_) => CLIENTS,
             Place::Node(node) if self.number(*node) == ROOT => ROOT,

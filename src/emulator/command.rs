@@ -49,6 +49,16 @@ pub(super) const fn action(
     Command { operation_code, service_action: Some(service_action), usage, timeout_s, sharing }
 }
 
+/// A service action of PERSISTENT RESERVE IN.
+pub(super) const fn reserve_in(service_action: u8) -> Command {
+    action(0x5e, service_action, &[0x1f, 0, 0, 0, 0, 0, 0xff, 0xff, 0], 180, Sharing::Everybody)
+}
+
+/// A service action of PERSISTENT RESERVE OUT.
+pub(super) const fn reserve_out(service_action: u8) -> Command {
+    action(0x5f, service_action, &[0x1f, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], 180, Sharing::Writing)
+}
+
 impl Command {
     /// Length of the command in bytes.
     pub(super) fn len(&self) -> usize {

@@ -81,6 +81,16 @@ impl<'a> Exchange<'a> {
         self.transferred += len;
     }
 
+    /// Changes the last byte that the initiator was given.
+    pub(super) fn spoil_last_byte(&mut self) {
+        let at = self.transferred.checked_sub(1);
+        if let (Data::In(buffer), Some(at)) = (&mut self.data, at)
+            && let Some(byte) = buffer.get_mut(at)
+        {
+            *byte ^= 0xff;
+        }
+    }
+
     /// What is left of the initiator's buffer.
     pub(super) fn room(&mut self) -> &mut [u8] {
         match &mut self.data {

@@ -12,7 +12,6 @@ use super::counters::DriveCounters;
 use super::drive::{Drive, DriveState};
 use super::error::EmulatorError;
 use super::generation::Generation;
-use super::nexus::MAIL_SLOT_ACCESSED;
 use super::shape::{LibraryConfig, LibraryShape, SLOT_ADDRESS};
 use super::state_file::StateFile;
 use super::transport::{EmulatedTransport, Unit};
@@ -23,8 +22,8 @@ const LOCAL: &str = "local";
 /// An emulated library in a directory.
 #[derive(Debug, Clone)]
 pub struct EmulatedLibrary {
-    dir: PathBuf,
-    config: Arc<LibraryConfig>,
+    pub(super) dir: PathBuf,
+    pub(super) config: Arc<LibraryConfig>,
     clock: Arc<dyn Clock>,
 }
 
@@ -149,16 +148,21 @@ impl EmulatedLibrary {
         Ok(EmulatedTransport::new(name, initiator.to_owned(), unit))
     }
 
-    fn drive(&self, number: u16) -> Result<Drive, EmulatorError> {
+    pub(super) fn drive(&self, number: u16) -> Result<Drive, EmulatorError> {
         let place = drive_places(&self.dir, &self.config, &self.clock).into_iter().nth(usize::from(number));
         let place = place.ok_or(EmulatorError::NoUnit { lun: number + 1, last: self.last_lun() })?;
         Drive::open(place, &drive_state(&self.dir, number))
     }
 
-    fn changer(&self) -> Result<Changer, EmulatorError> {
+    pub(super) fn changer(&self) -> Result<Changer, EmulatorError> {
         let drives = (0..self.config.drive_count()).map(|number| self.drive(number));
         let drives = drives.collect::<Result<_, _>>()?;
-        Changer::open(Arc::clone(&self.config), &self.dir.join("changer.state"), drives)
+        Changer::open(
+            Arc::clone(&self.config),
+            &self.dir.join("changer.state"),
+            drives,
+            Arc::clone(&self.clock),
+        )
     }
 
     /// What is where, and what the drives have counted.
@@ -214,38 +218,14 @@ impl EmulatedLibrary {
     pub fn counters(&self, drive: u16) -> Result<DriveCounters, EmulatorError> {
         Ok(self.drive(drive)?.file.state.counters)
     }
-
-    /// An operator puts a new cartridge into a mail slot, or into a slot if there is no free mail slot.
-    /// Returns the address of the element.
-    ///
-    /// # Errors
-    /// [`EmulatorError::Full`], or the cartridge cannot be made.
-    pub fn add_cartridge(&self, spec: &CartridgeSpec, to_mail_slot: bool) -> Result<u16, EmulatorError> {
-        let mut changer = self.changer()?;
-        let lock = changer.file.lock()?;
-        changer.file.refresh()?;
-        let element = if to_mail_slot { ElementType::ImportExport } else { ElementType::Storage };
-        let (first, count) = element.range(&self.config);
-        let state = &mut changer.file.state;
-        let free = (first..first + count).find(|address| !state.elements.contains_key(address));
-        let address = free.ok_or(EmulatorError::Full)?;
-        let content = make_cartridge(&self.dir.join("cartridges"), spec)?;
-        state.elements.insert(address, Content { by_operator: to_mail_slot, ..content });
-        if to_mail_slot {
-            state.unit.nexuses.tell_all(MAIL_SLOT_ACCESSED);
-        }
-        changer.file.save()?;
-        drop(lock);
-        Ok(address)
-    }
 }
 
-fn drive_state(dir: &Path, number: u16) -> PathBuf {
+pub(super) fn drive_state(dir: &Path, number: u16) -> PathBuf {
     dir.join(format!("drive-{number}.state"))
 }
 
 // Makes the files of a cartridge; its barcode, or else its serial number, names them.
-fn make_cartridge(cartridges: &Path, spec: &CartridgeSpec) -> Result<Content, EmulatorError> {
+pub(super) fn make_cartridge(cartridges: &Path, spec: &CartridgeSpec) -> Result<Content, EmulatorError> {
     let name = spec.barcode.clone().unwrap_or_else(|| format!("unlabelled-{}", spec.serial));
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte);
     let longest = spec.barcode.as_ref().map_or(0, String::len).max(spec.serial.len());

@@ -4,12 +4,47 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::Command;
+use super::bytes::{saturated_u32, u8_at, u16_at, u32_at, u64_at};
+use super::command::{Command, Sharing};
+use super::exchange::{Done, Exchange, Halt};
+use super::nexus::{Nexuses, REGISTRATIONS_PREEMPTED, RESERVATIONS_PREEMPTED, RESERVATIONS_RELEASED};
+use super::sense::Sense;
+
+/// Most registrations.
+const KEYS_MAX: usize = 64;
+/// Length of a parameter list without transport identifiers.
+const LIST_LEN: u32 = 24;
+
+const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
+const REGISTER: u8 = 0;
+const RESERVE: u8 = 1;
+const RELEASE: u8 = 2;
+const CLEAR: u8 = 3;
+const PREEMPT: u8 = 4;
+const PREEMPT_AND_ABORT: u8 = 5;
+const REGISTER_AND_IGNORE: u8 = 6;
+
+/// Types of reservations (SPC-4, table 220).
+const WRITE_EXCLUSIVE: u8 = 1;
+const EXCLUSIVE_ACCESS: u8 = 3;
+const WRITE_EXCLUSIVE_REGISTRANTS: u8 = 5;
+const WRITE_EXCLUSIVE_ALL: u8 = 7;
+const EXCLUSIVE_ACCESS_ALL: u8 = 8;
+
+/// A reservation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Reservation {
+    holder: String,
+    kind: u8,
+}
 
 /// Registrations and the reservation of a logical unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Reservations {
     keys: BTreeMap<String, u64>,
+    reservation: Option<Reservation>,
+    /// PRGENERATION.
+    generation: u32,
 }
 
 impl Reservations {
@@ -18,8 +53,217 @@ impl Reservations {
         self.keys.contains_key(nexus)
     }
 
-    /// Tells whether a command may pass.
-    pub(super) fn allows(&self, _nexus: &str, _command: &Command, _cdb: &[u8]) -> bool {
-        true
+    fn holds(&self, nexus: &str) -> bool {
+        self.reservation.as_ref().is_some_and(|reservation| {
+            reservation.holder == nexus || is_for_all(reservation.kind) && self.is_registered(nexus)
+        })
     }
+
+    /// Tells whether a command may pass.
+    pub(super) fn allows(&self, nexus: &str, command: &Command, cdb: &[u8]) -> bool {
+        let Some(reservation) = &self.reservation else { return true };
+        if self.holds(nexus) || command.sharing == Sharing::Everybody {
+            return true;
+        }
+        let is_registered = self.is_registered(nexus);
+        if command.operation_code == PERSISTENT_RESERVE_OUT {
+            return matches!(u8_at(cdb, 1) & 0x1f, REGISTER | REGISTER_AND_IGNORE) || is_registered;
+        }
+        let is_for_registrants = reservation.kind >= WRITE_EXCLUSIVE_REGISTRANTS;
+        if is_registered && is_for_registrants {
+            return true;
+        }
+        let is_write_exclusive =
+            matches!(reservation.kind, WRITE_EXCLUSIVE | WRITE_EXCLUSIVE_REGISTRANTS | WRITE_EXCLUSIVE_ALL);
+        command.sharing == Sharing::Reading && is_write_exclusive
+    }
+
+    /// PERSISTENT RESERVE IN.
+    pub(super) fn report(&self, exchange: &mut Exchange<'_>) -> Done {
+        let len = usize::from(u16_at(exchange.cdb, 7));
+        let mut body = Vec::new();
+        match u8_at(exchange.cdb, 1) & 0x1f {
+            0 => body.extend(self.keys.values().flat_map(|key| key.to_be_bytes())),
+            1 => body.extend(self.reservation.iter().flat_map(|held| self.describe(held))),
+            2 => {
+                exchange.answer(&capabilities(), len);
+                return Ok(());
+            }
+            _ => body.extend(self.keys.iter().flat_map(|(nexus, key)| self.full_status(nexus, *key))),
+        }
+        let mut bytes = self.generation.to_be_bytes().to_vec();
+        bytes.extend(saturated_u32(u64::try_from(body.len()).unwrap_or(0)).to_be_bytes());
+        bytes.extend(body);
+        exchange.answer(&bytes, len);
+        Ok(())
+    }
+
+    fn describe(&self, held: &Reservation) -> Vec<u8> {
+        let key = if is_for_all(held.kind) { 0 } else { self.keys.get(&held.holder).copied().unwrap_or(0) };
+        let mut bytes = key.to_be_bytes().to_vec();
+        bytes.extend([0, 0, 0, 0, 0, held.kind, 0, 0]);
+        bytes
+    }
+
+    // Full status descriptor (SPC-4, table 224), with the initiator's name as an iSCSI TransportID.
+    fn full_status(&self, nexus: &str, key: u64) -> Vec<u8> {
+        let holds = self.holds(nexus);
+        let kind = self.reservation.as_ref().filter(|_| holds).map_or(0, |reservation| reservation.kind);
+        let mut name: Vec<u8> = nexus.bytes().take(240).collect();
+        // NUL at the end, and a multiple of four bytes.
+        name.resize((name.len() + 4) / 4 * 4, 0);
+        let mut transport = vec![0x45, 0];
+        transport.extend(super::bytes::saturated_u16(name.len()).to_be_bytes());
+        transport.extend(name);
+        let mut bytes = key.to_be_bytes().to_vec();
+        bytes.extend([0, 0, 0, 0, u8::from(holds), kind, 0, 0, 0, 0, 0, 1]);
+        bytes.extend(saturated_u32(u64::try_from(transport.len()).unwrap_or(0)).to_be_bytes());
+        bytes.extend(transport);
+        bytes
+    }
+
+    /// PERSISTENT RESERVE OUT.
+    pub(super) fn change(&mut self, nexuses: &mut Nexuses, exchange: &mut Exchange<'_>) -> Done {
+        let cdb = exchange.cdb;
+        let (action, scope, kind) = (u8_at(cdb, 1) & 0x1f, u8_at(cdb, 2) >> 4, u8_at(cdb, 2) & 0x0f);
+        if u32_at(cdb, 5) != LIST_LEN {
+            return Err(Sense::parameter_length().into());
+        }
+        let list = exchange.parameters(24)?;
+        let (key, new_key, flags) = (u64_at(list, 0), u64_at(list, 8), u8_at(list, 20));
+        // SPEC_I_PT and ALL_TG_PT are not supported; APTPL is: state is always kept.
+        if flags & 0x0c != 0 {
+            return Err(Sense::invalid_parameter(20, Some(3)).into());
+        }
+        let nexus = exchange.nexus;
+        if matches!(action, RESERVE | RELEASE | PREEMPT | PREEMPT_AND_ABORT) {
+            let is_kind = matches!(kind, 1 | 3 | 5..=8);
+            if scope != 0 || !is_kind {
+                return Err(Sense::invalid_field(2, None).into());
+            }
+        }
+        if action != REGISTER_AND_IGNORE && self.keys.get(nexus).copied().unwrap_or(0) != key {
+            return Err(Halt::Conflict);
+        }
+        if !matches!(action, REGISTER | REGISTER_AND_IGNORE) && !self.is_registered(nexus) {
+            return Err(Halt::Conflict);
+        }
+        match action {
+            REGISTER | REGISTER_AND_IGNORE => self.register(nexuses, nexus, new_key),
+            RESERVE => self.reserve(nexus, kind),
+            RELEASE => self.release(nexuses, nexus, kind),
+            CLEAR => {
+                self.clear(nexuses, nexus);
+                Ok(())
+            }
+            _ => self.preempt(nexuses, nexus, kind, new_key),
+        }
+    }
+
+    fn register(&mut self, nexuses: &mut Nexuses, nexus: &str, new_key: u64) -> Done {
+        if new_key == 0 {
+            if self.keys.remove(nexus).is_some() {
+                self.generation = self.generation.wrapping_add(1);
+                self.end_if_holder_left(nexuses, nexus);
+            }
+            return Ok(());
+        }
+        if self.keys.len() >= KEYS_MAX && !self.is_registered(nexus) {
+            // INSUFFICIENT REGISTRATION RESOURCES.
+            return Err(Sense::illegal(0x55, 0x04).into());
+        }
+        self.generation = self.generation.wrapping_add(1);
+        self.keys.insert(nexus.to_owned(), new_key);
+        Ok(())
+    }
+
+    // The holder has unregistered; the other registrants hear of it if the reservation was for them.
+    fn end_if_holder_left(&mut self, nexuses: &mut Nexuses, nexus: &str) {
+        let Some(held) = self.reservation.clone() else { return };
+        let is_over = if is_for_all(held.kind) { self.keys.is_empty() } else { held.holder == nexus };
+        if is_over {
+            self.reservation = None;
+            if held.kind >= WRITE_EXCLUSIVE_REGISTRANTS {
+                self.keys.keys().for_each(|other| nexuses.tell(other, RESERVATIONS_RELEASED));
+            }
+        }
+    }
+
+    fn reserve(&mut self, nexus: &str, kind: u8) -> Done {
+        match &self.reservation {
+            None => {
+                self.reservation = Some(Reservation { holder: nexus.to_owned(), kind });
+                Ok(())
+            }
+            Some(held) if self.holds(nexus) && held.kind == kind => Ok(()),
+            Some(_) => Err(Halt::Conflict),
+        }
+    }
+
+    fn release(&mut self, nexuses: &mut Nexuses, nexus: &str, kind: u8) -> Done {
+        let Some(held) = self.reservation.clone().filter(|_| self.holds(nexus)) else { return Ok(()) };
+        if held.kind != kind {
+            // INVALID RELEASE OF PERSISTENT RESERVATION.
+            return Err(Sense::illegal(0x26, 0x04).into());
+        }
+        self.reservation = None;
+        if !matches!(kind, WRITE_EXCLUSIVE | EXCLUSIVE_ACCESS) {
+            for other in self.keys.keys().filter(|other| *other != nexus) {
+                nexuses.tell(other, RESERVATIONS_RELEASED);
+            }
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, nexuses: &mut Nexuses, nexus: &str) {
+        for other in self.keys.keys().filter(|other| *other != nexus) {
+            nexuses.tell(other, RESERVATIONS_PREEMPTED);
+        }
+        self.keys.clear();
+        self.reservation = None;
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    fn preempt(&mut self, nexuses: &mut Nexuses, nexus: &str, kind: u8, victim: u64) -> Done {
+        let held = self.reservation.clone();
+        let for_all = held.as_ref().is_some_and(|held| is_for_all(held.kind));
+        let holder_key = held.as_ref().and_then(|held| self.keys.get(&held.holder)).copied();
+        let takes_over = held.is_some() && (for_all && victim == 0 || !for_all && holder_key == Some(victim));
+        if victim == 0 && !for_all {
+            return Err(Sense::invalid_parameter(8, None).into());
+        }
+        let is_victim = |other: &str, key: u64| other != nexus && (victim == 0 || key == victim);
+        let victims: Vec<String> = self
+            .keys
+            .iter()
+            .filter(|(other, key)| is_victim(other, **key))
+            .map(|(other, _)| other.clone())
+            .collect();
+        if victims.is_empty() && !takes_over {
+            return Err(Halt::Conflict);
+        }
+        for other in &victims {
+            self.keys.remove(other);
+            nexuses.tell(other, REGISTRATIONS_PREEMPTED);
+        }
+        if takes_over {
+            self.reservation = Some(Reservation { holder: nexus.to_owned(), kind });
+            if held.is_some_and(|held| held.kind != kind) {
+                for other in self.keys.keys().filter(|other| *other != nexus) {
+                    nexuses.tell(other, RESERVATIONS_RELEASED);
+                }
+            }
+        }
+        self.generation = self.generation.wrapping_add(1);
+        Ok(())
+    }
+}
+
+fn is_for_all(kind: u8) -> bool {
+    matches!(kind, WRITE_EXCLUSIVE_ALL | EXCLUSIVE_ACCESS_ALL)
+}
+
+// REPORT CAPABILITIES (SPC-4, table 222): APTPL capable and active, all six types.
+fn capabilities() -> [u8; 8] {
+    [0, 8, 0x01, 0x81, 0xea, 0x01, 0, 0]
 }

@@ -195,6 +195,14 @@ impl Tap {
         self.file.write_all_at(&word, start + 4 + u64::from(len) + u64::from(len % 2))
     }
 
+    /// Writes the beginning of a record of 64 KiB, `len` bytes of its data, as a power failure leaves it.
+    pub(super) fn write_torn(&self, offset: u64, len: usize) -> io::Result<()> {
+        let mut bytes = 0x0001_0000_u32.to_le_bytes().to_vec();
+        bytes.resize(4 + len.min(0xffff), 0x55);
+        self.file.set_len(offset)?;
+        self.file.write_all_at(&bytes, offset)
+    }
+
     /// Waits until everything is on stable storage.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()

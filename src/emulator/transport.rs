@@ -8,6 +8,7 @@ use super::drive::Drive;
 use super::error::EmulatorError;
 use super::exchange::{Done, Exchange, Halt};
 use super::fault::Breakdown;
+use super::nexus::DEVICE_RESET;
 use super::sense::{Sense, key};
 use super::unit::UnitState;
 use crate::scsi::{Data, Outcome, Status, Transport, TransportError};
@@ -78,6 +79,18 @@ impl EmulatedTransport {
     pub fn lose_nexus(&mut self) -> Result<(), EmulatorError> {
         let nexus = self.nexus.clone();
         self.unit.locked(|unit| unit.state().nexuses.lose(&nexus))
+    }
+
+    /// A reset of the logical unit (SAM-5, section 6.3.3): what it prevented is allowed, every initiator is told.
+    ///
+    /// # Errors
+    /// [`EmulatorError`] if the files of the library fail.
+    pub fn reset(&mut self) -> Result<(), EmulatorError> {
+        self.unit.locked(|unit| {
+            let state = unit.state();
+            state.nexuses.allow_removal();
+            state.nexuses.tell_all(DEVICE_RESET);
+        })
     }
 
     fn outcome(

@@ -149,6 +149,12 @@ impl Totals {
         }
     }
 
+    /// Names of all but directories.
+    #[must_use]
+    pub fn name_count(&self) -> u64 {
+        self.file_count.saturating_add(self.symlink_count).saturating_add(self.other_count)
+    }
+
     fn fields(&self) -> [u64; 8] {
         [
             self.file_count,

@@ -66,7 +66,7 @@ const FLAG_STORED_XATTRS: u8 = 8;
 const FLAG_INCONSISTENT: u8 = 16;
 const FLAG_STAGING_NUMBER: u8 = 32;
 const FLAG_LINK_COUNT: u8 = 64;
-const FLAGS_KNOWN: u8 = 63 | FLAG_LINK_COUNT;
+const FLAGS_KNOWN: u8 = 127;
 
 /// A point in time, also before 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]

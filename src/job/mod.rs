@@ -10,6 +10,7 @@ pub mod open_index;
 pub mod problem;
 pub mod restore;
 pub mod store;
+pub mod tape;
 pub mod verify;
 pub mod walk;
 

@@ -17,6 +17,7 @@ use super::content_writer;
 use super::error::RepoError;
 use super::generation::Generation;
 use super::last;
+use super::orphans;
 use super::repository::Repository;
 use super::tree_writer::{PageSink, TailBuilder, Tally, TreeUpdate};
 use crate::checksum::crc32;
@@ -112,6 +113,7 @@ impl<'r> GenerationWriter<'r> {
         // anything is made: where the other generations are out of reach, none may be begun.
         let ordinal = repository.next_ordinal()?;
         storage.create_directory(&catalog::client_directory(client))?;
+        orphans::remove(repository)?;
         remove_leftovers(repository, client)?;
         let last = repository.generations(client)?.last().copied();
         let previous = match base {

@@ -7,14 +7,20 @@
 //! name an earlier generation after a crash, never one that does not exist yet.
 
 use super::catalog::{self, CLIENTS, GenerationId};
-use crate::id::ClientName;
+use crate::id::{ClientName, Ordinal};
 use crate::storage::{Storage, StorageError};
 
 const SUFFIX: &str = ".last";
 /// Suffixes of all files whose names keep an ordinal from being used again.
-pub(super) const ORDINAL_SUFFIXES: [&str; 5] = [".dtf", ".partial", ".damaged", REMOVED_SUFFIX, SUFFIX];
+const ORDINAL_SUFFIXES: [&str; 5] = [".dtf", ".partial", ".damaged", REMOVED_SUFFIX, SUFFIX];
 /// Suffix of a file that says that a generation was removed on purpose.
 const REMOVED_SUFFIX: &str = ".removed";
+
+/// The ordinal in the name of a file that keeps it from being used again.
+pub(super) fn ordinal_of(name: &str) -> Option<Ordinal> {
+    let mut found = ORDINAL_SUFFIXES.iter().filter_map(|suffix| catalog::parse_dtf_name(name, suffix));
+    found.next().map(|id| id.ordinal)
+}
 
 /// The last generation that a client has had; of the whole repository if none is named.
 ///

@@ -1,5 +1,6 @@
 //! The repository: generations of clients, read from DTFs and BDFs and written into them.
 
+pub mod address;
 pub mod bdf_file;
 pub mod bdf_writer;
 pub mod catalog;
@@ -14,6 +15,7 @@ pub mod generation_writer;
 pub mod last;
 pub mod locator;
 pub mod node;
+mod orphans;
 pub mod pages;
 mod read_ahead;
 pub mod repository;
@@ -22,6 +24,7 @@ pub mod tree;
 pub mod tree_changes;
 pub mod tree_writer;
 
+pub use address::Address;
 pub use catalog::GenerationId;
 pub use error::{ReadError, RepoError};
 pub use generation::{Entry, Generation};

@@ -326,10 +326,7 @@ impl Repository {
         let mut highest = last::marked(&*self.storage, None)?.map_or(0, |id| id.ordinal.get());
         for client in self.clients()? {
             for entry in self.storage.list(&catalog::client_directory(&client))? {
-                let id = last::ORDINAL_SUFFIXES
-                    .iter()
-                    .find_map(|suffix| catalog::parse_dtf_name(&entry.name, suffix));
-                highest = highest.max(id.map_or(0, |id| id.ordinal.get()));
+                highest = highest.max(last::ordinal_of(&entry.name).map_or(0, Ordinal::get));
             }
         }
         Ordinal::new(highest + 1).ok_or(RepoError::OrdinalsExhausted)

@@ -1,4 +1,4 @@
-//! Elements of a changer: the reply to READ ELEMENT STATUS (SMC-3, section 6.11).
+//! Elements of a changer: the reply to READ ELEMENT STATUS (SMC-3).
 
 use super::fields::{Fields, text};
 use super::inquiry::Designator;
@@ -6,12 +6,12 @@ use crate::codec::DecodeError;
 
 /// Most elements that are taken from one reply: no library has more.
 const ELEMENTS_MAX: usize = 65_536;
-/// Length of the descriptor's fixed part (SMC-3, table 29).
+/// Length of the descriptor's fixed part (SMC-3).
 const DESCRIPTOR_LEN: usize = 12;
-/// Length of a volume tag (SMC-3, table 39).
+/// Length of a volume tag (SMC-3).
 const VOLUME_TAG_LEN: usize = 36;
 
-/// Kind of an element (SMC-3, table 9).
+/// Kind of an element (SMC-3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ElementKind {
     /// 1: a robot's arm.
@@ -46,7 +46,7 @@ impl ElementKind {
     }
 }
 
-/// Status of one element (SMC-3, tables 29 to 36).
+/// Status of one element (SMC-3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElementStatus {
     /// Kind.
@@ -127,7 +127,7 @@ pub struct ElementReport {
 }
 
 impl ElementReport {
-    /// Length of the report's header (SMC-3, table 26).
+    /// Length of the report's header (SMC-3).
     pub const HEADER_LEN: usize = 8;
 
     /// Decodes the reply, as much of it as there is.
@@ -150,7 +150,7 @@ impl ElementReport {
         Ok(report)
     }
 
-    // SMC-3, table 27: the header of a page.
+    // SMC-3: the header of a page.
     fn take_page(&mut self, page: Fields<'_>, descriptors: &[u8]) -> Result<(), DecodeError> {
         let code = page.u8(0)?;
         let kind = ElementKind::from_code(code & 0x0f).ok_or_else(|| page.range(0, code))?;
@@ -185,7 +185,7 @@ fn barcode(identifier: &[u8]) -> Option<Vec<u8>> {
     identifier.get(first..=last).map(<[u8]>::to_vec)
 }
 
-// SMC-3, table 34: code set, identifier type, reserved, length, identifier.
+// SMC-3: code set, identifier type, reserved, length, identifier.
 fn identifier(bytes: &[u8]) -> Option<Designator> {
     let fields = Fields::new("device identifier", bytes);
     let len = usize::from(fields.u8(3).ok()?);

@@ -6,7 +6,7 @@ use crate::codec::DecodeError;
 /// Most designators that are taken from a page.
 const DESIGNATORS_MAX: usize = 64;
 
-/// Kind of a device (SPC-4, table 175).
+/// Kind of a device (SPC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceType {
     /// 01h: a tape drive.
@@ -27,7 +27,7 @@ impl DeviceType {
     }
 }
 
-/// Standard INQUIRY data (SPC-4, table 174).
+/// Standard INQUIRY data (SPC-4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inquiry {
     /// Kind of the device.
@@ -65,7 +65,7 @@ impl Inquiry {
     }
 }
 
-/// A name of a device (SPC-4, table 531).
+/// A name of a device (SPC-4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Designator {
     /// 1 binary, 2 ASCII, 3 UTF-8.
@@ -78,7 +78,7 @@ pub struct Designator {
     pub value: Vec<u8>,
 }
 
-/// The payload of a page of vital product data, if it is the page asked for (SPC-4, table 523).
+/// The payload of a page of vital product data, if it is the page asked for (SPC-4).
 ///
 /// # Errors
 /// [`DecodeError`] if it is short or another page.
@@ -92,7 +92,7 @@ pub fn parse_vital_product_data(page: u8, reply: &[u8]) -> Result<&[u8], DecodeE
     Ok(payload.get(..len).unwrap_or(payload))
 }
 
-/// Decodes page 80h, the serial number of the logical unit (SPC-4, table 598).
+/// Decodes page 80h, the serial number of the logical unit (SPC-4).
 ///
 /// # Errors
 /// [`DecodeError`] if it is not that page.
@@ -100,7 +100,7 @@ pub fn parse_serial_number(reply: &[u8]) -> Result<String, DecodeError> {
     parse_vital_product_data(0x80, reply).map(text)
 }
 
-/// Decodes page B1h, the serial number that the manufacturer gave (SSC-4, table 152).
+/// Decodes page B1h, the serial number that the manufacturer gave (SSC-4).
 ///
 /// # Errors
 /// [`DecodeError`] if it is not that page.
@@ -108,7 +108,7 @@ pub fn parse_manufacturer_serial_number(reply: &[u8]) -> Result<String, DecodeEr
     parse_vital_product_data(0xb1, reply).map(text)
 }
 
-/// Decodes page B0h: whether the drive can do WORM (SSC-4, table 151).
+/// Decodes page B0h: whether the drive can do WORM (SSC-4).
 ///
 /// # Errors
 /// [`DecodeError`] if it is not that page.
@@ -117,7 +117,7 @@ pub fn parse_worm_capable(reply: &[u8]) -> Result<bool, DecodeError> {
     Fields::new("sequential-access device capabilities", payload).bit(0, 0)
 }
 
-/// Decodes page 83h, the names of the device (SPC-4, table 530); stops where a name is cut off.
+/// Decodes page 83h, the names of the device (SPC-4); stops where a name is cut off.
 ///
 /// # Errors
 /// [`DecodeError`] if it is not that page.

@@ -6,7 +6,7 @@ use crate::codec::{DecodeError, len_u32};
 /// Most attributes that are taken from a reply.
 const ATTRIBUTES_MAX: usize = 4096;
 
-/// Identifiers of attributes (SPC-4, tables 386 to 390; the last one is of LTFS).
+/// Identifiers of attributes (SPC-4; the last one is of LTFS).
 pub mod attribute_id {
     /// Remaining capacity of the partition, in MiB.
     pub const REMAINING_CAPACITY: u16 = 0x0000;
@@ -50,7 +50,7 @@ pub mod attribute_id {
     pub const VOLUME_LOCK_STATE: u16 = 0x1623;
 }
 
-/// Format of a value (SPC-4, table 384).
+/// Format of a value (SPC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttributeFormat {
     /// 0: bytes or an integer.
@@ -83,7 +83,7 @@ impl AttributeFormat {
     }
 }
 
-/// An attribute (SPC-4, table 383).
+/// An attribute (SPC-4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// Identifier.
@@ -140,7 +140,7 @@ impl Attribute {
     }
 }
 
-/// Decodes the reply to READ ATTRIBUTE (SPC-4, table 222), up to where it is cut off.
+/// Decodes the reply to READ ATTRIBUTE (SPC-4), up to where it is cut off.
 ///
 /// # Errors
 /// [`DecodeError`] if there is no header.
@@ -168,7 +168,7 @@ pub fn parse_attributes(reply: &[u8]) -> Result<Vec<Attribute>, DecodeError> {
     Ok(attributes)
 }
 
-/// Encodes the parameter list of WRITE ATTRIBUTE (SPC-4, table 257).
+/// Encodes the parameter list of WRITE ATTRIBUTE (SPC-4).
 ///
 /// # Panics
 /// If a value needs more than 65,535 bytes.
@@ -195,7 +195,7 @@ fn filled(value: &str, len_bytes: usize, fill: u8) -> Vec<u8> {
     bytes
 }
 
-/// Volume coherency information (SPC-4, 7.4.2.2.13): which state of the volume an index describes.
+/// Volume coherency information (SPC-4): which state of the volume an index describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeCoherency {
     /// Volume change reference when it was written: if it differs now, the rest says nothing.

@@ -250,7 +250,8 @@ const fn any_code(keys: &'static [u8], meaning: Meaning) -> Row {
     Row { keys, code: None, qualifiers: None, meaning }
 }
 
-// Codes are those of SPC-4 annex D; which of them matter, and how devices bend them, is experience.
+// Codes are those of SPC-4, annex of additional sense codes; which of them matter, and how devices bend
+// them, is experience.
 const TABLE: &[Row] = &[
     row(&[0, 1], 0x00, 0x00, 0x00, Meaning::Nothing),
     row(&[0, 1], 0x00, 0x01, 0x01, Meaning::Filemark),

@@ -9,7 +9,8 @@ mod element;
 mod fields;
 pub mod inquiry;
 pub mod iscsi;
-mod log_page;
+pub mod log_page;
+mod lun;
 pub mod mam;
 mod meaning;
 pub mod mode;
@@ -27,6 +28,7 @@ mod unit;
 
 pub use element::{ElementKind, ElementReport, ElementStatus};
 pub use log_page::{LogPage, LogParameter};
+pub use lun::{lun_field, lun_number, parse_luns};
 pub use meaning::Meaning;
 pub use operation_codes::{SupportedCommand, parse_supported_commands};
 pub use sense::{FieldPointer, SENSE_LEN_MAX, Sense, SenseKey};

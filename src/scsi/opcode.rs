@@ -1,4 +1,4 @@
-//! Operation codes (SPC-4 annex D.3; SSC-4, table 17; SMC-3, table 7).
+//! Operation codes (SPC-4, annex of operation codes; SSC-4; SMC-3).
 
 /// TEST UNIT READY.
 pub const TEST_UNIT_READY: u8 = 0x00;

@@ -5,10 +5,10 @@ use crate::codec::DecodeError;
 
 /// Most descriptors that are taken from a reply.
 const DESCRIPTORS_MAX: usize = 4096;
-/// Length of a descriptor without its timeouts (SPC-4, table 240).
+/// Length of a descriptor without its timeouts (SPC-4).
 const DESCRIPTOR_LEN: usize = 8;
 
-/// A command that a device has (SPC-4, table 240).
+/// A command that a device has (SPC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SupportedCommand {
     /// Operation code.
@@ -21,7 +21,7 @@ pub struct SupportedCommand {
     pub recommended_timeout_s: u32,
 }
 
-/// Decodes the reply about all commands (SPC-4, tables 239 to 242), up to where it is cut off.
+/// Decodes the reply about all commands (SPC-4), up to where it is cut off.
 ///
 /// # Errors
 /// [`DecodeError`] if there is no header.

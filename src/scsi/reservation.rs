@@ -1,4 +1,4 @@
-//! Persistent reservations: who may use a device (SPC-4, sections 5.13, 6.15 and 6.16).
+//! Persistent reservations: who may use a device (SPC-4).
 
 use super::fields::{Fields, text};
 use crate::codec::DecodeError;
@@ -6,7 +6,7 @@ use crate::codec::DecodeError;
 /// Most registrants that are taken from a reply.
 const REGISTRANTS_MAX: usize = 1024;
 
-/// Kind of a reservation (SPC-4, table 209).
+/// Kind of a reservation (SPC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReservationKind {
     /// 1h.
@@ -53,7 +53,7 @@ impl ReservationKind {
     }
 }
 
-/// The reservation that is held, from PERSISTENT RESERVE IN, READ RESERVATION (SPC-4, table 207).
+/// The reservation that is held, from PERSISTENT RESERVE IN, READ RESERVATION (SPC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reservation {
     /// Key of the holder.
@@ -62,7 +62,7 @@ pub struct Reservation {
     pub kind: ReservationKind,
 }
 
-/// One registered initiator, from READ FULL STATUS (SPC-4, table 212).
+/// One registered initiator, from READ FULL STATUS (SPC-4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registrant {
     /// Its key.
@@ -84,7 +84,7 @@ impl Registrant {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let rest = |offset| self.transport_id.get(offset..).unwrap_or_default();
         match self.protocol {
-            // SPC-4, tables 470 and 473: names at 8 for Fibre Channel, at 4 for SAS and iSCSI.
+            // SPC-4: names at 8 for Fibre Channel, at 4 for SAS and iSCSI.
             0x0 => hex(rest(8).get(..8).unwrap_or_default()),
             0x5 => text(rest(4)),
             0x6 => hex(rest(4).get(..8).unwrap_or_default()),
@@ -93,7 +93,7 @@ impl Registrant {
     }
 }
 
-/// What PERSISTENT RESERVE OUT does (SPC-4, table 214).
+/// What PERSISTENT RESERVE OUT does (SPC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReserveAction {
     /// 00h: registers `new_key` in the place of `key`.
@@ -128,7 +128,7 @@ impl ReserveAction {
     }
 }
 
-/// Encodes the parameter list of PERSISTENT RESERVE OUT (SPC-4, table 215).
+/// Encodes the parameter list of PERSISTENT RESERVE OUT (SPC-4).
 #[must_use]
 pub fn encode_reserve_parameters(key: u64, new_key: u64) -> [u8; 24] {
     let mut list = [0; 24];
@@ -139,7 +139,7 @@ pub fn encode_reserve_parameters(key: u64, new_key: u64) -> [u8; 24] {
     list
 }
 
-/// Decodes the registered keys, from READ KEYS (SPC-4, table 206).
+/// Decodes the registered keys, from READ KEYS (SPC-4).
 ///
 /// # Errors
 /// [`DecodeError`] if there is no header.

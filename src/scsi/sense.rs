@@ -9,10 +9,10 @@ use std::fmt;
 use super::fields::Fields;
 use super::meaning::Meaning;
 
-/// Most bytes of sense data that a device can give (SPC-4, 4.5.1).
+/// Most bytes of sense data that a device can give (SPC-4).
 pub const SENSE_LEN_MAX: usize = 252;
 
-/// Sense key (SPC-4, table 43).
+/// Sense key (SPC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SenseKey {
@@ -81,7 +81,7 @@ impl SenseKey {
     }
 }
 
-/// Where in a command an illegal field is (SPC-4, 4.5.2.4.2).
+/// Where in a command an illegal field is (SPC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FieldPointer {
     /// In the CDB, otherwise in the data sent.
@@ -162,7 +162,7 @@ impl Sense {
         Meaning::of(self)
     }
 
-    // SPC-4, table 48: fixed format.
+    // SPC-4: fixed format.
     fn parse_fixed(bytes: &[u8], deferred: bool) -> Self {
         // A device that says how much follows means that the rest of the buffer is not sense data.
         let announced = bytes.get(7).map_or(bytes.len(), |additional| 8 + usize::from(*additional));
@@ -183,7 +183,7 @@ impl Sense {
         sense
     }
 
-    // SPC-4, table 29: descriptor format; table 30: types of descriptors.
+    // SPC-4: descriptor format, types of descriptors.
     fn parse_descriptors(bytes: &[u8], deferred: bool) -> Self {
         let announced = bytes.get(7).map_or(bytes.len(), |additional| 8 + usize::from(*additional));
         let fields = Fields::new("descriptor sense data", bytes).up_to(announced);
@@ -202,28 +202,28 @@ impl Sense {
 
     fn take_descriptor(&mut self, kind: u8, descriptor: Fields<'_>) {
         match kind {
-            // Information: SPC-4, table 31.
+            // Information: SPC-4
             0x00 => {
                 if descriptor.bit(2, 7).unwrap_or(false) {
                     self.information = descriptor.array(4).ok().map(i64::from_be_bytes);
                 }
             }
-            // Command specific information: SPC-4, table 32.
+            // Command specific information: SPC-4
             0x01 => self.command_specific = descriptor.u64(4).unwrap_or(0),
-            // Sense key specific: SPC-4, table 33.
+            // Sense key specific: SPC-4
             0x02 => {
                 if let Ok(specific) = descriptor.array(4) {
                     self.take_key_specific(specific);
                 }
             }
-            // Stream commands: SSC-4, table 9.
+            // Stream commands: SSC-4
             0x04 => {
                 let flags = descriptor.u8(3).unwrap_or(0);
                 self.filemark = flags & 0x80 != 0;
                 self.end_of_medium = flags & 0x40 != 0;
                 self.incorrect_length = flags & 0x20 != 0;
             }
-            // Another progress indication: SPC-4, table 39.
+            // Another progress indication: SPC-4
             0x0a => {
                 if self.progress.is_none() {
                     self.progress = descriptor.u16(6).ok();
@@ -233,7 +233,7 @@ impl Sense {
         }
     }
 
-    // SPC-4, tables 34 and 36: what the three bytes say depends on the key.
+    // SPC-4: what the three bytes say depends on the key.
     fn take_key_specific(&mut self, [flags, high, low]: [u8; 3]) {
         if flags & 0x80 == 0 {
             return;

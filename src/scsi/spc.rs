@@ -7,6 +7,7 @@ use super::inquiry::{
     parse_vital_product_data, parse_worm_capable,
 };
 use super::log_page::LogPage;
+use super::lun::parse_luns;
 use super::mam::{Attribute, encode_attributes, parse_attributes};
 use super::meaning::Meaning;
 use super::mode::{ModeForm, ModePage, ModeParameters};
@@ -34,6 +35,8 @@ const RESERVATION_LEN: u16 = 8192;
 const OPERATION_CODES_LEN: u32 = 32_768;
 /// All attributes: memories of cartridges have 16 KiB.
 const ATTRIBUTES_LEN: u32 = 65_536;
+/// Logical units: 2,047 are more than any library has.
+const LUNS_LEN: u32 = 16_384;
 /// Unit attentions that a device can have stored up, with room.
 const UNIT_ATTENTIONS_MAX: usize = 20;
 
@@ -300,6 +303,16 @@ impl LogicalUnit {
     ) -> Result<(), CommandError> {
         let list = encode_reserve_parameters(key, new_key);
         self.execute(&cdb::persistent_reserve_out(action.code(), kind.code()), Data::Out(&list)).map(drop)
+    }
+
+    /// Asks which logical units the target has; those with an address of another form than a plain number
+    /// are left out.
+    ///
+    /// # Errors
+    /// [`CommandError`] if the command was not done.
+    pub fn report_luns(&mut self) -> Result<Vec<u16>, CommandError> {
+        let reply = self.query(&cdb::report_luns(LUNS_LEN), LUNS_LEN as usize)?;
+        self.decoded(opcode::REPORT_LUNS, parse_luns(&reply))
     }
 
     /// Asks which commands there are, and how long they take.

@@ -34,7 +34,7 @@ impl Timeouts {
     #[must_use]
     pub fn of(&self, cdb: &[u8]) -> Duration {
         let operation_code = cdb.first().copied().unwrap_or(0);
-        // Commands with a service action have it in the low five bits of byte 1 (SPC-4, 4.3.5.2).
+        // Commands with a service action have it in the low five bits of byte 1 (SPC-4).
         let service_action = cdb.get(1).map(|byte| u16::from(byte & 0x1f));
         let reported = [service_action, None]
             .into_iter()

@@ -267,7 +267,7 @@ impl LogicalUnit {
     }
 }
 
-// With these keys the command at hand was carried out (SPC-4, table 43).
+// With these keys the command at hand was carried out (SPC-4).
 fn is_harmless(key: SenseKey) -> bool {
     matches!(key, SenseKey::NoSense | SenseKey::RecoveredError | SenseKey::Completed)
 }

@@ -94,11 +94,14 @@ fn what_does_not_exist_ends_with_1_and_is_named() {
         (&["ls", "web1:file/b"], ":file/b"),
         (&["cat", "web1"], "directory"),
         (&["backup", "/no/such/directory", "--client", "x"], "/no/such/directory"),
-        (&["umount", "/"], "/"),
+        (&["umount", "/no/such/mount"], "/no/such/mount"),
+        (&["restore", "web1", "/dev/null"], "/dev/null"),
+        (&["restore", "web1:file", "/dev/null/below"], "/dev/null"),
     ] {
         let ended = sandbox.run(arguments);
         assert_eq!(ended.code, 1, "{arguments:?}: {ended:?}");
         assert!(ended.error.contains(named), "{arguments:?}: {ended:?}");
+        assert!(named == "directory" || ended.error.contains("hint: "), "{arguments:?}: {ended:?}");
     }
     let init = sandbox.run(&["init"]);
     assert_eq!((init.code, init.error.contains("is not empty")), (1, true));

@@ -6,10 +6,19 @@ use std::process::Command;
 
 use crate::support::Sandbox;
 
+// All commands, also those of commands: `tape archive`.
 fn commands() -> Vec<String> {
-    let command = tools::cli();
-    let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
-    shown.map(|command| command.get_name().to_owned()).collect()
+    let mut found = Vec::new();
+    collect(&tools::cli(), "", &mut found);
+    found
+}
+
+fn collect(command: &clap::Command, above: &str, found: &mut Vec<String>) {
+    for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let name = format!("{above}{}", command.get_name());
+        collect(command, &format!("{name} "), found);
+        found.push(name);
+    }
 }
 
 #[test]
@@ -17,7 +26,8 @@ fn every_help_teaches_by_example_and_lists_exit_codes() {
     let sandbox = Sandbox::new();
     assert!(commands().len() >= 14, "{:?}", commands());
     for name in commands() {
-        let help = sandbox.good(&[&name, "--help"]);
+        let words: Vec<&str> = name.split(' ').chain(["--help"]).collect();
+        let help = sandbox.good(&words);
         for heading in ["\nEXAMPLES\n", "\nEXIT STATUS\n", "Usage: reelfs "] {
             assert!(help.contains(heading), "{name}: {heading:?} is missing from\n{help}");
         }

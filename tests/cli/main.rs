@@ -11,3 +11,4 @@ mod interrupted_calls;
 mod kill_points;
 mod reading;
 mod support;
+mod tape;

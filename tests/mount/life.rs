@@ -51,6 +51,35 @@ fn readers_see_a_pause_when_the_server_is_killed() {
 }
 
 #[test]
+fn a_mount_that_cannot_be_made_says_what_to_do() {
+    if !can_mount() {
+        return;
+    }
+    let mut site = Site::new();
+    fs::write(site.source.join("file"), "x").unwrap();
+    site.backup("web1");
+    let file = site.source.join("file");
+    let cases = [
+        (site.root.join("missing"), None, "mkdir -p"),
+        (file.clone(), None, "name a directory"),
+        (file.join("below"), None, "name a directory"),
+        (site.repository.join("clients"), None, "outside the repository"),
+        (site.mountpoint.clone(), Some("web1:file"), "can be mounted"),
+        (site.mountpoint.clone(), Some("web1:no/such"), "'reelfs ls'"),
+        (site.mountpoint.clone(), Some("web2"), "'reelfs list'"),
+    ];
+    for (mountpoint, address, hint) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mountd"));
+        command.env("REELFS_REPO", &site.repository).arg(&mountpoint).args(address);
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{mountpoint:?} {address:?}: {told}");
+        let (error, found) = told.split_once("\nhint: ").unwrap_or((&told, ""));
+        assert!(found.contains(hint) && error.starts_with("mountd: "), "{mountpoint:?} {address:?}: {told}");
+    }
+}
+
+#[test]
 fn a_server_that_dies_again_and_again_is_given_up_and_the_dead_mount_replaced() {
     if !can_mount() {
         return;
@@ -79,10 +108,15 @@ fn unmounting_ends_all_processes() {
     }
     let mut site = Site::new();
     site.backup("web1");
-    let mount = site.mount(&[]);
-    shell_ok("umount $1", &[&mount.mountpoint]);
-    wait_until("no process is left", || mount.processes("").is_empty());
-    assert!(!mount.is_mounted());
+    let helper = site.root.join("umount.fuse.reelfs");
+    symlink(env!("CARGO_BIN_EXE_mountd"), &helper).unwrap();
+    for unmount in ["umount -R $2", "umount -l $2", "$1 $2 -v", "$1 $2 -l", "umount $2/staging; umount $2"] {
+        let mount = site.mount(&[]);
+        assert!(mountd::mountpoint::find(&mount.path("staging")).is_some());
+        shell_ok(unmount, &[&helper, &mount.mountpoint]);
+        wait_until("no process is left", || mount.processes("").is_empty());
+        assert!(!mount.is_mounted());
+    }
 }
 
 #[test]

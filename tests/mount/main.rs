@@ -14,5 +14,6 @@ mod damage;
 mod life;
 mod rights;
 mod shown;
+mod staging;
 mod support;
 mod tree;

@@ -4,12 +4,14 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use reelfs::job::backup::BackupOptions;
+use reelfs::job::backup::{self, BackupOptions};
 use reelfs::repo::{GenerationId, Repository};
 use reelfs::storage::{Fault, MemoryStorage};
 use tempfile::{TempDir, tempdir};
 
-use crate::support::{Contents, backup, client, in_memory, open, random, read_all, try_backup, verify};
+use crate::support::{
+    Contents, backup, client, in_memory, inputs, open, random, read_all, try_backup, verify,
+};
 
 /// Storage with one generation, the source changed since, and what both generations hold.
 struct Scene {
@@ -52,7 +54,8 @@ fn generations(repository: &Repository) -> Vec<GenerationId> {
 }
 
 /// Opens what was left and expects old or new state, whole; then that the next backup works.
-fn check(scene: &Scene, image: &MemoryStorage, must_be_new: bool, what: &str) {
+// Returns the BDFs that nothing points to.
+fn check(scene: &Scene, image: &MemoryStorage, must_be_new: bool, what: &str) -> Vec<String> {
     let repository = open(image);
     let found = generations(&repository);
     assert!(found.len() == 2 || (found.len() == 1 && !must_be_new), "{what}: {found:?}");
@@ -66,6 +69,7 @@ fn check(scene: &Scene, image: &MemoryStorage, must_be_new: bool, what: &str) {
     let verified = verify(&open(image), None);
     assert!(verified.is_sound(), "{what}: {verified:?}");
     assert_eq!(verified.leftovers, Vec::<String>::new(), "{what}");
+    verified.unreferenced
 }
 
 #[test]
@@ -89,14 +93,17 @@ fn a_commit_that_fails_at_any_operation_leaves_the_old_state_or_the_new_one() {
                 assert!(summary.is_complete(), "{what}: a refusal of the storage is no skipped file");
             }
             storage.clear_fault();
-            check(&scene, &storage.after_kill(), is_done, &format!("{what}, killed"));
-            check(&scene, &storage.after_power_loss(), is_done, &format!("{what}, power lost"));
+            let orphans = check(&scene, &storage.after_kill(), is_done, &format!("{what}, killed"));
+            assert!(orphans.is_empty(), "{what}, killed: {orphans:?}");
+            let orphans = check(&scene, &storage.after_power_loss(), is_done, &format!("{what}, power lost"));
+            assert!(orphans.len() <= 1, "{what}, power lost: {orphans:?}");
             if fault != Fault::Stop {
                 let seen = generations(&repository).len();
                 assert_eq!(seen, if is_done { 2 } else { 1 }, "{what}: failed means not there");
                 // The same process tries again, with what it has in its caches.
                 backup(&repository, None, scene.source.path());
-                check(&scene, &storage, true, &format!("{what}, tried again"));
+                let orphans = check(&scene, &storage, true, &format!("{what}, tried again"));
+                assert!(orphans.is_empty(), "{what}, tried again: {orphans:?}");
             }
         }
     }
@@ -139,4 +146,41 @@ fn a_first_backup_that_is_cut_off_leaves_an_empty_repository() {
             return;
         }
     }
+}
+
+#[test]
+fn data_of_a_client_whose_writer_was_killed_is_removed_by_the_writer_of_another() {
+    let scene = scene();
+    for number in 1.. {
+        let storage = scene.storage.after_kill();
+        storage.set_fault(number, Fault::Stop);
+        let result = try_backup(&open(&storage), None, scene.source.path(), &BackupOptions::default());
+        storage.clear_fault();
+        let left = storage.after_kill();
+        let other = "web2".parse().unwrap();
+        let small = tempdir().unwrap();
+        let options = BackupOptions { always: true, ..BackupOptions::default() };
+        let progress = reelfs::progress::Progress::new();
+        backup::run(&open(&left), None, &other, small.path(), &options, inputs(), &progress).unwrap();
+        let verified = verify(&open(&left), None);
+        assert!(verified.is_sound(), "operation {number}: {verified:?}");
+        assert!(verified.unreferenced.is_empty(), "operation {number}: {verified:?}");
+        check(&scene, &left, result.is_ok(), &format!("operation {number}"));
+        if result.is_ok() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn data_that_a_later_generation_may_need_is_kept() {
+    let scene = scene();
+    let storage = scene.storage.after_kill();
+    let last = generations(&open(&storage)).pop().unwrap();
+    // As if its writer had been killed and another had come before this rule was.
+    storage.put(&format!("clients/{}/2026-01-01T00-00-00Z.1.partial", client()), b"");
+    assert_eq!(last.ordinal.get(), 1);
+    backup(&open(&storage), None, scene.source.path()).unwrap();
+    let verified = verify(&open(&storage), None);
+    assert!(verified.is_sound() && verified.leftovers.is_empty(), "{verified:?}");
 }

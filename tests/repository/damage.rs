@@ -318,6 +318,42 @@ fn the_next_backup_heals_what_is_known_to_be_damaged_though_nothing_changed() {
 }
 
 #[test]
+fn a_backup_onto_a_damaged_tree_makes_a_baseline_of_its_own() {
+    let source = tempdir().unwrap();
+    make_tree(source.path());
+    for number in 0..900 {
+        fs::write(source.path().join(format!("dir/file-{number:04}")), random(number, 40)).unwrap();
+    }
+    let (memory, repository) = in_memory();
+    backup(&repository, None, source.path()).unwrap();
+    fs::write(source.path().join("two"), b"changed").unwrap();
+    let name = sealed_files(&memory).into_iter().find(|name| name.ends_with(".dtf")).unwrap();
+    let bytes = memory.contents(&name).unwrap();
+    let (_, sound) = in_memory();
+    let expected = backup(&sound, None, source.path()).unwrap();
+    let expected = read_all(&sound, expected).unwrap();
+    let mut fallback_count = 0;
+    // Header, pages, footer and seal.
+    for offset in (20..bytes.len()).step_by(bytes.len() / 12).chain([bytes.len() - 70, bytes.len() - 10]) {
+        let copy = memory.after_kill();
+        let mut damaged = bytes.clone();
+        damaged[offset] ^= 4;
+        copy.put(&name, &damaged);
+        let summary = try_backup(&open(&copy), None, source.path(), &BackupOptions::default()).unwrap();
+        let made = summary.committed.unwrap().id;
+        if summary.baseline_reason.is_some() {
+            fallback_count += 1;
+            assert_eq!(summary.new.files, 903);
+            // It stands alone.
+            copy.remove(&name).unwrap();
+        }
+        assert!(read_all(&open(&copy), made).unwrap() == expected);
+        assert_eq!(backup(&open(&copy), None, source.path()), None, "the next one builds on it");
+    }
+    assert!(fallback_count > 8, "{fallback_count}");
+}
+
+#[test]
 fn leftovers_and_unused_data_are_no_damage() {
     let (memory, _) = make_repository();
     let names = sealed_files(&memory);

@@ -210,7 +210,7 @@ fn a_writer_finds_back_when_somebody_moved_the_tape_between_two_bursts() {
 #[test]
 fn a_set_spans_cartridges_and_no_segment_does() {
     let lab = Lab::shaped(|shape| {
-        let mut shape = shape.with_cartridges(5, Generation::Lto8, Some(24 << 20));
+        let mut shape = shape.with_cartridges(6, Generation::Lto8, Some(24 << 20));
         for cartridge in &mut shape.cartridges {
             // Eight blocks; real ones have fifty at least.
             cartridge.early_warning_bytes = Some(4 << 20);

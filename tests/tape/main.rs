@@ -10,6 +10,11 @@ mod emulator_drive;
 mod emulator_support;
 mod faults;
 mod gnu_tar;
+mod golden;
+mod hostile;
 mod interrupted;
 mod lab;
+mod replies;
+#[path = "../../fuzz/scsi_checks.rs"]
+mod scsi_checks;
 mod sense;

@@ -375,7 +375,7 @@ class Inode:
 
     def __init__(self, cursor):
         self.kind, flags = cursor.u8(), cursor.u8()
-        check(self.kind in TYPE_BITS and flags < 128, "kind or flags")
+        check(self.kind in TYPE_BITS and flags & ~(63 | 64) == 0, "kind or flags")
         check(self.kind == REGULAR or not flags & 3, "flags of another kind")
         check(self.kind not in (DIRECTORY, REGULAR) or not flags & 64, "flags of another kind")
         self.mode = cursor.varint(0o7777)

@@ -40,6 +40,42 @@ pub(crate) fn now_seconds() -> i64 {
     }
 }
 
+/// The clock of the system, for devices real and emulated.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SystemClock;
+
+impl reelfs::tape::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+impl reelfs::emulator::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+/// 256 random bits from the kernel.
+///
+/// # Panics
+/// If the kernel has no random bytes to give, which it has since it started.
+pub(crate) fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
+}
+
 /// 128 random bits from the kernel.
 ///
 /// # Panics

@@ -55,18 +55,7 @@ impl Context {
     /// From now on a signal asks the operation to stop; a second one ends the process at once, and
     /// even then nothing half-made is visible.
     pub(crate) fn watch_signals(&self) -> Result<(), Failure> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Failure::failed)?;
-        let progress = Arc::clone(&self.progress);
-        let watch = move || {
-            for (count, _) in signals.forever().enumerate() {
-                if count > 0 {
-                    std::process::exit(Kind::Interrupted.code().into());
-                }
-                progress.cancel();
-            }
-        };
-        std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(Failure::failed)?;
-        Ok(())
+        watch_signals(Arc::clone(&self.progress))
     }
 
     /// Shows progress until the result is dropped, if there is a terminal to show it on.
@@ -88,4 +77,19 @@ impl Context {
             tell(&format!("reelfs: warning: {text}"));
         }
     }
+}
+
+/// From now on a signal cancels, and a second one ends the process at once.
+pub(crate) fn watch_signals(progress: Arc<Progress>) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Failure::failed)?;
+    let watch = move || {
+        for (count, _) in signals.forever().enumerate() {
+            if count > 0 {
+                std::process::exit(Kind::Interrupted.code().into());
+            }
+            progress.cancel();
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(Failure::failed)?;
+    Ok(())
 }

@@ -5,8 +5,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::print_stdout, clippy::print_stderr)]
 
-pub mod address;
-mod clock;
+pub mod clock;
 mod command;
 mod context;
 mod damage;
@@ -18,6 +17,7 @@ mod progress;
 mod session;
 mod show;
 mod staging;
+mod vtape;
 
 use std::process::ExitCode;
 
@@ -35,6 +35,18 @@ pub fn run() -> ExitCode {
         }
     };
     command::run(cli)
+}
+
+/// Runs the command `vtape`.
+#[must_use]
+pub fn run_vtape() -> ExitCode {
+    vtape::run()
+}
+
+/// The command `vtape` with all its subcommands, for completions and man pages.
+#[must_use]
+pub fn vtape_cli() -> clap::Command {
+    vtape::Cli::command()
 }
 
 /// The command with all its subcommands, for completions and man pages.

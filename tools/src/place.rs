@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use reelfs::format::record::{FileKind, Inode};
 use reelfs::path;
-use reelfs::repo::{Generation, GenerationId, Node, RepoError, Repository};
+use reelfs::repo::{Address, Generation, GenerationId, Node, RepoError, Repository};
 
-use crate::address::Address;
 use crate::failure::Failure;
 
 /// What an address names.

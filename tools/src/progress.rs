@@ -61,7 +61,31 @@ fn update(bar: &ProgressBar, progress: &Progress) {
     }
     bar.set_prefix(crate::human::count(items, "file"));
     if total_bytes > 0 {
-        bar.set_length(total_bytes.max(bytes));
+        bar.set_length(shown_total(bytes, total_bytes));
     }
     bar.set_position(bytes);
+}
+
+// What was expected, or a little more than is done: the part that is done never becomes smaller, and all of it
+// is done only in the end, when the line goes.
+fn shown_total(done: u64, expected: u64) -> u64 {
+    expected.max(done.saturating_add(done / 99).saturating_add(1))
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn the_part_that_is_done_only_grows() {
+        for expected in [1, 99, 1000, 1 << 40] {
+            let mut before = 0;
+            for step in 0..400_u64 {
+                let done = expected / 200 * step + step;
+                let percent = u128::from(done) * 100 / u128::from(shown_total(done, expected));
+                assert!(percent >= before && percent < 100, "{done} of {expected}: {percent} after {before}");
+                before = percent;
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The commands of a changer. Time-outs in seconds.
 
 use crate::emulator::command::Sharing::{Everybody, Reading, Writing};
-use crate::emulator::command::{Command, action, plain};
+use crate::emulator::command::{Command, action, plain, reserve_in, reserve_out};
 
 /// All commands, by operation code and service action.
 pub(super) const COMMANDS: &[Command] = &[
@@ -14,8 +14,20 @@ pub(super) const COMMANDS: &[Command] = &[
     plain(0x1e, &[0, 0, 0, 0x03, 0], 180, Everybody),
     plain(0x2b, &[0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0], 1800, Writing),
     plain(0x37, &[0x03, 0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0], 3600, Writing),
+    plain(0x4d, &[0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0], 180, Everybody),
     plain(0x55, &[0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0], 180, Writing),
     plain(0x5a, &[0x08, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0], 180, Reading),
+    reserve_in(0x00),
+    reserve_in(0x01),
+    reserve_in(0x02),
+    reserve_in(0x03),
+    reserve_out(0x00),
+    reserve_out(0x01),
+    reserve_out(0x02),
+    reserve_out(0x03),
+    reserve_out(0x04),
+    reserve_out(0x05),
+    reserve_out(0x06),
     plain(0xa0, &[0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0], 180, Everybody),
     action(0xa3, 0x0c, &[0x1f, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0], 180, Reading),
     plain(0xa5, &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0], 1800, Writing),

@@ -24,6 +24,7 @@ impl Changer {
     pub(super) fn initialize(&mut self, exchange: &mut Exchange<'_>) -> Done {
         if exchange.operation_code() != 0x00 {
             self.agree_with_drives()?;
+            self.spend(std::time::Duration::from_secs(2) * u32::from(self.config.slots));
         }
         Ok(())
     }

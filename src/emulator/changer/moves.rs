@@ -7,6 +7,9 @@ use crate::emulator::exchange::{Done, Exchange, Halt};
 use crate::emulator::sense::{Sense, key};
 use crate::emulator::shape::DRIVE_ADDRESS;
 
+/// Time that a move takes.
+const MOVE_TIME: std::time::Duration = std::time::Duration::from_secs(15);
+
 impl Changer {
     /// MOVE MEDIUM.
     pub(super) fn move_medium(&mut self, exchange: &mut Exchange<'_>) -> Done {
@@ -150,6 +153,7 @@ impl Changer {
         let source = if is_slot { None } else { content.source };
         self.file.state.elements.insert(address, Content { source, ..content });
         self.file.state.move_count += 1;
+        self.spend(MOVE_TIME);
         Ok(())
     }
 }

@@ -26,6 +26,18 @@ impl Drive {
         }
     }
 
+    /// What REQUEST SENSE says when there is nothing else to say: why the drive is not ready, and how far it is.
+    pub(super) fn idle_sense(&mut self) -> Sense {
+        let (now_ns, since_ns) = (self.now_ns(), self.file.state.time.busy_since_ns);
+        let until_ns = self.file.state.loaded.as_ref().map_or(0, |loaded| loaded.ready_at_ns);
+        let idle = self.check_ready().err().unwrap_or_default();
+        if until_ns <= now_ns || now_ns < since_ns {
+            return idle;
+        }
+        let share = (now_ns - since_ns).saturating_mul(65_536) / (until_ns - since_ns).max(1);
+        Sense { progress: u16::try_from(share).ok(), ..idle }
+    }
+
     /// Ready, and the cartridge can be read.
     pub(super) fn check_readable(&mut self) -> Done {
         Ok(self.check_ready()?)
@@ -39,6 +51,7 @@ impl Drive {
         let mounted = self.mounted()?;
         let sidecar = &mounted.cartridge.sidecar;
         if sidecar.write_protected {
+            self.raise(super::logs::alert::WRITE_PROTECT);
             return Err(Sense::new(key::DATA_PROTECT, 0x27, 0).into());
         }
         if drive.access(sidecar.generation) != Access::Write {
@@ -95,12 +108,20 @@ impl Drive {
             _ => None,
         };
         let is_cleaning = sidecar.kind == CartridgeKind::Cleaning;
+        let is_expired = is_cleaning && sidecar.cleanings_left == 0;
         if is_cleaning {
             sidecar.cleanings_left = sidecar.cleanings_left.saturating_sub(1);
         }
         self.save_cartridge()?;
+        if is_expired {
+            self.raise(super::logs::alert::EXPIRED_CLEANING);
+        } else if is_cleaning {
+            self.file.state.alerts = 0;
+        }
         self.file.state.counters.load_count += 1;
         self.file.state.modes = super::modes::Modes::default();
+        // The changer does not wait for the drive.
+        self.is_immediate = true;
         let ready_at_ns = self.begin_motion(figures.load_ms * 1_000_000);
         if let Some(loaded) = self.file.state.loaded.as_mut() {
             loaded.ready_at_ns = ready_at_ns;

@@ -11,7 +11,7 @@ use crate::emulator::tap::Object;
 
 impl Drive {
     /// REWIND: to the beginning of the present partition.
-    pub(super) fn rewind(&mut self, _exchange: &mut Exchange<'_>) -> Done {
+    pub(super) fn rewind(&mut self) -> Done {
         self.check_ready()?;
         self.finish_writing()?;
         let from = self.head();

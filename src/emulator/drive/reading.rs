@@ -92,6 +92,9 @@ impl Drive {
             let fits = usize::try_from(request.len - len.min(request.len)).unwrap_or(0);
             exchange.append(checksum.get(..fits.min(4)).unwrap_or_default());
         }
+        mounted.loaded.read_bytes += u64::from(len);
+        mounted.cartridge.sidecar.read_bytes += u64::from(len);
+        self.streamed_in(start, u64::from(len));
         self.file.state.counters.blocks_read += 1;
         self.file.state.counters.bytes_read += u64::from(len);
         let is_reported = !request.is_suppressed || (!is_short && fixed_len != 0);

@@ -24,6 +24,8 @@ pub(in crate::emulator) struct DriveState {
     pub(in crate::emulator) time: DriveTime,
     /// An error of an earlier command that nobody was told of: sense key, code and qualifier.
     pub(in crate::emulator) deferred: Option<(u8, u8, u8)>,
+    /// The object that was lost.
+    pub(in crate::emulator) deferred_object: u64,
     /// TapeAlert flags 1 to 64 in bits 0 to 63.
     pub(in crate::emulator) alerts: u64,
     /// Counts loads and changes of what is recorded other than by appending.
@@ -55,6 +57,9 @@ pub(in crate::emulator) struct Loaded {
     /// Object before which ALLOW OVERWRITE lets one command write.
     pub(in crate::emulator) overwrite_at: Option<u64>,
     pub(in crate::emulator) is_written: bool,
+    /// Bytes moved since the load.
+    pub(in crate::emulator) written_bytes: u64,
+    pub(in crate::emulator) read_bytes: u64,
 }
 
 impl Loaded {
@@ -74,6 +79,8 @@ impl Loaded {
             pending: VecDeque::new(),
             overwrite_at: None,
             is_written: false,
+            written_bytes: 0,
+            read_bytes: 0,
         }
     }
 

@@ -51,6 +51,7 @@ impl Drive {
         }
         let zones = self.zones()?;
         let before = self.mounted()?.loaded.place.offset;
+        self.streamed_out(before, total);
         for (index, block) in data.chunks(usize::try_from(block_len).unwrap_or(1).max(1)).enumerate() {
             let done = u32::try_from(index).unwrap_or(u32::MAX);
             let left = if is_fixed { count - done } else { len };
@@ -76,6 +77,8 @@ impl Drive {
         let end = written?;
         let object = Object::Record { len: u32::try_from(block.len()).unwrap_or(0), bad: false };
         mounted.wrote(object, end, 1, buffer_bytes);
+        mounted.loaded.written_bytes += len;
+        mounted.cartridge.sidecar.written_bytes += len;
         self.file.state.counters.blocks_written += 1;
         self.file.state.counters.bytes_written += len;
         Ok(())
@@ -137,22 +140,11 @@ impl Drive {
         self.check_writable()?;
         let zones = self.zones()?;
         let before = self.mounted()?.loaded.place.offset;
-        if count > 0 {
-            self.prepare_to_write()?;
-            let buffer_bytes = self.figures().buffer_bytes;
-            let mounted = self.mounted()?;
-            let (offset, partition) = (mounted.loaded.place.offset, mounted.loaded.partition);
-            let room = u32::try_from(zones.end.saturating_sub(offset) / 4).unwrap_or(u32::MAX);
-            let now = count.min(room);
-            let end = mounted
-                .cartridge
-                .on_tap(partition, "write", |tap| or_cut(tap, offset, tap.write_filemarks(offset, now)))?;
-            self.mounted()?.wrote(Object::Filemark, end, now, buffer_bytes);
-            self.file.state.counters.filemarks_written += u64::from(now);
-            if now < count {
-                let left = i64::from(count - now);
-                return Err(Sense::new(key::VOLUME_OVERFLOW, 0, 2).with_eom().with_information(left).into());
-            }
+        let room = u32::try_from(zones.end.saturating_sub(before) / 4).unwrap_or(u32::MAX);
+        self.append_filemarks(count.min(room))?;
+        if room < count {
+            let left = i64::from(count - room);
+            return Err(Sense::new(key::VOLUME_OVERFLOW, 0, 2).with_eom().with_information(left).into());
         }
         if !is_immediate {
             self.synchronize()?;
@@ -160,8 +152,25 @@ impl Drive {
         self.warn(zones, before)
     }
 
+    /// Writes filemarks here.
+    pub(super) fn append_filemarks(&mut self, count: u32) -> Done {
+        if count == 0 {
+            return Ok(());
+        }
+        self.prepare_to_write()?;
+        let buffer_bytes = self.figures().buffer_bytes;
+        let mounted = self.mounted()?;
+        let (offset, partition) = (mounted.loaded.place.offset, mounted.loaded.partition);
+        let write = |tap: &Tap| or_cut(tap, offset, tap.write_filemarks(offset, count));
+        let end = mounted.cartridge.on_tap(partition, "write", write)?;
+        self.mounted()?.wrote(Object::Filemark, end, count, buffer_bytes);
+        self.file.state.counters.filemarks_written += u64::from(count);
+        Ok(())
+    }
+
     /// Brings everything to stable storage.
     pub(super) fn synchronize(&mut self) -> Done {
+        self.flush_stream();
         let mounted = self.mounted()?;
         let partition = mounted.loaded.partition;
         mounted.cartridge.on_tap(partition, "sync", Tap::sync)?;

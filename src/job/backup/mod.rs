@@ -12,6 +12,7 @@ mod selection;
 mod source;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::id::ClientName;
 use crate::index::Index;
@@ -23,8 +24,8 @@ use crate::job::store::prepare::Worker;
 use crate::live::Exclusions;
 use crate::live::SourceDirectory;
 use crate::progress::Progress;
-use crate::repo::Repository;
 use crate::repo::generation_writer::{Base, GenerationWriter, WriterInputs};
+use crate::repo::{RepoError, Repository};
 
 pub use crate::job::problem::{PROBLEM_COUNT_MAX, Problem};
 pub use crate::job::store::{Count, StoreError, Summary as BackupSummary};
@@ -57,9 +58,42 @@ pub struct BackupOptions {
 
 /// Backs up the tree at `source` as the next generation of `client`; the caller holds the writer lock.
 ///
+/// If the tree of the generation before is damaged, a new baseline is made, as [`BackupOptions::full`] asks for.
+///
 /// # Errors
 /// [`BackupError`] if no generation was made. What single files refuse is in the summary.
 pub fn run(
+    repository: &Repository,
+    index: Option<&Index>,
+    client: &ClientName,
+    source: &Path,
+    options: &BackupOptions,
+    inputs: WriterInputs,
+    progress: &Progress,
+) -> Result<BackupSummary, BackupError> {
+    let WriterInputs { now, new_id } = inputs;
+    let new_id = Arc::new(Mutex::new(new_id));
+    let inputs = || {
+        let new_id = Arc::clone(&new_id);
+        let new_id = Box::new(move || new_id.lock().unwrap_or_else(PoisonError::into_inner)());
+        WriterInputs { now, new_id }
+    };
+    let error = match attempt(repository, index, client, source, options, inputs(), progress) {
+        Err(BackupError::Store(StoreError::Repo(RepoError::Read(error))))
+            if error.is_damage() && !options.full =>
+        {
+            error
+        }
+        other => return other,
+    };
+    progress.restart();
+    let full = BackupOptions { full: true, ..options.clone() };
+    let mut summary = attempt(repository, index, client, source, &full, inputs(), progress)?;
+    summary.baseline_reason = Some(crate::job::chain(&error));
+    Ok(summary)
+}
+
+fn attempt(
     repository: &Repository,
     index: Option<&Index>,
     client: &ClientName,
@@ -74,6 +108,11 @@ pub fn run(
     let exclusions = Exclusions::new(&lists)?;
     let base = if options.full { Base::Nothing } else { Base::Latest };
     let writer = GenerationWriter::begin(repository, client, inputs, base)?;
+    if let Some(previous) = writer.previous() {
+        // The walk goes on while files are saved: what it has found says nothing of what is left.
+        let totals = previous.footer.totals;
+        progress.add_total(totals.name_count(), totals.content_bytes);
+    }
     let claims = Claims::default();
     let dedup = Dedup::new(repository, index);
     let config = repository.config();

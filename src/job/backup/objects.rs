@@ -100,7 +100,6 @@ impl Driver<'_> {
         attributes: Attributes,
         before: Option<Arc<Inode>>,
     ) -> Result<(), BackupError> {
-        self.context.progress.add_total(1, attributes.size);
         if let Some(inode) = &before {
             let unchanged = !self.context.options.checksum
                 && record::is_unchanged(inode, &attributes, self.context.options.ignore_inode)
@@ -223,7 +222,6 @@ impl Driver<'_> {
         attributes: &Attributes,
         before: Option<Arc<Inode>>,
     ) -> Result<(), BackupError> {
-        self.context.progress.add_total(1, 0);
         self.context.progress.add(1, 0);
         if let Some(before) = &before
             && record::is_unchanged(before, attributes, self.context.options.ignore_inode)

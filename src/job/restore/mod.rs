@@ -194,8 +194,7 @@ pub fn run(
     };
     if start.object == Some(ROOT_OBJECT) {
         let totals = generation.footer.totals;
-        let others = totals.symlink_count.saturating_add(totals.other_count);
-        progress.add_total(totals.file_count.saturating_add(others), totals.content_bytes);
+        progress.add_total(totals.name_count(), totals.content_bytes);
     }
     let run = Run {
         repository,

@@ -46,6 +46,8 @@ pub struct Summary {
     pub inconsistent_count: u64,
     /// The index could not be used or brought up to date; the reason.
     pub index_problem: Option<String>,
+    /// The tree of the generation before is damaged, so that this one stands alone; the reason.
+    pub baseline_reason: Option<String>,
 }
 
 impl Summary {

@@ -4,13 +4,13 @@ use crate::scsi::element::ElementKind;
 use crate::scsi::fields::u24;
 use crate::scsi::opcode;
 
-/// INITIALIZE ELEMENT STATUS (SMC-3, table 11): looks at every element.
+/// INITIALIZE ELEMENT STATUS (SMC-3): looks at every element.
 #[must_use]
 pub fn initialize_element_status() -> [u8; 6] {
     [opcode::INITIALIZE_ELEMENT_STATUS, 0, 0, 0, 0, 0]
 }
 
-/// INITIALIZE ELEMENT STATUS WITH RANGE (SMC-3, table 12): looks at `count` elements from `first` on.
+/// INITIALIZE ELEMENT STATUS WITH RANGE (SMC-3): looks at `count` elements from `first` on.
 /// `fast` trusts what the changer remembers.
 #[must_use]
 pub fn initialize_element_status_with_range(first: u16, count: u16, fast: bool) -> [u8; 10] {
@@ -19,7 +19,7 @@ pub fn initialize_element_status_with_range(first: u16, count: u16, fast: bool) 
     [opcode::INITIALIZE_ELEMENT_STATUS_WITH_RANGE, u8::from(fast) << 1 | 1, a, b, 0, 0, c, d, 0, 0]
 }
 
-/// What READ ELEMENT STATUS asks for (SMC-3, table 24).
+/// What READ ELEMENT STATUS asks for (SMC-3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ElementRequest {
     /// Kind of the elements: never all at once, since devices mix the pages up.
@@ -36,7 +36,7 @@ pub struct ElementRequest {
     pub current_data: bool,
 }
 
-/// READ ELEMENT STATUS (SMC-3, table 24).
+/// READ ELEMENT STATUS (SMC-3).
 ///
 /// # Panics
 /// If the allocation length needs more than 24 bits.
@@ -50,7 +50,7 @@ pub fn read_element_status(request: &ElementRequest, allocation_len: u32) -> [u8
     [opcode::READ_ELEMENT_STATUS, kind, a, b, c, d, flags, e, f, g, 0, 0]
 }
 
-/// MOVE MEDIUM (SMC-3, table 19).
+/// MOVE MEDIUM (SMC-3).
 #[must_use]
 pub fn move_medium(transport: u16, source: u16, destination: u16, invert: bool) -> [u8; 12] {
     let [a, b] = transport.to_be_bytes();
@@ -59,7 +59,7 @@ pub fn move_medium(transport: u16, source: u16, destination: u16, invert: bool) 
     [opcode::MOVE_MEDIUM, 0, a, b, c, d, e, f, 0, 0, u8::from(invert), 0]
 }
 
-/// EXCHANGE MEDIUM (SMC-3, table 10): from `source` to `first_destination`, and what was there to
+/// EXCHANGE MEDIUM (SMC-3): from `source` to `first_destination`, and what was there to
 /// `second_destination`.
 #[must_use]
 pub fn exchange_medium(
@@ -75,7 +75,7 @@ pub fn exchange_medium(
     [opcode::EXCHANGE_MEDIUM, 0, a, b, c, d, e, f, g, h, 0, 0]
 }
 
-/// POSITION TO ELEMENT (SMC-3, table 22): moves the robot there.
+/// POSITION TO ELEMENT (SMC-3): moves the robot there.
 #[must_use]
 pub fn position_to_element(transport: u16, destination: u16, invert: bool) -> [u8; 10] {
     let [a, b] = transport.to_be_bytes();

@@ -14,7 +14,7 @@ use crate::codec::DecodeError;
 
 /// Most pages that are taken from a reply.
 const PAGES_MAX: usize = 256;
-/// Length of a short block descriptor (SPC-4, table 454; SSC-4, 8.5.2).
+/// Length of a short block descriptor (SPC-4; SSC-4).
 const BLOCK_DESCRIPTOR_LEN: usize = 8;
 
 /// Which of the two forms of MODE SENSE and MODE SELECT: they have different headers.
@@ -68,7 +68,7 @@ impl ModeParameters {
     /// [`DecodeError`] if the header is short.
     pub fn parse(form: ModeForm, reply: &[u8]) -> Result<Self, DecodeError> {
         let fields = Fields::new("mode parameters", reply);
-        // SPC-4, tables 452 and 453. The length counts what follows it.
+        // SPC-4. The length counts what follows it.
         let (announced, header_len, descriptors_len) = match form {
             ModeForm::Six => (usize::from(fields.u8(0)?) + 1, 4, usize::from(fields.u8(3)?)),
             ModeForm::Ten => (usize::from(fields.u16(0)?) + 2, 8, usize::from(fields.u16(6)?)),
@@ -92,7 +92,7 @@ impl ModeParameters {
         Ok(parameters)
     }
 
-    // SPC-4, tables 456 and 457: pages without and with a subpage.
+    // SPC-4: pages without and with a subpage.
     fn take_pages(&mut self, mut rest: &[u8]) {
         while let [code, second, ..] = *rest {
             let has_subpage = code & 0x40 != 0;
@@ -143,13 +143,13 @@ impl ModeParameters {
         list
     }
 
-    /// Whether the device refuses to write: the cartridge's switch, or the drive (SSC-4, table 119).
+    /// Whether the device refuses to write: the cartridge's switch, or the drive (SSC-4).
     #[must_use]
     pub fn is_write_protected(&self) -> bool {
         self.device_specific & 0x80 != 0
     }
 
-    /// Buffered mode: 0 writes through, 1 answers when data is in the buffer (SSC-4, table 119).
+    /// Buffered mode: 0 writes through, 1 answers when data is in the buffer (SSC-4).
     #[must_use]
     pub fn buffered_mode(&self) -> u8 {
         self.device_specific >> 4 & 0x07

@@ -6,7 +6,7 @@ use crate::codec::DecodeError;
 /// Most partitions besides the first that a page can tell of.
 const PARTITIONS_MAX: u8 = 64;
 
-/// Compression in the drive: page 0Fh (SSC-4, table 122).
+/// Compression in the drive: page 0Fh (SSC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataCompression {
     /// Compress what is written.
@@ -36,7 +36,7 @@ impl DataCompression {
     }
 }
 
-/// Configuration of a drive: page 10h (SSC-4, table 125).
+/// Configuration of a drive: page 10h (SSC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceConfiguration {
     /// Partition at which the tape is.
@@ -80,7 +80,7 @@ impl DeviceConfiguration {
     }
 }
 
-/// Extended configuration of a drive: page 10h, subpage 01h (SSC-4, table 131).
+/// Extended configuration of a drive: page 10h, subpage 01h (SSC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceConfigurationExtension {
     /// Only behind the end of data can be written, unless allowed: write mode 1.
@@ -115,7 +115,7 @@ impl DeviceConfigurationExtension {
     }
 }
 
-/// Partitions of the cartridge: page 11h (SSC-4, table 137).
+/// Partitions of the cartridge: page 11h (SSC-4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediumPartition {
     /// Most partitions besides the first.
@@ -205,7 +205,7 @@ impl ProtectionMethod {
     }
 }
 
-/// Logical block protection: page 0Ah, subpage F0h, *control data protection* (SSC-4, table 140).
+/// Logical block protection: page 0Ah, subpage F0h, *control data protection* (SSC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogicalBlockProtection {
     /// Method.
@@ -253,7 +253,7 @@ pub struct ElementRange {
     pub count: u16,
 }
 
-/// Elements of a changer: page 1Dh (SMC-3, table 45).
+/// Elements of a changer: page 1Dh (SMC-3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ElementAddressAssignment {
     /// Robots.

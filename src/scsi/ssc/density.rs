@@ -5,10 +5,10 @@ use crate::scsi::fields::{Fields, text};
 
 /// Most densities that are taken from a reply.
 const DENSITIES_MAX: usize = 256;
-/// Length of a descriptor that does not give its own (SSC-4, table 45).
+/// Length of a descriptor that does not give its own (SSC-4).
 const DESCRIPTOR_LEN: usize = 52;
 
-/// A density that a drive or a cartridge has (SSC-4, table 45).
+/// A density that a drive or a cartridge has (SSC-4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Density {
     /// Primary density code: 58h LTO-5, 5Ah LTO-6, 5Ch LTO-7, 5Dh LTO-7 type M, 5Eh LTO-8, 60h LTO-9.
@@ -51,7 +51,7 @@ impl Density {
     }
 }
 
-/// Decodes the reply to REPORT DENSITY SUPPORT (SSC-4, table 44).
+/// Decodes the reply to REPORT DENSITY SUPPORT (SSC-4).
 ///
 /// # Errors
 /// [`DecodeError`] if a descriptor is short.

@@ -83,7 +83,7 @@ pub enum Located {
     EndOfData,
 }
 
-/// Lengths of blocks that a drive can do (SSC-4, table 40).
+/// Lengths of blocks that a drive can do (SSC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockLimits {
     /// Every length is a multiple of 2 to the power of this.

@@ -3,7 +3,7 @@
 use crate::codec::DecodeError;
 use crate::scsi::fields::Fields;
 
-/// Position in the long form (SSC-4, table 47).
+/// Position in the long form (SSC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// At the beginning of the partition.
@@ -42,7 +42,7 @@ impl Position {
     }
 }
 
-/// Position in the short form (SSC-4, table 44).
+/// Position in the short form (SSC-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortPosition {
     /// At the beginning of the partition.
@@ -79,7 +79,7 @@ impl ShortPosition {
     }
 }
 
-/// Position in the extended form (SSC-4, table 49): what of the data is only in the buffer.
+/// Position in the extended form (SSC-4): what of the data is only in the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferedPosition {
     /// At the beginning of the partition.

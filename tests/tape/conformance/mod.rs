@@ -8,10 +8,14 @@ mod changer;
 mod drive;
 mod model;
 mod over_emulator;
+mod over_iscsi;
 mod over_tgt;
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use reelfs::scsi::cdb::smc::ElementRequest;
 use reelfs::scsi::cdb::ssc::LoadFlags;
+use reelfs::scsi::iscsi::Settings;
 use reelfs::scsi::{ElementKind, ElementStatus, LogicalUnit, Meaning};
 
 /// What some devices lack.
@@ -152,6 +156,13 @@ pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     }
     bytes.truncate(len);
     bytes
+}
+
+/// Settings of an initiator, with other random bytes each time.
+pub(crate) fn settings() -> Settings {
+    static SESSIONS: AtomicU32 = AtomicU32::new(1);
+    let number = u64::from(SESSIONS.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(std::process::id());
+    Settings::new(pattern(number, 32).try_into().expect("32 bytes"))
 }
 
 /// Makes a test of each case, for a rig that is made by `$make`, an expression of type `Option<impl Rig>`.

@@ -1,5 +1,6 @@
 //! The suite over the emulator in this process: everything a drive and a changer can have.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,6 +14,21 @@ const CAPACITY_BYTES: u64 = 48 << 20;
 /// Room behind the warning, for several blocks.
 const EARLY_WARNING_BYTES: u64 = 8 << 20;
 
+/// A library with two drives and three cartridges.
+pub(crate) fn library(home: &Path) -> EmulatedLibrary {
+    let dir = home.join("library");
+    let mut shape = LibraryShape::new(Generation::Lto8).with_drives(2, Generation::Lto8).with_cartridges(
+        3,
+        Generation::Lto8,
+        Some(CAPACITY_BYTES),
+    );
+    for cartridge in &mut shape.cartridges {
+        cartridge.early_warning_bytes = Some(EARLY_WARNING_BYTES);
+    }
+    EmulatedLibrary::create(&dir, &shape).expect("a library");
+    EmulatedLibrary::open(&dir, Arc::new(ManualClock::default())).expect("a library")
+}
+
 struct Emulator {
     library: EmulatedLibrary,
     nexuses: AtomicU32,
@@ -22,18 +38,7 @@ struct Emulator {
 impl Emulator {
     fn start() -> Option<Self> {
         let home = tempfile::tempdir().expect("a directory");
-        let dir = home.path().join("library");
-        let mut shape = LibraryShape::new(Generation::Lto8).with_drives(2, Generation::Lto8).with_cartridges(
-            3,
-            Generation::Lto8,
-            Some(CAPACITY_BYTES),
-        );
-        for cartridge in &mut shape.cartridges {
-            cartridge.early_warning_bytes = Some(EARLY_WARNING_BYTES);
-        }
-        EmulatedLibrary::create(&dir, &shape).expect("a library");
-        let library = EmulatedLibrary::open(&dir, Arc::new(ManualClock::default())).expect("a library");
-        Some(Self { library, nexuses: AtomicU32::new(0), _home: home })
+        Some(Self { library: library(home.path()), nexuses: AtomicU32::new(0), _home: home })
     }
 
     fn open(&self, lun: u16) -> LogicalUnit {
@@ -43,19 +48,8 @@ impl Emulator {
 }
 
 impl Rig for Emulator {
-    fn has(&self, feature: Feature) -> bool {
-        !matches!(
-            feature,
-            Feature::Erase
-                | Feature::LogPages
-                | Feature::Attributes
-                | Feature::Reservations
-                | Feature::Densities
-                | Feature::Partitions
-                | Feature::Modes
-                | Feature::ModeTen
-                | Feature::Timeouts
-        )
+    fn has(&self, _feature: Feature) -> bool {
+        true
     }
 
     fn open_drive(&self) -> LogicalUnit {

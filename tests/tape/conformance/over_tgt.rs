@@ -14,7 +14,7 @@ use std::time::Duration;
 use reelfs::scsi::LogicalUnit;
 use reelfs::scsi::iscsi::{Address, Initiator, LoginError, Settings};
 
-use super::{Feature, Rig, conformance};
+use super::{Feature, Rig, conformance, settings};
 
 const TARGET: &str = "iqn.2026-01.lab:vtl";
 const CARTRIDGES: usize = 3;
@@ -135,14 +135,6 @@ impl Tgt {
         let session = Initiator::connect(&self.address(lun), &settings()).expect("a session");
         LogicalUnit::new(Box::new(session))
     }
-}
-
-/// Settings with other random bytes each time.
-fn settings() -> Settings {
-    static SESSIONS: AtomicU32 = AtomicU32::new(1);
-    let number = u64::from(SESSIONS.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(std::process::id());
-    let bytes = super::pattern(number, 32);
-    Settings::new(bytes.try_into().expect("32 bytes"))
 }
 
 // tgtd does not end on SIGTERM.

@@ -31,7 +31,9 @@ EXAMPLES
   A client whose staging has changes takes no backup until these are committed or discarded.
 
   A file that did not change since the last generation, by size, times and inode number, is taken over
-  without being read. --checksum reads all.
+  without being read, unless some of its data is known to be damaged: that is read and stored anew.
+  --checksum reads all. Where the tree of the last generation is damaged, a warning is given and a new
+  baseline made, as with --full.
 
 EXIT STATUS
   0    the generation was made, or nothing had changed
@@ -207,6 +209,10 @@ fn tell_problems(summary: &BackupSummary, context: &Context) {
             tell(&format!("reelfs: {} more {what}", human::count(unnamed, "file")));
         }
     }
+    if let Some(reason) = &summary.baseline_reason {
+        context.warn(&format!("the generation before is damaged, so this one stands alone: {reason}"));
+        context.note("hint: 'reelfs verify' lists what is damaged; earlier generations stay as they are");
+    }
     if let Some(problem) = &summary.index_problem {
         context.warn(&format!("the index does not know the new generation: {problem}"));
         context.note("hint: 'reelfs rebuild' makes the index again; the generation is complete without it");
@@ -288,6 +294,7 @@ fn json(client: &ClientName, summary: &BackupSummary, started: Instant) -> Map<S
         ("inconsistent", summary.inconsistent_count.into()),
         ("failed_files", problems(&summary.failed)),
         ("inconsistent_files", problems(&summary.inconsistent)),
+        ("baseline_reason", summary.baseline_reason.clone().into()),
         ("index_problem", summary.index_problem.clone().into()),
         ("seconds", started.elapsed().as_secs_f64().into()),
     ])

@@ -10,10 +10,9 @@ use reelfs::format::record::{Content, Detail, FileKind, Inode, Time};
 use reelfs::id::{Fingerprint, FingerprintHasher};
 use reelfs::job::walk::{Walk, Walked};
 use reelfs::path;
-use reelfs::repo::Repository;
+use reelfs::repo::{Address, Repository};
 
 use super::ls;
-use crate::address::Address;
 use crate::context::Context;
 use crate::damage::Damage;
 use crate::failure::Failure;

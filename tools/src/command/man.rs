@@ -19,10 +19,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut command = crate::cli();
     command.build();
-    let mut pages = vec![(command.clone(), "reelfs".to_owned())];
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
-        pages.push((subcommand.clone(), format!("reelfs-{}", subcommand.get_name())));
-    }
+    let mut pages = Vec::new();
+    collect(&command, "reelfs", &mut pages);
     for (command, name) in pages {
         let path = args.directory.join(format!("{name}.1"));
         let page = page(command, &name).map_err(Failure::failed)?;
@@ -36,9 +34,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+// A page for a command and for each of its subcommands.
+fn collect(command: &clap::Command, name: &str, pages: &mut Vec<(clap::Command, String)>) {
+    pages.push((command.clone(), name.to_owned()));
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+        collect(subcommand, &format!("{name}-{}", subcommand.get_name()), pages);
+    }
+}
+
 fn page(command: clap::Command, name: &str) -> io::Result<Vec<u8>> {
     let sections = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-    let usage_name = name.replacen('-', " ", 1);
+    let usage_name = name.replace('-', " ");
+    let has_subcommands = command.has_subcommands();
     let command = command.name(name.to_owned()).bin_name(usage_name).after_long_help("").after_help("");
     let man = Man::new(command).manual("reelfs").source("reelfs").date("");
     let mut page = Vec::new();
@@ -47,7 +54,7 @@ fn page(command: clap::Command, name: &str) -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    if name == "reelfs" {
+    if has_subcommands {
         man.render_subcommands_section(&mut page)?;
     }
     page.extend_from_slice(verbatim(&sections).as_bytes());

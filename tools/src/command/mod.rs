@@ -17,6 +17,7 @@ mod restore;
 mod stage;
 mod staging;
 mod stats;
+mod tape;
 mod umount;
 mod verify;
 
@@ -53,6 +54,7 @@ EXIT STATUS
    10  there is no repository
    11  the repository is locked by another process
    12  the repository is damaged
+   13  a tape library, a drive or a cartridge
   130  interrupted; nothing half-made is visible";
 
 /// Backups that are read with ls, cp, grep and rsync
@@ -86,6 +88,7 @@ enum Command {
     Restore(restore::Args),
     Verify(verify::Args),
     Stats(stats::Args),
+    Tape(tape::Args),
     Rebuild(rebuild::Args),
     Mount(mount::Args),
     Umount(umount::Args),
@@ -125,6 +128,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
         Command::Restore(args) => restore::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),
+        Command::Tape(args) => tape::run(args, context),
         Command::Rebuild(args) => rebuild::run(&args, context),
         Command::Mount(args) => mount::run(&args, context),
         Command::Umount(args) => umount::run(&args),

@@ -16,8 +16,10 @@ const INSTALLED: &str = "reelfs-mountd";
 
 const AFTER_HELP: &str = "\
 EXAMPLES
-  reelfs mount /mnt/backup                     all clients and generations
+  reelfs mount /mnt/backup                     all clients and generations, and staging
   ls /mnt/backup/clients/web1/latest
+  mkdir /mnt/backup/staging/web1; rsync -a /home /mnt/backup/staging/web1/
+  reelfs mount -o ro /mnt/backup               without staging
   reelfs mount /mnt/web1 web1@latest           one generation
   reelfs mount /mnt/etc web1:etc -o uid=alice,umask=077
   reelfs umount /mnt/backup

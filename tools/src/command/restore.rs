@@ -1,7 +1,7 @@
 //! `reelfs restore`
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::output::{object, tell};
-use crate::place::{self, Place};
+use crate::place;
 use crate::{human, session};
 
 const AFTER_HELP: &str = "\
@@ -68,7 +68,7 @@ pub(crate) struct Args {
 
 /// When an object in the target gives way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Overwrite {
+pub(super) enum Overwrite {
     /// Always
     Always,
     /// If kind, size or modification time differ
@@ -109,16 +109,42 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
     let made = restore::run(&repository, ordinal, path, &args.target, &options, &context.progress);
     drop(display);
     let summary = made?;
-    tell_problems(&summary);
+    let hint = "another generation may have the file: 'reelfs find -a'";
+    let restored =
+        Restored { shown: place.shown(), target: &args.target, is_dry_run: args.dry_run, started, hint };
+    report(&restored, &summary, context)
+}
+
+/// What was restored, for people.
+pub(super) struct Restored<'a> {
+    /// The address.
+    pub(super) shown: String,
+    /// Where it went.
+    pub(super) target: &'a Path,
+    /// Nothing was written.
+    pub(super) is_dry_run: bool,
+    /// When the command began.
+    pub(super) started: Instant,
+    /// What helps if data is damaged.
+    pub(super) hint: &'static str,
+}
+
+/// Tells what a restore did, and how it ended.
+pub(super) fn report(
+    restored: &Restored<'_>,
+    summary: &RestoreSummary,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    tell_problems(summary);
     if context.global.json {
-        context.out.json(json(&place, &summary, started))?;
+        context.out.json(json(restored, summary))?;
     } else if !context.global.quiet {
-        show(&place, &summary, args, started, context)?;
+        show(restored, summary, context)?;
     }
     match (summary.damaged_count, summary.is_complete()) {
         (0, true) => Ok(()),
         (0, false) => Err(Failure::told(Kind::Partial)),
-        _ => Err(Failure::told(Kind::Damaged).hint("another generation may have the file: 'reelfs find -a'")),
+        _ => Err(Failure::told(Kind::Damaged).hint(restored.hint)),
     }
 }
 
@@ -143,18 +169,12 @@ fn tell_problems(summary: &RestoreSummary) {
     }
 }
 
-fn show(
-    place: &Place,
-    summary: &RestoreSummary,
-    args: &Args,
-    started: Instant,
-    context: &mut Context,
-) -> Result<(), Failure> {
-    let verb = if args.dry_run { "would restore" } else { "restored" };
-    let target = reelfs::path::display(args.target.as_os_str().as_encoded_bytes());
+fn show(restored: &Restored<'_>, summary: &RestoreSummary, context: &mut Context) -> Result<(), Failure> {
+    let verb = if restored.is_dry_run { "would restore" } else { "restored" };
+    let target = reelfs::path::display(restored.target.as_os_str().as_encoded_bytes());
     let mut line = format!(
         "{verb} {} to {target}: {}, {}",
-        place.shown(),
+        restored.shown,
         human::count(summary.files.files, "file"),
         human::bytes(summary.files.bytes)
     );
@@ -171,11 +191,11 @@ fn show(
     if summary.kept_count > 0 {
         line.push_str(&format!("; kept {}", human::count(summary.kept_count, "object")));
     }
-    line.push_str(&format!("; {}", human::duration(started.elapsed())));
+    line.push_str(&format!("; {}", human::duration(restored.started.elapsed())));
     Ok(context.out.line(&line)?)
 }
 
-fn json(place: &Place, summary: &RestoreSummary, started: Instant) -> Map<String, Value> {
+fn json(restored: &Restored<'_>, summary: &RestoreSummary) -> Map<String, Value> {
     let problems = |problems: &Problems| -> Value {
         let one = |problem: &Problem| {
             Value::Object(object([
@@ -197,7 +217,7 @@ fn json(place: &Place, summary: &RestoreSummary, started: Instant) -> Map<String
         ]))
     };
     object([
-        ("address", place.shown().into()),
+        ("address", restored.shown.clone().into()),
         ("files", summary.files.files.into()),
         ("bytes", summary.files.bytes.into()),
         ("links", summary.link_count.into()),
@@ -211,6 +231,6 @@ fn json(place: &Place, summary: &RestoreSummary, started: Instant) -> Map<String
         ("shortfall_objects", problems(&summary.shortfalls)),
         ("damaged", summary.damaged_count.into()),
         ("damaged_files", summary.damaged.iter().map(damaged).collect()),
-        ("seconds", started.elapsed().as_secs_f64().into()),
+        ("seconds", restored.started.elapsed().as_secs_f64().into()),
     ])
 }

@@ -29,12 +29,26 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, args.lazy);
-    let errno = match umount2(&args.mountpoint, flags) {
+    // Staging is mounted on the mount; when it is taken away lazily, both go at once.
+    let staging = args.mountpoint.join("staging");
+    let result = if !args.lazy && is_mounted(&staging) {
+        umount2(&staging, flags).and_then(|()| umount2(&args.mountpoint, flags))
+    } else {
+        umount2(&args.mountpoint, flags)
+    };
+    let errno = match result {
         Ok(()) => return Ok(()),
         Err(Errno::EPERM) => return by_helper(args),
         Err(errno) => errno,
     };
     Err(refused(args, errno))
+}
+
+fn is_mounted(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &std::path::Path| path.symlink_metadata().map(|metadata| metadata.dev()).ok();
+    let above = path.parent().and_then(device);
+    above.is_some() && device(path).is_some_and(|device| Some(device) != above)
 }
 
 // The kernel lets only root unmount; the helper of FUSE is set-user-id and checks whose mount it is.
@@ -59,7 +73,14 @@ fn refused(args: &Args, errno: Errno) -> Failure {
             format!("{path} is busy"),
             Some(format!("'fuser -vm {path}' shows who uses it; --lazy takes it away when they end")),
         ),
-        Errno::EINVAL => (format!("{path} is not a mount point"), None),
+        Errno::EINVAL => (
+            format!("{path} is not a mount point"),
+            Some("'findmnt -t fuse.reelfs' lists what is mounted".to_owned()),
+        ),
+        Errno::ENOENT => (
+            format!("{path} does not exist"),
+            Some("'findmnt -t fuse.reelfs' lists what is mounted".to_owned()),
+        ),
         Errno::EPERM => (
             format!("{path} cannot be unmounted by this user"),
             Some("the user who mounted it, or root, can".to_owned()),
@@ -67,7 +88,7 @@ fn refused(args: &Args, errno: Errno) -> Failure {
         _ => (format!("cannot unmount {path}"), None),
     };
     let failure = match errno {
-        Errno::EBUSY | Errno::EINVAL | Errno::EPERM => Failure::failed(what),
+        Errno::EBUSY | Errno::EINVAL | Errno::ENOENT | Errno::EPERM => Failure::failed(what),
         _ => Failure::failed(Refused { what, source: errno.into() }),
     };
     Failure { hint, ..failure }

@@ -11,6 +11,8 @@ pub use response::{
     ScsiResponse, Sequence, TaskManagementResponse, TextResponse,
 };
 
+pub use crate::scsi::lun::{lun_field, lun_number};
+
 use super::frame::{HEADER_LEN, Header};
 
 /// The tag that stands for none.
@@ -43,25 +45,6 @@ impl Stage {
             Self::Operational => 1,
             Self::FullFeature => 3,
         }
-    }
-}
-
-/// Encodes a number as a LUN field: single-level, flat above 255 (SAM-5, 4.7.7).
-#[must_use]
-pub fn lun_field(lun: u16) -> u64 {
-    let method = if lun > 0xff { 0x4000 } else { 0 };
-    u64::from(method | lun & 0x3fff) << 48
-}
-
-/// The number in a LUN field; `None` if it has another form than those two.
-#[must_use]
-pub fn lun_number(field: u64) -> Option<u16> {
-    let [high, low, rest @ ..] = field.to_be_bytes();
-    let number = u16::from_be_bytes([high, low]);
-    match (rest == [0; 6], high >> 6) {
-        (true, 0) if high == 0 => Some(number),
-        (true, 1) => Some(number & 0x3fff),
-        _ => None,
     }
 }
 

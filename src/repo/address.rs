@@ -4,11 +4,13 @@
 //! ends both and the path after it can be any bytes.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-use reelfs::id::{ClientName, NameError};
-use reelfs::path;
 use thiserror::Error;
+
+use crate::id::{ClientName, NameError};
+use crate::path;
 
 /// Why a text is no address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -95,6 +97,19 @@ impl Address {
     }
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.client)?;
+        if let Some(generation) = &self.generation {
+            write!(f, "@{generation}")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, ":{}", path::display(&self.path))?;
+        }
+        Ok(())
+    }
+}
+
 fn split(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     let mut parts = bytes.splitn(2, |byte| *byte == separator);
     (parts.next().unwrap_or_default(), parts.next())
@@ -137,7 +152,9 @@ mod test {
             (b"web1@2026-11:/etc//ssh/./x/", "web1", Some("2026-11"), b"etc/ssh/x"),
             (b"a.b@2026-11-21T04-00-00Z:x", "a.b", Some("2026-11-21T04-00-00Z"), b"x"),
         ] {
-            let address = parse(text).unwrap();
+            let address = parse(text).expect("valid");
+            let again = Address::parse(OsStr::new(&address.to_string())).expect("valid");
+            assert_eq!(again, address, "what is shown can be given");
             assert_eq!(
                 (address.client.as_str(), address.generation.as_deref(), &address.path[..]),
                 (client, generation, path)
@@ -147,9 +164,9 @@ mod test {
 
     #[test]
     fn a_path_can_be_any_bytes() {
-        assert_eq!(parse(b"web1:a@b:c\xff\n d").unwrap().path, b"a@b:c\xff\n d");
-        assert_eq!(parse(b"web1:@-2").unwrap().path, b"@-2");
-        assert_eq!(parse(b"web1:...").unwrap().path, b"...");
+        assert_eq!(parse(b"web1:a@b:c\xff\n d").expect("valid").path, b"a@b:c\xff\n d");
+        assert_eq!(parse(b"web1:@-2").expect("valid").path, b"@-2");
+        assert_eq!(parse(b"web1:...").expect("valid").path, b"...");
     }
 
     #[test]
@@ -159,10 +176,13 @@ mod test {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
         for bad in [&b"web1@newest"[..], b"web1@2026/11", b"web1@2026-11-21T04-00-00Zx", b"web1@-2x"] {
-            assert!(parse(bad).unwrap_err().to_string().contains("2026-11-21T04-00-00Z"), "{bad:?}");
+            assert!(
+                parse(bad).expect_err("not valid").to_string().contains("2026-11-21T04-00-00Z"),
+                "{bad:?}"
+            );
         }
         assert_eq!(
-            parse(b"web1:a/../b").unwrap_err().to_string(),
+            parse(b"web1:a/../b").expect_err("not valid").to_string(),
             "the path in address 'web1:a/../b' has a part '..'; write it from the root of the backup down"
         );
     }

@@ -1,4 +1,14 @@
 //! Log pages: what a device counted (SPC-4, section 7.3).
+//!
+//! Page 37h, performance, is of the vendor, and its parameters are left as they are.
+
+mod device;
+mod tape_alert;
+mod volume;
+
+pub use device::{DeviceActivity, DeviceStatistics, DeviceStatus};
+pub use tape_alert::{AlertSeverity, TapeAlert};
+pub use volume::{PartitionFigure, TapeCapacity, VolumeStatistics};
 
 use super::fields::{Fields, unsigned};
 use crate::codec::DecodeError;
@@ -6,7 +16,7 @@ use crate::codec::DecodeError;
 /// Most parameters that are taken from a page.
 const PARAMETERS_MAX: usize = 8192;
 
-/// A parameter of a log page (SPC-4, table 343).
+/// A parameter of a log page (SPC-4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogParameter {
     /// Code.
@@ -23,7 +33,7 @@ impl LogParameter {
     }
 }
 
-/// A log page (SPC-4, table 341).
+/// A log page (SPC-4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPage {
     /// Page code.

@@ -1,8 +1,11 @@
 //! What can go wrong at the edge: one kind for each exit code, the chain of causes, and a hint.
 
+mod tape;
+
 use std::error::Error;
 use std::io;
 
+use reelfs::emulator::EmulatorError;
 use reelfs::index::IndexError;
 use reelfs::job::backup::{BackupError, StoreError};
 use reelfs::job::index::IndexingError;
@@ -29,6 +32,8 @@ pub(crate) enum Kind {
     Locked,
     /// The repository is damaged.
     Damaged,
+    /// A tape library, a drive or a cartridge.
+    Device,
     /// A signal asked for the end.
     Interrupted,
     /// Nobody reads the output any more.
@@ -45,6 +50,7 @@ impl Kind {
             Self::NoRepository => 10,
             Self::Locked => 11,
             Self::Damaged => 12,
+            Self::Device => 13,
             Self::Interrupted => 130,
             // What a shell reports for a process that SIGPIPE ended.
             Self::BrokenPipe => 141,
@@ -90,17 +96,28 @@ impl Failure {
         self
     }
 
+    /// Adds what the user can do, unless something better is known.
+    fn or_hint(mut self, hint: &str) -> Self {
+        self.hint.get_or_insert_with(|| hint.to_owned());
+        self
+    }
+
     /// What happened with its causes, in one line.
     pub(crate) fn text(&self) -> Option<String> {
         self.error.as_ref().map(|error| reelfs::job::chain(&**error))
     }
 
-    /// The lines for standard error.
+    /// The lines of `reelfs` for standard error.
     pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines_of("reelfs")
+    }
+
+    /// The lines of a program for standard error.
+    pub(crate) fn lines_of(&self, program: &str) -> Vec<String> {
         if self.kind == Kind::BrokenPipe {
             return Vec::new();
         }
-        let error = self.text().map(|text| format!("reelfs: error: {text}"));
+        let error = self.text().map(|text| format!("{program}: error: {text}"));
         let hint = self.hint.as_ref().map(|hint| format!("hint: {hint}"));
         error.into_iter().chain(hint).collect()
     }
@@ -207,7 +224,9 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Store(error) => error.into(),
-            BackupError::Source(error) => error.into(),
+            BackupError::Source(error) => {
+                Self::from(error).or_hint("SOURCE is the directory to save; it must exist and be readable")
+            }
             error @ BackupError::Exclude(_) => Self::usage(error),
             other => Self::failed(other),
         }
@@ -228,7 +247,8 @@ impl From<RestoreError> for Failure {
     fn from(error: RestoreError) -> Self {
         match error {
             RestoreError::Repo(error) => error.into(),
-            RestoreError::Target(error) => error.into(),
+            RestoreError::Target(error) => Self::from(error)
+                .or_hint("TARGET is a directory, made if it is missing; a single file is restored into it"),
             RestoreError::Cancelled(cancelled) => cancelled.into(),
             other => Self::failed(other),
         }
@@ -243,6 +263,27 @@ impl From<VerifyError> for Failure {
             VerifyError::Cancelled(cancelled) => cancelled.into(),
             other => Self::failed(other),
         }
+    }
+}
+
+impl From<EmulatorError> for Failure {
+    fn from(error: EmulatorError) -> Self {
+        let (kind, hint) = match &error {
+            EmulatorError::NoLibrary { .. } => {
+                (Kind::NoRepository, Some("'vtape create-library DIR' makes one".to_owned()))
+            }
+            EmulatorError::Damaged { .. } => (Kind::Damaged, None),
+            EmulatorError::Shape(_) | EmulatorError::NoUnit { .. } => (Kind::Usage, None),
+            EmulatorError::NotEmpty { .. } => {
+                (Kind::Failed, Some("name a new or an empty directory".to_owned()))
+            }
+            EmulatorError::NoCartridge(_) => {
+                (Kind::Failed, Some("'vtape status DIR' lists the cartridges".to_owned()))
+            }
+            EmulatorError::File { source, .. } => (Kind::Failed, hint_for(source)),
+            _ => (Kind::Failed, None),
+        };
+        Self { hint, ..Self::new(kind, error) }
     }
 }
 

@@ -1,0 +1,103 @@
+//! Descriptors that the supervisor hands to a server, over a socket that is the server's standard input.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+const DESCRIPTOR_COUNT_MAX: usize = 2;
+
+/// What is handed over.
+#[derive(Debug)]
+pub(crate) enum Handed {
+    /// The connection of the tree of generations.
+    Tree(OwnedFd),
+    /// The connection of staging, and the table of open files that outlives servers.
+    Staging {
+        /// The connection.
+        fuse: OwnedFd,
+        /// The table.
+        table: OwnedFd,
+    },
+}
+
+const TREE: u8 = b't';
+const STAGING: u8 = b's';
+
+/// Makes the two ends: the supervisor's and the server's.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Hands over the connection of the tree.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn give_tree(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<()> {
+    give(socket, TREE, &[fuse])
+}
+
+/// Hands over the connection of staging with its table.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn give_staging(socket: &OwnedFd, fuse: BorrowedFd<'_>, table: BorrowedFd<'_>) -> io::Result<()> {
+    give(socket, STAGING, &[fuse, table])
+}
+
+fn give(socket: &OwnedFd, kind: u8, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTOR_COUNT_MAX))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    if !rights.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    sendmsg(socket, &[IoSlice::new(&[kind])], &mut rights, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Waits for what is handed over next; nothing more will come after `None`.
+///
+/// # Errors
+/// The refusal of the kernel, or a message that is not understood.
+pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTOR_COUNT_MAX))];
+    let mut rights = RecvAncillaryBuffer::new(&mut space);
+    let mut kind = [0];
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut kind)], &mut rights, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let mut descriptors = rights.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+        _ => Vec::new(),
+    });
+    match (kind, descriptors.next(), descriptors.next()) {
+        ([TREE], Some(fuse), None) => Ok(Some(Handed::Tree(fuse))),
+        ([STAGING], Some(fuse), Some(table)) => Ok(Some(Handed::Staging { fuse, table })),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn descriptors_arrive_in_their_roles_and_the_end_is_seen() {
+        let (ours, theirs) = pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        give_tree(&ours, file.as_fd()).unwrap();
+        give_staging(&ours, file.as_fd(), file.as_fd()).unwrap();
+        drop(ours);
+        assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tree(_))));
+        assert!(matches!(take(&theirs).unwrap(), Some(Handed::Staging { .. })));
+        assert!(take(&theirs).unwrap().is_none());
+    }
+}

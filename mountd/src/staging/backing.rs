@@ -1,0 +1,218 @@
+//! Files made ahead, which the kernel then writes itself.
+//!
+//! To make a file and register it with the kernel takes longer than all else that creating a name takes, so a
+//! thread keeps some ready for each client whose tree grows. The same thread takes registrations back.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reelfs::repo::staging::{PreparedFile, StagingTree};
+
+use crate::errno::chain;
+use crate::fuse_fd;
+use crate::wire::channel::Channel;
+
+const READY_COUNT_MAX: usize = 96;
+const READY_COUNT_LOW: usize = 48;
+const CLOSED_COUNT_MAX: usize = 64;
+// A client that makes no files for so long has none kept ready.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// A file that is ready, and its number in the connection.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// The file.
+    pub(crate) file: PreparedFile,
+    /// Number of its registration; 0 if it has none.
+    pub(crate) backing: u32,
+}
+
+#[derive(Debug)]
+struct Stock {
+    tree: Weak<StagingTree>,
+    ready: VecDeque<Ready>,
+    used: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stocks: HashMap<u16, Stock>,
+    closed: Vec<u32>,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    channel: Arc<Channel>,
+    is_enabled: AtomicBool,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+/// The files that are ready.
+#[derive(Debug)]
+pub(crate) struct Backings(Arc<Shared>);
+
+impl Drop for Backings {
+    fn drop(&mut self) {
+        self.0.state().is_over = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Backings {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The refusal of the system.
+    pub(crate) fn start(channel: &Arc<Channel>, is_enabled: bool) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            channel: Arc::clone(channel),
+            is_enabled: AtomicBool::new(is_enabled),
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        let worker = Arc::clone(&shared);
+        thread::Builder::new().name("backing".to_owned()).spawn(move || worker.work())?;
+        Ok(Self(shared))
+    }
+
+    /// Takes a file that is ready for a new name in a tree, if there is one.
+    pub(crate) fn take(&self, tree: &Arc<StagingTree>) -> Option<Ready> {
+        let mut state = self.0.state();
+        let stock = state.stocks.entry(tree.slot()).or_insert_with(|| Stock {
+            tree: Arc::downgrade(tree),
+            ready: VecDeque::new(),
+            used: now(),
+        });
+        stock.used = now();
+        let taken = stock.ready.pop_front();
+        if stock.ready.len() < READY_COUNT_LOW {
+            self.0.wake.notify_one();
+        }
+        taken
+    }
+
+    /// Registers a file that the kernel shall read and write itself; 0 if it will not.
+    pub(crate) fn register(&self, file: &std::fs::File) -> u32 {
+        self.0.register(file)
+    }
+
+    /// Takes a registration back, some time.
+    pub(crate) fn close(&self, backing: u32) {
+        if backing == 0 {
+            return;
+        }
+        let mut state = self.0.state();
+        state.closed.push(backing);
+        if state.closed.len() >= CLOSED_COUNT_MAX {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Gives up what is ready for a client.
+    pub(crate) fn forget(&self, slot: u16) {
+        let stock = self.0.state().stocks.remove(&slot);
+        for ready in stock.into_iter().flat_map(|stock| stock.ready) {
+            self.close(ready.backing);
+        }
+    }
+}
+
+fn now() -> Instant {
+    #[allow(clippy::disallowed_methods, reason = "the daemon is the edge at which time comes in")]
+    Instant::now()
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(&self, file: &std::fs::File) -> u32 {
+        if !self.is_enabled.load(Ordering::Relaxed) {
+            return 0;
+        }
+        match fuse_fd::open_backing(self.channel.as_fd(), file.as_fd()) {
+            Ok(number) => number,
+            Err(error) => {
+                // It will refuse the next one too; all goes through this process then, and works the same.
+                log::info!("the kernel does not write files of staging itself: {error}");
+                self.is_enabled.store(false, Ordering::Relaxed);
+                0
+            }
+        }
+    }
+
+    fn work(&self) {
+        loop {
+            let (closed, short) = {
+                let mut state = self.state();
+                loop {
+                    if state.is_over {
+                        return;
+                    }
+                    state.stocks.retain(|_, stock| stock.used.elapsed() < IDLE);
+                    let short = state.short();
+                    if short.is_some() || state.closed.len() >= CLOSED_COUNT_MAX {
+                        break (std::mem::take(&mut state.closed), short);
+                    }
+                    let waited = self.wake.wait_timeout(state, IDLE);
+                    let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    state = next;
+                    if timeout.timed_out() && !state.closed.is_empty() {
+                        break (std::mem::take(&mut state.closed), None);
+                    }
+                }
+            };
+            for backing in closed {
+                if let Err(error) = fuse_fd::close_backing(self.channel.as_fd(), backing) {
+                    log::debug!("backing file {backing}: {error}");
+                }
+            }
+            if let Some((slot, tree)) = short {
+                self.fill(slot, &tree);
+            }
+        }
+    }
+
+    fn fill(&self, slot: u16, tree: &Weak<StagingTree>) {
+        let Some(tree) = tree.upgrade() else {
+            self.state().stocks.remove(&slot);
+            return;
+        };
+        loop {
+            let file = match tree.prepare_file() {
+                Ok(file) => file,
+                Err(error) => {
+                    log::debug!("no file can be made ahead: {}", chain(&error));
+                    // Creating says why; try again when the client comes again after a pause.
+                    self.state().stocks.remove(&slot);
+                    return;
+                }
+            };
+            let backing = self.register(file.file());
+            let mut state = self.state();
+            let Some(stock) = state.stocks.get_mut(&slot) else {
+                state.closed.push(backing);
+                return;
+            };
+            stock.ready.push_back(Ready { file, backing });
+            if stock.ready.len() >= READY_COUNT_MAX || state.is_over {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    fn short(&self) -> Option<(u16, Weak<StagingTree>)> {
+        let short = self.stocks.iter().find(|(_, stock)| stock.ready.len() < READY_COUNT_LOW);
+        short.map(|(slot, stock)| (*slot, Weak::clone(&stock.tree)))
+    }
+}

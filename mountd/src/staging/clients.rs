@@ -1,0 +1,186 @@
+//! The clients' trees, opened when they are needed.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use reelfs::id::ClientName;
+use reelfs::repo::Repository;
+use reelfs::repo::staging::{Caller, OpenMode, StagingError, StagingOptions, StagingTree};
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+// How often what a commit left is looked for.
+const RECLAIM_PERIOD: Duration = Duration::from_millis(500);
+// A tree that is about to be removed may still be in use for an instant, by what runs in the background.
+const REMOVE_ATTEMPT_COUNT: u32 = 100;
+const REMOVE_PAUSE: Duration = Duration::from_millis(5);
+
+/// The trees of all clients.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    repository: Arc<Repository>,
+    options: StagingOptions,
+    open: RwLock<HashMap<u16, Arc<StagingTree>>>,
+}
+
+impl Clients {
+    pub(crate) fn new(repository: Arc<Repository>, mode: OpenMode) -> Self {
+        // Without it each start counts as one after a loss of power, which is safe.
+        let boot = std::fs::read(BOOT_ID).unwrap_or_default();
+        let options = StagingOptions::new(mode, boot);
+        Self { repository, options, open: RwLock::default() }
+    }
+
+    /// The repository.
+    pub(crate) fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Names of all clients with staging, in order.
+    ///
+    /// # Errors
+    /// [`StagingError`] if they cannot be listed.
+    pub(crate) fn names(&self) -> Result<Vec<ClientName>, StagingError> {
+        StagingTree::clients(&self.repository)
+    }
+
+    fn find(&self, is_it: impl Fn(&StagingTree) -> bool) -> Option<Arc<StagingTree>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values().find(|tree| is_it(tree)).cloned()
+    }
+
+    /// The client's tree, if it is open.
+    pub(crate) fn opened(&self, name: &ClientName) -> Option<Arc<StagingTree>> {
+        self.find(|tree| tree.client() == name)
+    }
+
+    /// All trees that are open.
+    pub(crate) fn all_opened(&self) -> Vec<Arc<StagingTree>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The client's tree.
+    ///
+    /// # Errors
+    /// [`StagingError::NotFound`] if it has none, or why it cannot be opened.
+    pub(crate) fn by_name(&self, name: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
+        if let Some(tree) = self.opened(name) {
+            return Ok(tree);
+        }
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = open.values().find(|tree| tree.client() == name) {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = Arc::new(StagingTree::open(Arc::clone(&self.repository), name, &self.options)?);
+        open.insert(tree.slot(), Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// The tree whose inode numbers have this slot.
+    ///
+    /// # Errors
+    /// [`StagingError::Stale`] if there is none, or why it cannot be opened.
+    pub(crate) fn by_slot(&self, slot: u16) -> Result<Arc<StagingTree>, StagingError> {
+        if let Some(tree) = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&slot) {
+            return Ok(Arc::clone(tree));
+        }
+        // The kernel knows it from the server before this one.
+        for name in self.names()? {
+            match self.by_name(&name) {
+                Ok(tree) if tree.slot() == slot => return Ok(tree),
+                Ok(_) => {}
+                Err(error) => log::warn!("staging of {name}: {}", crate::errno::chain(&error)),
+            }
+        }
+        Err(StagingError::Stale { number: slot.into() })
+    }
+
+    /// Makes a client's tree.
+    ///
+    /// # Errors
+    /// [`StagingError`] if there is one, or why it cannot be made.
+    pub(crate) fn create(
+        &self,
+        name: &ClientName,
+        caller: Caller,
+        permissions: u16,
+    ) -> Result<Arc<StagingTree>, StagingError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.values().any(|tree| tree.client() == name) {
+            return Err(StagingError::Exists);
+        }
+        let repository = Arc::clone(&self.repository);
+        let tree = StagingTree::create(repository, name, &self.options, caller, permissions)?;
+        let tree = Arc::new(tree);
+        open.insert(tree.slot(), Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// Removes a client's tree, which `tree` was the last to use.
+    ///
+    /// # Errors
+    /// [`StagingError::Busy`] if others use it, or why it cannot be removed.
+    pub(crate) fn remove(&self, tree: Arc<StagingTree>) -> Result<(), StagingError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let slot = tree.slot();
+        open.remove(&slot);
+        let mut tree = tree;
+        for _ in 0..REMOVE_ATTEMPT_COUNT {
+            match Arc::try_unwrap(tree) {
+                Ok(tree) => return tree.remove(),
+                Err(used) => tree = used,
+            }
+            thread::sleep(REMOVE_PAUSE);
+        }
+        open.insert(slot, tree);
+        Err(StagingError::Busy { what: "files of it are open" })
+    }
+
+    /// Starts the thread that removes what is of no use any more; it ends with the last other user.
+    ///
+    /// # Errors
+    /// The refusal of the system.
+    pub(crate) fn start_reclaiming(self: &Arc<Self>) -> io::Result<()> {
+        let clients = Arc::downgrade(self);
+        thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
+            while let Some(trees) = clients.upgrade().map(|clients| clients.all_opened()) {
+                for tree in trees {
+                    reclaim(&tree);
+                }
+                thread::sleep(RECLAIM_PERIOD);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Closes all trees of which nobody has anything open.
+    pub(crate) fn close(&self) {
+        let trees = std::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
+        for tree in trees.into_values() {
+            let name = tree.client().clone();
+            let closed = Arc::try_unwrap(tree).map_or(Ok(()), StagingTree::close);
+            if let Err(error) = closed {
+                log::warn!("staging of {name} was not closed: {}", crate::errno::chain(&error));
+            }
+        }
+    }
+}
+
+fn reclaim(tree: &StagingTree) {
+    loop {
+        match tree.reclaim() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                let name = tree.client();
+                return log::warn!(
+                    "staging of {name}: what is of no use stays: {}",
+                    crate::errno::chain(&error)
+                );
+            }
+        }
+    }
+}

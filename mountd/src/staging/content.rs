@@ -1,0 +1,374 @@
+//! What the kernel asks, as calls to the clients' trees: open files and what is in them.
+//!
+//! An inode is either read and written through this process by all its handles or by none: the kernel has
+//! one way for an inode as long as it is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reelfs::format::record::FileKind;
+use reelfs::repo::staging::{
+    AllocateMode, Entry, FileHandle, SeekFrom, SetAttributes, StagingError, StagingTree, Synced,
+};
+
+use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, Target, caller, send};
+use crate::staging::clients::Clients;
+use crate::staging::handles::{Handles, OpenFile};
+use crate::staging::nodes::{self, KEPT, Place};
+use crate::staging::session::Pace;
+use crate::wire::answer;
+use crate::wire::channel::Reply;
+use crate::wire::opcode::{OPENED_KEEP_CACHE, OPENED_PASSTHROUGH};
+use crate::wire::request::{Header, Operation};
+
+// For a shorter file it takes longer to register it than to read it.
+const PASSTHROUGH_LEN_MIN: u64 = 256 << 10;
+// The caller asks again for the rest.
+const COPY_LEN_MAX: u64 = 32 << 20;
+
+/// A file that is about to be opened.
+struct Opening {
+    tree: Arc<StagingTree>,
+    node: u64,
+    handle: FileHandle,
+}
+
+impl Adapter {
+    /// Opens again what was open when the server before this one died.
+    pub(super) fn restore(&self) {
+        for (number, record) in self.handles.inherited() {
+            let Ok(target) = self.target(record.node) else { continue };
+            match target.tree.open_file(target.place.number, record.is_writable, false, restorer()) {
+                Ok(handle) => {
+                    if record.backing != 0 {
+                        handle.set_passthrough();
+                    }
+                    self.handles.restore(number, OpenFile { tree: target.tree, handle });
+                }
+                Err(error) => log::warn!("an open file is lost: {}", crate::errno::chain(&error)),
+            }
+        }
+    }
+
+    /// Answers what is asked of content, from another thread if it takes long.
+    pub(super) fn content(&self, header: &Header, operation: Operation<'_>, reply: Reply) -> Pace {
+        match operation {
+            Operation::Read { handle, offset, len } => self.read(header, handle, offset, len, reply),
+            Operation::Write { handle, offset, bytes, kills_set_id } => {
+                self.write(header, handle, offset, bytes, kills_set_id, reply)
+            }
+            Operation::Open { flags, kills_set_id } => self.open(header, flags, kills_set_id, reply),
+            Operation::Allocate { handle, offset, len, mode } => {
+                let header = *header;
+                self.later(header, handle, reply, move |file| allocate(&header, file, (offset, len), mode))
+            }
+            Operation::CopyRange { handle, offset, to_number, to_handle, to_offset, len } => {
+                let to = self.file(to_number, to_handle, true);
+                let header = *header;
+                self.later(header, handle, reply, move |file| {
+                    copy(&header, (file, offset), (&*to?, to_offset), len)
+                })
+            }
+            Operation::Sync { is_data_only } => {
+                self.sync(header, if is_data_only { Synced::Data } else { Synced::All }, reply)
+            }
+            Operation::SyncDirectory => self.sync(header, Synced::All, reply),
+            _ => {
+                let trees = self.clients.all_opened();
+                self.pool.run(move || {
+                    let synced = trees.iter().try_for_each(|tree| tree.sync());
+                    send(reply, synced.map(|()| Answered::Done).map_err(Refusal::from));
+                });
+                Pace::Rest
+            }
+        }
+    }
+
+    fn file(&self, node: u64, handle: u64, is_writable: bool) -> Result<Arc<OpenFile>, Refusal> {
+        find(&self.handles, &self.clients, node, handle, is_writable)
+    }
+
+    fn later(
+        &self,
+        header: Header,
+        handle: u64,
+        reply: Reply,
+        job: impl FnOnce(&OpenFile) -> Answer + Send + 'static,
+    ) -> Pace {
+        let (handles, clients) = (Arc::clone(&self.handles), Arc::clone(&self.clients));
+        self.pool.run(move || {
+            let answer = find(&handles, &clients, header.number, handle, true).and_then(|file| job(&file));
+            send(reply, answer);
+        });
+        Pace::Rest
+    }
+
+    fn open(&self, header: &Header, flags: u32, kills_set_id: bool, reply: Reply) -> Pace {
+        let flags = flags.cast_signed();
+        let opened = self.target(header.number).and_then(|target| {
+            let is_truncated = flags & libc::O_TRUNC != 0;
+            let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
+            let opening = open_in(header, &target, is_writable, is_truncated, kills_set_id)?;
+            let (backing, is_new) = self.way(&opening, is_truncated);
+            Ok((self.keep(opening, backing)?, backing, is_new && !is_truncated))
+        });
+        match opened {
+            Err(Refusal(errno)) => reply.error(errno),
+            Ok((handle, 0, _)) => reply.body(&answer::opened(handle, OPENED_KEEP_CACHE, 0)),
+            Ok((handle, backing, false)) => {
+                reply.body(&answer::opened(handle, OPENED_PASSTHROUGH, backing));
+            }
+            Ok((handle, backing, true)) => {
+                // What the kernel has of the file will not follow what it writes past this process.
+                let (channel, node) = (Arc::clone(&self.channel), header.number);
+                self.pool.run(move || {
+                    channel.forget(node, true);
+                    reply.body(&answer::opened(handle, OPENED_PASSTHROUGH, backing));
+                });
+            }
+        }
+        Pace::Spin
+    }
+
+    // Number of the backing file that the kernel shall use, 0 for none, and whether it did not use one yet.
+    fn way(&self, opening: &Opening, is_empty: bool) -> (u32, bool) {
+        let usage = self.handles.usage(opening.node);
+        if usage.backing != 0 {
+            opening.handle.set_passthrough();
+            return (usage.backing, false);
+        }
+        if usage.count > 0 {
+            return (0, false);
+        }
+        let Some(file) = opening.handle.passthrough() else { return (0, false) };
+        if !is_empty && file.metadata().map_or(0, |metadata| metadata.len()) < PASSTHROUGH_LEN_MIN {
+            return (0, false);
+        }
+        let backing = self.backings.register(&file);
+        if backing != 0 {
+            opening.handle.set_passthrough();
+        }
+        (backing, backing != 0)
+    }
+
+    fn keep(&self, opening: Opening, backing: u32) -> Result<u64, Refusal> {
+        let Opening { tree, node, handle } = opening;
+        self.handles.put(node, OpenFile { tree, handle }, backing).map_err(|error| {
+            log::error!("cannot write the table of open files: {error}");
+            Refusal(error.raw_os_error().unwrap_or(libc::EIO))
+        })
+    }
+
+    pub(super) fn create(&self, header: &Header, name: &[u8], mode: (u32, u32), flags: u32) -> Answer {
+        let target = self.target(header.number)?;
+        let caller = caller(header, mode.1);
+        let ready = self.backings.take(&target.tree);
+        let (prepared, registered) = ready.map_or((None, 0), |ready| (Some(ready.file), ready.backing));
+        let permissions = nodes::permissions(mode.0);
+        let created = target.tree.create_file(target.place.number, name, permissions, caller, prepared);
+        let (entry, handle) = match created {
+            Ok(created) => created,
+            Err(error) => {
+                self.backings.close(registered);
+                let is_exclusive = flags.cast_signed() & libc::O_EXCL != 0 && !header.is_resent();
+                if is_exclusive || !matches!(error, StagingError::Exists) {
+                    return Err(error.into());
+                }
+                return self.open_existing(header, &target, name, flags);
+            }
+        };
+        let node = Place { number: entry.number(), ..target.place }.node();
+        let opening = Opening { tree: target.tree, node, handle };
+        self.created(target.place.slot, &entry, opening, registered)
+    }
+
+    fn created(&self, slot: u16, entry: &Entry, opening: Opening, registered: u32) -> Answer {
+        let backing = if registered == 0 {
+            self.way(&opening, true).0
+        } else if opening.handle.passthrough().is_some() {
+            opening.handle.set_passthrough();
+            registered
+        } else {
+            self.backings.close(registered);
+            0
+        };
+        let handle = self.keep(opening, backing)?;
+        Ok(self.opened_entry(slot, entry, handle, backing))
+    }
+
+    fn opened_entry(&self, slot: u16, entry: &Entry, handle: u64, backing: u32) -> Answered {
+        let kept = if backing == 0 { KEPT } else { Duration::ZERO };
+        let entry = answer::entry(&nodes::shown(slot, &entry.attributes), KEPT, kept);
+        let flags = if backing == 0 { OPENED_KEEP_CACHE } else { OPENED_PASSTHROUGH };
+        answer::created(entry, handle, flags, backing).into()
+    }
+
+    // Another request, or a server that died, has created it meanwhile.
+    fn open_existing(&self, header: &Header, target: &Target, name: &[u8], flags: u32) -> Answer {
+        let entry = target.tree.lookup(target.place.number, name)?;
+        let give_back = |refusal| {
+            target.tree.forget(entry.number(), 1);
+            refusal
+        };
+        if entry.attributes.kind != FileKind::Regular {
+            return Err(give_back(Refusal(libc::EEXIST)));
+        }
+        let place = Place { number: entry.number(), ..target.place };
+        let found = Target { tree: Arc::clone(&target.tree), place };
+        let is_truncated = flags.cast_signed() & libc::O_TRUNC != 0;
+        let opening = open_in(header, &found, true, is_truncated, false).map_err(give_back)?;
+        // The attributes were those before it was truncated.
+        let attributes = found.tree.attributes(place.number).map_err(Refusal::from).map_err(give_back)?;
+        let backing = self.way(&opening, true).0;
+        let handle = self.keep(opening, backing).map_err(give_back)?;
+        Ok(self.opened_entry(place.slot, &Entry { attributes }, handle, backing))
+    }
+
+    pub(super) fn create_unnamed(&self, header: &Header, mode: u32, umask: u32) -> Answer {
+        let target = self.target(header.number)?;
+        let permissions = nodes::permissions(mode);
+        let created = target.tree.create_unnamed(target.place.number, permissions, caller(header, umask));
+        let (entry, handle) = created?;
+        let node = Place { number: entry.number(), ..target.place }.node();
+        self.created(target.place.slot, &entry, Opening { tree: target.tree, node, handle }, 0)
+    }
+
+    pub(super) fn release(&self, handle: u64) -> Answer {
+        // It may have been closed by the server that died.
+        if let Some((record, file, is_last)) = self.handles.remove(handle) {
+            drop(file);
+            if is_last {
+                self.backings.close(record.backing);
+            }
+        }
+        Ok(Answered::Done)
+    }
+
+    fn read(&self, header: &Header, handle: u64, offset: u64, len: u32, reply: Reply) -> Pace {
+        let len = usize::try_from(len).unwrap_or_default();
+        let read = move |file: &OpenFile| -> Answer {
+            Ok(Answered::Bytes(file.tree.read(&file.handle, offset, len)?))
+        };
+        match self.file(header.number, handle, false) {
+            Err(Refusal(errno)) => reply.error(errno),
+            // It is read from a plain file.
+            Ok(file) if file.handle.passthrough().is_some() => send(reply, read(&file)),
+            // It may have to be decompressed.
+            Ok(file) => self.pool.run(move || send(reply, read(&file))),
+        }
+        Pace::Spin
+    }
+
+    fn write(
+        &self,
+        header: &Header,
+        handle: u64,
+        offset: u64,
+        bytes: &[u8],
+        kills_set_id: bool,
+        reply: Reply,
+    ) -> Pace {
+        let caller = caller(header, 0);
+        let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let write = move |file: &OpenFile, bytes: &[u8]| -> Answer {
+            file.tree.write(&file.handle, offset, bytes, kills_set_id, caller)?;
+            Ok(answer::count(count).into())
+        };
+        match self.file(header.number, handle, true) {
+            Err(Refusal(errno)) => reply.error(errno),
+            Ok(file) if file.handle.passthrough().is_some() => send(reply, write(&file, bytes)),
+            // What is below the edges may have to be read first.
+            Ok(file) => {
+                let bytes = bytes.to_vec();
+                self.pool.run(move || send(reply, write(&file, &bytes)));
+            }
+        }
+        Pace::Spin
+    }
+
+    pub(super) fn seek(&self, header: &Header, handle: u64, offset: u64, whence: u32) -> Answer {
+        let file = self.file(header.number, handle, false)?;
+        let from = match whence.cast_signed() {
+            libc::SEEK_DATA => SeekFrom::Data(offset),
+            libc::SEEK_HOLE => SeekFrom::Hole(offset),
+            _ => return Err(Refusal(libc::EINVAL)),
+        };
+        Ok(answer::position(file.tree.seek(&file.handle, from)?).into())
+    }
+
+    fn sync(&self, header: &Header, synced: Synced, reply: Reply) -> Pace {
+        match self.target(header.number) {
+            // The directory of the clients is as durable as they are.
+            Err(_) if header.number == nodes::ROOT => reply.done(),
+            Err(Refusal(errno)) => reply.error(errno),
+            Ok(target) => self.pool.run(move || {
+                let done = target.tree.sync_object(target.place.number, synced);
+                send(reply, done.map(|()| Answered::Done).map_err(Refusal::from));
+            }),
+        }
+        Pace::Rest
+    }
+}
+
+// Nobody: opening a file that was open changes nothing.
+fn restorer() -> reelfs::repo::staging::Caller {
+    reelfs::repo::staging::Caller { uid: 0, gid: 0, umask: 0, now: crate::control::now() }
+}
+
+fn find(
+    handles: &Handles,
+    clients: &Clients,
+    node: u64,
+    handle: u64,
+    is_writable: bool,
+) -> Result<Arc<OpenFile>, Refusal> {
+    if let Some(file) = handles.get(handle) {
+        return Ok(file);
+    }
+    // A handle that was lost with a server: the kernel knows that it may be used.
+    let place = Place::of(node).ok_or(Refusal(libc::EISDIR))?;
+    let tree = clients.by_slot(place.slot)?;
+    let handle = tree.open_file(place.number, is_writable, false, restorer())?;
+    Ok(Arc::new(OpenFile { tree, handle }))
+}
+
+fn open_in(
+    header: &Header,
+    target: &Target,
+    is_writable: bool,
+    is_truncated: bool,
+    kills_set_id: bool,
+) -> Result<Opening, Refusal> {
+    let Target { tree, place } = target;
+    let caller = caller(header, 0);
+    let handle = tree.open_file(place.number, is_writable, is_truncated, caller)?;
+    if kills_set_id && is_truncated {
+        let set = SetAttributes { kill_privileges: true, ..SetAttributes::default() };
+        tree.set_attributes(place.number, &set, caller)?;
+    }
+    Ok(Opening { tree: Arc::clone(tree), node: place.node(), handle })
+}
+
+fn allocate(header: &Header, file: &OpenFile, range: (u64, u64), mode: u32) -> Answer {
+    let mode = mode.cast_signed();
+    let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+    let mode = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+        0 => AllocateMode::Reserve { keep_size },
+        libc::FALLOC_FL_PUNCH_HOLE if keep_size => AllocateMode::Punch,
+        libc::FALLOC_FL_ZERO_RANGE => AllocateMode::Zero { keep_size },
+        _ => return Err(Refusal(libc::EOPNOTSUPP)),
+    };
+    file.tree.allocate(&file.handle, range.0, range.1, mode, caller(header, 0))?;
+    Ok(Answered::Done)
+}
+
+fn copy(header: &Header, from: (&OpenFile, u64), to: (&OpenFile, u64), len: u64) -> Answer {
+    if !Arc::ptr_eq(&from.0.tree, &to.0.tree) {
+        // The caller then reads and writes.
+        return Err(Refusal(libc::EXDEV));
+    }
+    let source = (&from.0.handle, from.1);
+    let target = (&to.0.handle, to.1);
+    let count = from.0.tree.copy_range(source, target, len.min(COPY_LEN_MAX), caller(header, 0))?;
+    Ok(answer::count(u32::try_from(count).unwrap_or_default()).into())
+}

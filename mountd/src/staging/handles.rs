@@ -1,0 +1,277 @@
+//! Open files. What must be known of them after the server was killed stands in a table that the supervisor
+//! keeps: a file in memory, one record for each handle.
+//!
+//! ```text
+//! header   magic, era (servers so far), flags agreed on with the kernel
+//! record   inode number (0: free), serial, flags, number of the backing file
+//! ```
+//!
+//! A handle is the record's index below and a serial above, so that a handle that is closed twice, because a
+//! request was sent again, does not close another.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reelfs::repo::staging::{FileHandle, StagingTree};
+
+use crate::wire::init::Agreed;
+
+const MAGIC: u32 = 0x7265_656c;
+const HEADER_LEN: u64 = 64;
+const RECORD_LEN: usize = 24;
+const IS_WRITABLE: u32 = 1;
+
+/// Makes an empty table.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn make_table() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create("reelfs-handles", rustix::fs::MemfdFlags::CLOEXEC)?)
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    /// Its tree.
+    pub(crate) tree: Arc<StagingTree>,
+    /// Its handle there.
+    pub(crate) handle: FileHandle,
+}
+
+/// A record of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Inode number.
+    pub(crate) node: u64,
+    serial: u32,
+    /// Opened for writing.
+    pub(crate) is_writable: bool,
+    /// Number of the backing file that the kernel uses; 0 if it asks for each read and write.
+    pub(crate) backing: u32,
+}
+
+impl Record {
+    fn to_bytes(self) -> [u8; RECORD_LEN] {
+        let mut bytes = [0; RECORD_LEN];
+        let flags = if self.is_writable { IS_WRITABLE } else { 0 };
+        let fields = self.node.to_ne_bytes().into_iter().chain(self.serial.to_ne_bytes());
+        let fields = fields.chain(flags.to_ne_bytes()).chain(self.backing.to_ne_bytes());
+        for (place, byte) in bytes.iter_mut().zip(fields) {
+            *place = byte;
+        }
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (node, rest) = bytes.split_first_chunk()?;
+        let (serial, rest) = rest.split_first_chunk()?;
+        let (flags, rest) = rest.split_first_chunk()?;
+        let (backing, _) = rest.split_first_chunk()?;
+        Some(Self {
+            node: u64::from_ne_bytes(*node),
+            serial: u32::from_ne_bytes(*serial),
+            is_writable: u32::from_ne_bytes(*flags) & IS_WRITABLE != 0,
+            backing: u32::from_ne_bytes(*backing),
+        })
+    }
+}
+
+/// How the kernel uses the open file of an inode; the same for all its handles.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Handles.
+    pub(crate) count: u32,
+    /// Those opened for writing.
+    pub(crate) writer_count: u32,
+    /// Number of the backing file that the kernel uses; 0 if none.
+    pub(crate) backing: u32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    // `None` in a taken slot: of a server before this one, and not opened again.
+    slots: Vec<Option<(Record, Option<Arc<OpenFile>>)>>,
+    free: Vec<usize>,
+    serial: u32,
+    usages: HashMap<u64, Usage>,
+}
+
+/// All open files.
+#[derive(Debug)]
+pub(crate) struct Handles {
+    table: File,
+    state: Mutex<State>,
+    era: u32,
+}
+
+impl Handles {
+    /// Begins a table, or goes on with that of the server before; returns what was agreed on then.
+    ///
+    /// # Errors
+    /// The refusal of the system.
+    pub(crate) fn open(table: OwnedFd) -> io::Result<(Self, Option<Agreed>)> {
+        let table = File::from(table);
+        let mut bytes = vec![0; usize::try_from(table.metadata()?.len()).unwrap_or_default()];
+        table.read_exact_at(&mut bytes, 0)?;
+        let header = parse_header(&bytes);
+        let mut state = State::default();
+        let body = usize::try_from(HEADER_LEN).ok().and_then(|len| bytes.get(len..)).unwrap_or_default();
+        for record in body.chunks(RECORD_LEN).filter_map(Record::parse) {
+            if record.node == 0 {
+                state.free.push(state.slots.len());
+                state.slots.push(None);
+                continue;
+            }
+            state.serial = state.serial.max(record.serial);
+            state.count(&record);
+            state.slots.push(Some((record, None)));
+        }
+        let era = header.map_or(1, |(era, _)| era.wrapping_add(1));
+        let handles = Self { table, state: Mutex::new(state), era };
+        let agreed = header.map(|(_, flags)| Agreed { flags });
+        if let Some(agreed) = agreed {
+            handles.agree(agreed)?;
+        }
+        Ok((handles, agreed))
+    }
+
+    /// Keeps what was agreed on with the kernel.
+    ///
+    /// # Errors
+    /// The refusal of the system.
+    pub(crate) fn agree(&self, agreed: Agreed) -> io::Result<()> {
+        let mut header = Vec::new();
+        header.extend_from_slice(&MAGIC.to_ne_bytes());
+        header.extend_from_slice(&self.era.to_ne_bytes());
+        header.extend_from_slice(&agreed.flags.to_ne_bytes());
+        header.resize(usize::try_from(HEADER_LEN).unwrap_or_default(), 0);
+        self.table.write_all_at(&header, 0)
+    }
+
+    /// How many servers there were, this one included.
+    pub(crate) fn era(&self) -> u32 {
+        self.era
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Handles of the server before that are not opened again, with their records.
+    pub(crate) fn inherited(&self) -> Vec<(u64, Record)> {
+        let state = self.state();
+        let taken = state.slots.iter().enumerate().filter_map(|(index, slot)| match slot {
+            Some((record, None)) => Some((handle(index, record.serial), *record)),
+            _ => None,
+        });
+        taken.collect()
+    }
+
+    /// Adds an open file and returns its handle.
+    ///
+    /// # Errors
+    /// The refusal of the system.
+    pub(crate) fn put(&self, node: u64, file: OpenFile, backing: u32) -> io::Result<u64> {
+        let mut state = self.state();
+        let index = state.free.pop().unwrap_or_else(|| {
+            state.slots.push(None);
+            state.slots.len() - 1
+        });
+        state.serial = state.serial.wrapping_add(1);
+        let record = Record { node, serial: state.serial, is_writable: file.handle.is_writable(), backing };
+        if let Err(error) = self.write(index, &record.to_bytes()) {
+            state.free.push(index);
+            return Err(error);
+        }
+        state.count(&record);
+        if let Some(slot) = state.slots.get_mut(index) {
+            *slot = Some((record, Some(Arc::new(file))));
+        }
+        Ok(handle(index, record.serial))
+    }
+
+    /// Gives a handle of the server before its open file again.
+    pub(crate) fn restore(&self, number: u64, file: OpenFile) {
+        if let Some((_, place)) = self.state().slot(number) {
+            *place = Some(Arc::new(file));
+        }
+    }
+
+    /// The open file of a handle.
+    pub(crate) fn get(&self, number: u64) -> Option<Arc<OpenFile>> {
+        self.state().slot(number).and_then(|(_, file)| file.clone())
+    }
+
+    /// Inode numbers of all open files.
+    pub(crate) fn nodes(&self) -> Vec<u64> {
+        self.state().usages.keys().copied().collect()
+    }
+
+    /// How the kernel uses an inode's open file.
+    pub(crate) fn usage(&self, node: u64) -> Usage {
+        self.state().usages.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Removes a handle; returns its record, its file, and whether it was the last of the inode.
+    pub(crate) fn remove(&self, number: u64) -> Option<(Record, Option<Arc<OpenFile>>, bool)> {
+        let mut state = self.state();
+        state.slot(number)?;
+        let index = index(number)?;
+        let (record, file) = state.slots.get_mut(index)?.take()?;
+        state.free.push(index);
+        if let Err(error) = self.write(index, &[0; RECORD_LEN]) {
+            log::warn!("cannot write the table of open files: {error}");
+        }
+        let is_last = state.discount(&record);
+        Some((record, file, is_last))
+    }
+
+    fn write(&self, index: usize, record: &[u8]) -> io::Result<()> {
+        let offset = u64::try_from(index * RECORD_LEN).unwrap_or(u64::MAX);
+        self.table.write_all_at(record, HEADER_LEN + offset)
+    }
+}
+
+impl State {
+    fn slot(&mut self, number: u64) -> Option<&mut (Record, Option<Arc<OpenFile>>)> {
+        let slot = self.slots.get_mut(index(number)?)?.as_mut()?;
+        (u64::from(slot.0.serial) == number >> 32).then_some(slot)
+    }
+
+    fn count(&mut self, record: &Record) {
+        let usage = self.usages.entry(record.node).or_default();
+        usage.count += 1;
+        usage.writer_count += u32::from(record.is_writable);
+        usage.backing = record.backing;
+    }
+
+    fn discount(&mut self, record: &Record) -> bool {
+        let Some(usage) = self.usages.get_mut(&record.node) else { return true };
+        usage.count = usage.count.saturating_sub(1);
+        usage.writer_count = usage.writer_count.saturating_sub(u32::from(record.is_writable));
+        let is_last = usage.count == 0;
+        if is_last {
+            self.usages.remove(&record.node);
+        }
+        is_last
+    }
+}
+
+fn handle(index: usize, serial: u32) -> u64 {
+    u64::try_from(index).unwrap_or_default() | u64::from(serial) << 32
+}
+
+fn index(handle: u64) -> Option<usize> {
+    usize::try_from(handle & u64::from(u32::MAX)).ok()
+}
+
+fn parse_header(bytes: &[u8]) -> Option<(u32, u64)> {
+    let (magic, rest) = bytes.split_first_chunk()?;
+    let (era, rest) = rest.split_first_chunk()?;
+    let (flags, _) = rest.split_first_chunk()?;
+    (u32::from_ne_bytes(*magic) == MAGIC).then(|| (u32::from_ne_bytes(*era), u64::from_ne_bytes(*flags)))
+}

@@ -1,0 +1,33 @@
+//! Staging as a file system: a second connection to the kernel, mounted on the tree's `staging` directory.
+//!
+//! ```text
+//! session     receives requests and has them answered; taken over by the next server
+//! adapter     what is asked, as calls to the clients' trees: names
+//! content     the same: open files and what is in them
+//! objects     the same: attributes and extended attributes
+//! root        the directory of the clients
+//! clients     the trees, opened when they are needed
+//! nodes       inode numbers of the connection, and what is said of objects
+//! handles     open files, in a table that outlives the server
+//! directories open directories
+//! control     what commands that reach the server may do with the trees
+//! counts      how often was asked for what
+//! backing     files made ahead, which the kernel then writes itself
+//! ```
+
+mod adapter;
+mod backing;
+mod clients;
+mod content;
+mod control;
+mod counts;
+mod directories;
+mod handles;
+mod nodes;
+mod objects;
+mod root;
+mod session;
+
+pub use counts::Counts;
+pub(crate) use handles::make_table;
+pub(crate) use session::{Inputs, Session};

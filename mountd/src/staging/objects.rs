@@ -1,0 +1,144 @@
+//! What the kernel asks, as calls to the clients' trees: attributes and extended attributes.
+
+use reelfs::format::record::Time;
+use reelfs::repo::staging::{SetAttributes, SetTime, XattrMode};
+
+use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, caller};
+use crate::staging::nodes;
+use crate::wire::answer::{self, Room};
+use crate::wire::request::{self, Header, Operation};
+
+const BLOCK_LEN: u32 = 4096;
+const XATTR_LIST_LEN_MAX: usize = 64 << 10;
+const SELINUX_LABEL: &[u8] = b"security.selinux";
+const SET_GID: u16 = 0o2000;
+
+impl Adapter {
+    pub(super) fn object(&self, header: &Header, operation: Operation<'_>) -> Answer {
+        match operation {
+            Operation::GetAttributes => {
+                let target = self.target(header.number)?;
+                let attributes = target.tree.attributes(target.place.number)?;
+                let shown = nodes::shown(target.place.slot, &attributes);
+                Ok(answer::attributes(&shown, self.kept(header.number)).into())
+            }
+            Operation::SetAttributes(set) => self.set_attributes(header, &set),
+            Operation::ReadLink => {
+                let target = self.target(header.number)?;
+                Ok(Answered::Bytes(target.tree.read_link(target.place.number)?))
+            }
+            Operation::StatFs => self.room(header),
+            Operation::SetXattr { name, value, flags, kills_set_gid } => {
+                self.set_xattr(header, name, value, flags, kills_set_gid)
+            }
+            Operation::GetXattr { name, len_max } => self.xattr(header, name, len_max),
+            Operation::ListXattrs { len_max } => self.xattrs(header, len_max),
+            Operation::RemoveXattr { name } => {
+                let target = self.target(header.number)?;
+                target.tree.remove_xattr(target.place.number, name, caller(header, 0))?;
+                Ok(Answered::Done)
+            }
+            Operation::Ioctl => Err(Refusal(libc::ENOTTY)),
+            // The kernel then does without, and does not ask again.
+            _ => Err(Refusal(libc::ENOSYS)),
+        }
+    }
+
+    fn set_attributes(&self, header: &Header, wanted: &request::SetAttributes) -> Answer {
+        let target = self.target(header.number)?;
+        let time = |time: request::SetTime| match time {
+            request::SetTime::Now => SetTime::Now,
+            request::SetTime::At(seconds, nanoseconds) => SetTime::At(Time { seconds, nanoseconds }),
+        };
+        let set = SetAttributes {
+            permissions: wanted.mode.map(nodes::permissions),
+            uid: wanted.uid,
+            gid: wanted.gid,
+            size: wanted.size,
+            atime: wanted.atime.map(time),
+            mtime: wanted.mtime.map(time),
+            ctime: None,
+            kill_privileges: wanted.kills_set_id,
+        };
+        let attributes = target.tree.set_attributes(target.place.number, &set, caller(header, 0))?;
+        let shown = nodes::shown(target.place.slot, &attributes);
+        Ok(answer::attributes(&shown, self.kept(header.number)).into())
+    }
+
+    fn room(&self, header: &Header) -> Answer {
+        let space = self.target(header.number)?.tree.space()?;
+        let blocks = |bytes: u64| bytes / u64::from(BLOCK_LEN);
+        let room = Room {
+            blocks: blocks(space.total_bytes),
+            free_blocks: blocks(space.available_bytes),
+            available_blocks: blocks(space.available_bytes),
+            files: space.object_count.saturating_add(space.free_object_count),
+            free_files: space.free_object_count,
+            block_len: BLOCK_LEN,
+            fragment_len: BLOCK_LEN,
+        };
+        Ok(answer::room(&room).into())
+    }
+
+    fn set_xattr(
+        &self,
+        header: &Header,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+        kills_set_gid: bool,
+    ) -> Answer {
+        let target = self.target(header.number)?;
+        let mode = match flags.cast_signed() {
+            0 => XattrMode::Either,
+            libc::XATTR_CREATE if header.is_resent() => XattrMode::Either,
+            libc::XATTR_CREATE => XattrMode::Create,
+            libc::XATTR_REPLACE => XattrMode::Replace,
+            _ => return Err(Refusal(libc::EINVAL)),
+        };
+        let (number, caller) = (target.place.number, caller(header, 0));
+        target.tree.set_xattr(number, name, value, mode, caller)?;
+        if kills_set_gid {
+            let permissions = target.tree.attributes(number)?.permissions & !SET_GID;
+            let set = SetAttributes { permissions: Some(permissions), ..SetAttributes::default() };
+            target.tree.set_attributes(number, &set, caller)?;
+        }
+        Ok(Answered::Done)
+    }
+
+    fn xattr(&self, header: &Header, name: &[u8], len_max: u32) -> Answer {
+        let target = self.target(header.number)?;
+        match target.tree.xattr(target.place.number, name) {
+            Ok(value) => sized(value, len_max),
+            // `ls -l` then stops asking each file for one.
+            Err(reelfs::repo::staging::StagingError::NoAttribute) if name == SELINUX_LABEL => {
+                Err(Refusal(libc::EOPNOTSUPP))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn xattrs(&self, header: &Header, len_max: u32) -> Answer {
+        let target = self.target(header.number)?;
+        let mut names = Vec::new();
+        for (name, _) in target.tree.xattrs(target.place.number)? {
+            names.extend_from_slice(&name);
+            names.push(0);
+        }
+        // The kernel takes no longer list (listxattr(2), BUGS).
+        if names.len() > XATTR_LIST_LEN_MAX {
+            return Err(Refusal(libc::E2BIG));
+        }
+        sized(names, len_max)
+    }
+}
+
+/// The value, or its length if that is what is asked for.
+fn sized(value: Vec<u8>, len_max: u32) -> Answer {
+    match u32::try_from(value.len()) {
+        Ok(len) if len_max == 0 => Ok(answer::count(len).into()),
+        Ok(len) if len <= len_max => Ok(Answered::Bytes(value)),
+        Ok(_) => Err(Refusal(libc::ERANGE)),
+        Err(_) => Err(Refusal(libc::E2BIG)),
+    }
+}

@@ -1,0 +1,225 @@
+//! Puts a certain cartridge into a drive and makes sure that it is the one; finds one that can be written.
+
+use std::collections::BTreeSet;
+
+use super::catalogue::{Catalogue, KnownVolume};
+use super::error::TapeJobError;
+use super::library::TapeLibrary;
+use crate::id::FileId;
+use crate::library::{Barcode, Inventory};
+use crate::progress::Progress;
+use crate::scsi::ElementKind;
+use crate::storage::StorageError;
+use crate::tape::TapeError;
+use crate::tape::archive::{Recognised, SegmentEntry, VolumeDescription, is_valid_barcode};
+use crate::tape::drive::Drive;
+use crate::tape::reader::{Identified, VolumeIndex, VolumeReader, identify};
+
+/// A cartridge in a drive.
+#[derive(Debug)]
+pub struct Mounted {
+    /// Number of the drive.
+    pub number: usize,
+    /// The session with the drive.
+    pub drive: Drive,
+    /// What is on the cartridge.
+    pub identified: Identified,
+}
+
+impl TapeLibrary {
+    /// Number of a drive that a cartridge can go into; if all are full, one that lets go of its cartridge is
+    /// emptied.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if there is none.
+    pub fn free_drive(
+        &mut self,
+        inventory: &Inventory,
+        barcode: &Barcode,
+        preferred: Option<usize>,
+    ) -> Result<usize, TapeJobError> {
+        match self.choose_drive(inventory, barcode, preferred) {
+            Err(TapeJobError::NoFreeDrive) => {}
+            chosen => return chosen,
+        }
+        let numbers = preferred.map_or(0..self.drives().len(), |number| number..number + 1);
+        for number in numbers {
+            match self.unload(number, None) {
+                Ok(_) => return Ok(number),
+                // Somebody else has it, or the cartridge cannot be put away.
+                Err(error) => log::info!("drive {number} stays as it is: {}", crate::job::chain(&error)),
+            }
+        }
+        Err(TapeJobError::NoFreeDrive)
+    }
+
+    /// Puts a cartridge into a drive and looks what is on it. A lone drive must have it already.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if it is not in the library, or cannot be used.
+    pub fn mount(
+        &mut self,
+        barcode: Option<&Barcode>,
+        preferred: Option<usize>,
+        progress: &Progress,
+    ) -> Result<Mounted, TapeJobError> {
+        let (number, mut drive) = match (barcode, self.changer().is_some()) {
+            (Some(barcode), true) => {
+                let inventory = self.inventory()?;
+                let number = self.free_drive(&inventory, barcode, preferred)?;
+                (number, self.load(barcode, number, progress)?)
+            }
+            _ => {
+                let number = preferred.unwrap_or(0);
+                (number, self.ready(number, progress)?)
+            }
+        };
+        let identified = identify(&mut drive)?;
+        Ok(Mounted { number, drive, identified })
+    }
+
+    /// Puts a known cartridge into a drive and makes sure that it is the one.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] as for [`TapeLibrary::mount`], and if it is another one.
+    pub fn mount_volume(
+        &mut self,
+        volume: &VolumeDescription,
+        preferred: Option<usize>,
+        progress: &Progress,
+    ) -> Result<(usize, Drive), TapeJobError> {
+        let barcode = Barcode::new(volume.barcode.as_bytes());
+        let Mounted { number, drive, identified } = self.mount(barcode.as_ref(), preferred, progress)?;
+        let found = ours(&drive, identified)?;
+        if found.volume != volume.volume {
+            return Err(TapeJobError::WrongCartridge {
+                barcode: volume.barcode.clone(),
+                expected: volume.volume,
+                found: found.volume,
+            });
+        }
+        Ok((number, drive))
+    }
+}
+
+/// What a cartridge of ours is.
+///
+/// # Errors
+/// [`TapeJobError`] if it is none.
+pub fn ours(drive: &Drive, identified: Identified) -> Result<VolumeDescription, TapeJobError> {
+    let device = drive.name().to_owned();
+    match identified {
+        Identified::Ours(description) => Ok(*description),
+        Identified::Blank => Err(TapeError::Blank { device }.into()),
+        Identified::Undescribed { .. } => Err(TapeError::NoDescription { device }.into()),
+        Identified::Foreign(kind) => {
+            Err(TapeError::Foreign { device, kind: kind.as_str(), name: foreign_name(&kind) }.into())
+        }
+    }
+}
+
+/// What another program calls its cartridge; empty if its kind has no names.
+#[must_use]
+pub fn foreign_name(kind: &Recognised) -> String {
+    match kind {
+        Recognised::Ours(label) => label.serial.clone(),
+        Recognised::Ltfs { serial } | Recognised::Ansi { serial, .. } => serial.clone(),
+        Recognised::Amanda { label } => label.clone(),
+        _ => String::new(),
+    }
+}
+
+/// The barcode as text that may stand on a label of ours.
+///
+/// # Errors
+/// [`TapeJobError::BadBarcode`] if it has other characters.
+pub fn label_text(barcode: &Barcode) -> Result<String, TapeJobError> {
+    let text = std::str::from_utf8(barcode.as_bytes()).ok().filter(|text| is_valid_barcode(text));
+    text.map(str::to_owned).ok_or_else(|| TapeJobError::BadBarcode { barcode: barcode.to_string() })
+}
+
+/// Cartridges that a set may go on with, best first: prepared ones of the pool, then unknown ones, which may be blank.
+#[must_use]
+pub fn candidates(
+    inventory: &Inventory,
+    volumes: &[KnownVolume],
+    repository: FileId,
+    pool: &str,
+    wanted: &[Barcode],
+) -> Vec<Barcode> {
+    if !wanted.is_empty() {
+        return wanted.to_vec();
+    }
+    let known = |barcode: &Barcode| {
+        volumes.iter().find(|known| known.description.barcode.as_bytes() == barcode.as_bytes())
+    };
+    let present: BTreeSet<Barcode> = inventory
+        .elements
+        .iter()
+        .filter(|element| matches!(element.kind, ElementKind::Storage | ElementKind::DataTransfer))
+        .filter(|element| element.is_full && !element.is_cleaning)
+        .filter_map(|element| element.barcode.clone())
+        .collect();
+    let is_prepared = |barcode: &&Barcode| {
+        known(barcode).is_some_and(|known| {
+            let description = &known.description;
+            known.header.is_none() && description.repository == repository && description.pool == pool
+        })
+    };
+    let prepared = present.iter().filter(is_prepared);
+    let unknown = present.iter().filter(|barcode| known(barcode).is_none());
+    prepared.chain(unknown).cloned().collect()
+}
+
+/// Takes over into the catalogue what a cartridge of ours holds, trees included.
+///
+/// # Errors
+/// [`TapeJobError`] if the cartridge cannot be read or the catalogue not be written.
+pub fn catalogue_volume(
+    catalogue: &Catalogue,
+    drive: &mut Drive,
+    rescan: bool,
+    progress: &Progress,
+) -> Result<(VolumeDescription, VolumeIndex), TapeJobError> {
+    let mut reader = VolumeReader::open(drive)?;
+    let description = reader.description().clone();
+    let index = if rescan { reader.scan(progress)? } else { reader.index(progress)? };
+    // Trees first: a cartridge that the catalogue knows can be listed.
+    for segment in &index.segments {
+        let is_whole = segment.offset == 0 && segment.is_last();
+        let is_small =
+            segment.name.ends_with(".dtf") || segment.name.as_ref() == crate::format::config::FILE_NAME;
+        let is_kept = catalogue
+            .open_file(description.volume, &segment.name)
+            .is_ok_and(|file| file.len() == segment.len);
+        if !is_whole || !is_small || (is_kept && !rescan) {
+            continue;
+        }
+        copy_to_catalogue(catalogue, &mut reader, description.volume, segment, progress)?;
+    }
+    catalogue.put(&description, index.header.as_ref(), &index.segments)?;
+    Ok((description, index))
+}
+
+fn copy_to_catalogue(
+    catalogue: &Catalogue,
+    reader: &mut VolumeReader<'_>,
+    volume: FileId,
+    segment: &SegmentEntry,
+    progress: &Progress,
+) -> Result<(), TapeJobError> {
+    let mut failed = None;
+    let put = catalogue.put_file(volume, &segment.name, None, |file| {
+        let path = file.path().to_owned();
+        let copied = reader.copy(segment, progress, |piece| Ok::<_, TapeJobError>(file.append(piece)?));
+        copied.map_err(|error| {
+            failed = Some(error);
+            // Any error keeps the file from getting its name; the first one is the one that counts.
+            StorageError { operation: "write", path, source: std::io::Error::other("it cannot be copied") }
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(put?),
+    }
+}

@@ -1,0 +1,373 @@
+//! What is known of cartridges without moving one: a directory that can be made again from the cartridges.
+//!
+//! ```text
+//! <volume id>/VOLUME.json   what the cartridge is, as it says itself
+//! <volume id>/index         its segments, as a closing index
+//! <volume id>/closed        why it must not be written again, if so
+//! <volume id>/files/...     its directory tree files, and the configuration of the repository
+//! ```
+//!
+//! A directory has the cartridge's own id as its name: a barcode is bytes from a label and names nothing on the
+//! disk. Files appear under their names when they are whole.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::id::FileId;
+use crate::path;
+use crate::storage::{LocalStorage, ReadFile, Storage, StorageError};
+use crate::tape::archive::{
+    ArchiveError, IndexDecoder, IndexHeader, IndexKind, IndexLine, SegmentEntry, VolumeDescription,
+    encode_index,
+};
+
+/// Name of the catalogue's directory in a repository.
+pub const CATALOGUE: &str = "tapes";
+const DESCRIPTION: &str = "VOLUME.json";
+const INDEX: &str = "index";
+const FILES: &str = "files";
+const CLOSED: &str = "closed";
+const PARTIAL: &str = ".partial";
+/// Longest description that is read, in bytes.
+const DESCRIPTION_LEN_MAX: u64 = 64 << 10;
+/// Bytes of an index that are read at a time.
+const PIECE_LEN: usize = 256 << 10;
+
+/// Why the catalogue cannot be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CatalogueError {
+    /// The disk.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A file does not hold what it should.
+    #[error("{path} is damaged")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: ArchiveError,
+    },
+}
+
+/// A cartridge that the catalogue knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownVolume {
+    /// What it is.
+    pub description: VolumeDescription,
+    /// Header of its newest index; `None` if it has only been labelled.
+    pub header: Option<IndexHeader>,
+    /// Must not be written again: it or the way to it failed.
+    pub is_closed: bool,
+}
+
+impl KnownVolume {
+    /// Until when it must not be written over, seconds since 1970.
+    #[must_use]
+    pub fn retain_until_seconds(&self) -> Option<i64> {
+        self.header.as_ref().and_then(|header| header.retain_until_seconds)
+    }
+}
+
+/// The catalogue.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    root: PathBuf,
+    storage: Arc<LocalStorage>,
+}
+
+impl Catalogue {
+    /// Takes its directory, which may not exist yet.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), storage: Arc::new(LocalStorage::new(root)) }
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// All cartridges, by set and number in it; what is damaged of it is told to `damaged` and left out.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if the directory cannot be read.
+    pub fn volumes(
+        &self,
+        damaged: &mut dyn FnMut(CatalogueError),
+    ) -> Result<Vec<KnownVolume>, CatalogueError> {
+        let mut volumes = Vec::new();
+        for entry in self.storage.list("")? {
+            let Ok(volume) = entry.name.parse::<FileId>() else { continue };
+            match self.volume(volume) {
+                Ok(Some(known)) => volumes.push(known),
+                Ok(None) => {}
+                Err(error) => damaged(error),
+            }
+        }
+        let key = |known: &KnownVolume| {
+            let VolumeDescription { set, sequence, created_seconds, volume, .. } = known.description;
+            (set, sequence, created_seconds, volume)
+        };
+        volumes.sort_by_key(key);
+        Ok(volumes)
+    }
+
+    /// One cartridge.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if what is known of it is damaged or cannot be read.
+    pub fn volume(&self, volume: FileId) -> Result<Option<KnownVolume>, CatalogueError> {
+        let file = match self.storage.open(&format!("{volume}/{DESCRIPTION}")) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let len = usize::try_from(file.len().min(DESCRIPTION_LEN_MAX)).unwrap_or_default();
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, 0)?;
+        let description = VolumeDescription::decode(&bytes)
+            .map_err(|source| CatalogueError::Damaged { path: file.path().to_owned(), source })?;
+        let mut header = None;
+        self.read_index(volume, true, &mut |line| {
+            if let IndexLine::Header(found) = line {
+                header = Some(*found);
+            }
+        })?;
+        let is_closed = self.storage.exists(&format!("{volume}/{CLOSED}"))?;
+        Ok(Some(KnownVolume { description, header, is_closed }))
+    }
+
+    /// All segments on a cartridge, in their order on the tape.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if the index is damaged or cannot be read.
+    pub fn segments(&self, volume: FileId) -> Result<Vec<SegmentEntry>, CatalogueError> {
+        let mut segments = Vec::new();
+        self.read_index(volume, false, &mut |line| {
+            if let IndexLine::Segment(entry) = line {
+                segments.push(*entry);
+            }
+        })?;
+        Ok(segments)
+    }
+
+    fn read_index(
+        &self,
+        volume: FileId,
+        header_only: bool,
+        found: &mut dyn FnMut(IndexLine),
+    ) -> Result<(), CatalogueError> {
+        let file = match self.storage.open(&format!("{volume}/{INDEX}")) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let damaged = |source| CatalogueError::Damaged { path: file.path().to_owned(), source };
+        let mut decoder = IndexDecoder::new();
+        let mut offset = 0;
+        // The first line is at most 16 KiB long.
+        let piece_len = if header_only { 16 << 10 } else { PIECE_LEN };
+        while offset < file.len() {
+            let len = usize::try_from(file.len() - offset).unwrap_or(usize::MAX).min(piece_len);
+            let mut piece = vec![0; len];
+            file.read_exact_at(&mut piece, offset)?;
+            decoder.push(&piece, &mut *found).map_err(damaged)?;
+            if header_only {
+                return Ok(());
+            }
+            offset += len as u64;
+        }
+        decoder.finish().map_err(damaged)
+    }
+
+    /// Takes over what a cartridge holds, in place of what was known of it; one that was only labelled has no header.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if it cannot be written; then the old state holds.
+    pub fn put(
+        &self,
+        description: &VolumeDescription,
+        header: Option<&IndexHeader>,
+        segments: &[SegmentEntry],
+    ) -> Result<(), CatalogueError> {
+        let volume = description.volume;
+        self.create_root()?;
+        self.storage.create_directory(&format!("{volume}/{FILES}"))?;
+        match header {
+            None => self.remove_if_there(&format!("{volume}/{INDEX}"))?,
+            Some(header) => {
+                let header = IndexHeader { kind: IndexKind::Closing, previous_loi: None, ..header.clone() };
+                let text = encode_index(&header, segments);
+                self.write(&format!("{volume}/{INDEX}"), |file| file.append(text.as_bytes()))?;
+            }
+        }
+        let text = description.encode();
+        self.write(&format!("{volume}/{DESCRIPTION}"), |file| file.append(text.as_bytes()))
+    }
+
+    /// Takes note that a cartridge must not be written again, and why.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if that cannot be written.
+    pub fn close(&self, volume: FileId, reason: &str) -> Result<(), CatalogueError> {
+        self.create_root()?;
+        self.storage.create_directory(&volume.to_string())?;
+        self.write(&format!("{volume}/{CLOSED}"), |file| file.append(reason.as_bytes()))
+    }
+
+    /// Forgets a cartridge, as when it is labelled anew.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if that is refused.
+    pub fn remove(&self, volume: FileId) -> Result<(), CatalogueError> {
+        let name = volume.to_string();
+        // Without its description a cartridge is unknown, whatever else of it is still there.
+        self.remove_if_there(&format!("{volume}/{DESCRIPTION}"))?;
+        match fs::remove_dir_all(self.root.join(&name)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StorageError { operation: "remove", path: self.shown(&name), source }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a file of a cartridge that is kept on disk too.
+    ///
+    /// # Errors
+    /// [`StorageError`], not found if it is not kept.
+    pub fn open_file(&self, volume: FileId, name: &str) -> Result<Box<dyn ReadFile>, StorageError> {
+        self.storage.open(&format!("{volume}/{FILES}/{name}"))
+    }
+
+    /// Keeps a file of a cartridge on disk: takes a link to `original` where that is possible, else `copy` writes
+    /// its bytes.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if it cannot be written.
+    pub fn put_file(
+        &self,
+        volume: FileId,
+        name: &str,
+        original: Option<&Path>,
+        copy: impl FnOnce(&mut dyn crate::storage::WriteFile) -> Result<(), StorageError>,
+    ) -> Result<(), CatalogueError> {
+        let name = format!("{volume}/{FILES}/{name}");
+        let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+        self.create_root()?;
+        self.storage.create_directory(directory)?;
+        let partial = format!("{name}{PARTIAL}");
+        self.remove_if_there(&partial)?;
+        if original.is_some_and(|original| fs::hard_link(original, self.root.join(&partial)).is_ok()) {
+            self.storage.rename(&partial, &name)?;
+            return Ok(self.storage.sync_directory(directory)?);
+        }
+        self.write(&name, copy)
+    }
+
+    fn create_root(&self) -> Result<(), StorageError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(|source| {
+            let path = path::display(self.root.as_os_str().as_encoded_bytes());
+            StorageError { operation: "create directory", path, source }
+        })
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        content: impl FnOnce(&mut dyn crate::storage::WriteFile) -> Result<(), StorageError>,
+    ) -> Result<(), CatalogueError> {
+        let partial = format!("{name}{PARTIAL}");
+        self.remove_if_there(&partial)?;
+        let mut file = self.storage.create(&partial)?;
+        content(&mut *file)?;
+        file.sync()?;
+        self.storage.rename(&partial, name)?;
+        let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+        Ok(self.storage.sync_directory(directory)?)
+    }
+
+    fn remove_if_there(&self, name: &str) -> Result<(), StorageError> {
+        match self.storage.remove(name) {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn shown(&self, name: &str) -> String {
+        path::display(self.root.join(name).as_os_str().as_encoded_bytes())
+    }
+}
+
+/// A piece of an object on one of the cartridges of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The cartridge.
+    pub volume: FileId,
+    /// Where on it.
+    pub segment: SegmentEntry,
+}
+
+/// The objects of a set of cartridges by their names, with their pieces in order.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct SetContent {
+    /// All objects, also those of which a piece is missing.
+    pub objects: BTreeMap<Arc<str>, Vec<Piece>>,
+}
+
+impl SetContent {
+    /// Reads the indexes of these cartridges, which belong to one set, in order of their numbers.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if one is damaged or cannot be read.
+    pub fn read(catalogue: &Catalogue, volumes: &[FileId]) -> Result<Self, CatalogueError> {
+        let mut content = Self::default();
+        for volume in volumes {
+            for segment in catalogue.segments(*volume)? {
+                content.add(*volume, segment);
+            }
+        }
+        Ok(content)
+    }
+
+    /// Adds a segment; one that was written again takes the place of the first.
+    pub fn add(&mut self, volume: FileId, segment: SegmentEntry) {
+        let pieces = self.objects.entry(Arc::clone(&segment.name)).or_default();
+        let piece = Piece { volume, segment };
+        match pieces.binary_search_by_key(&piece.segment.offset, |piece| piece.segment.offset) {
+            Ok(index) => {
+                if let Some(known) = pieces.get_mut(index) {
+                    *known = piece;
+                }
+            }
+            Err(index) => pieces.insert(index, piece),
+        }
+    }
+
+    /// The pieces of an object that is there whole.
+    #[must_use]
+    pub fn complete(&self, name: &str) -> Option<&[Piece]> {
+        let pieces = self.objects.get(name)?;
+        is_complete(pieces).then_some(&pieces[..])
+    }
+}
+
+// Pieces follow one another from the first byte to the last one.
+fn is_complete(pieces: &[Piece]) -> bool {
+    let mut end = 0;
+    for Piece { segment, .. } in pieces {
+        if segment.offset != end {
+            return false;
+        }
+        end = segment.offset.saturating_add(segment.len);
+    }
+    pieces.first().is_some_and(|piece| piece.segment.total == end)
+        && pieces.iter().all(|piece| piece.segment.total == end)
+}

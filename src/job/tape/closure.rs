@@ -1,0 +1,153 @@
+//! What a set of generations needs to be read elsewhere: every DTF and BDF that their trees lead to.
+//!
+//! Memory is one bit for each 64 bytes of the DTFs walked, and one id for each DTF and BDF.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+
+use crate::format::page::{ALIGNMENT, Page, PageRef, TreeKind};
+use crate::format::record::{Content, Detail, Extent, Inode, Record, Xattrs};
+use crate::id::{ClientName, FileId, Ordinal};
+use crate::progress::Progress;
+use crate::repo::{GenerationId, ReadError, RepoError, Repository};
+
+/// The files that some generations need.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Closure {
+    /// DTFs that hold a page of their trees.
+    pub dtfs: BTreeSet<Ordinal>,
+    /// BDFs that their trees point into, in the order in which the trees, oldest first, come to them. The
+    /// BDFs that those are compressed against are not among them: their frames name them.
+    pub bdfs: Vec<FileId>,
+}
+
+/// Finds what these generations need; they should be in order of time, the oldest first.
+///
+/// # Errors
+/// [`RepoError`] if a page of them cannot be read, or if the operation is asked to stop.
+pub fn of_generations(
+    repository: &Repository,
+    generations: &[(ClientName, GenerationId)],
+    progress: &Progress,
+) -> Result<Closure, RepoError> {
+    let mut walk = Walk {
+        repository,
+        progress,
+        seen: Seen::default(),
+        bdfs: HashSet::new(),
+        closure: Closure::default(),
+    };
+    for (_, generation) in generations {
+        walk.closure.dtfs.insert(generation.ordinal);
+        let root = repository.generation(generation.ordinal)?.footer.root;
+        walk.tree(root, TreeKind::Directory)?;
+    }
+    Ok(walk.closure)
+}
+
+/// Pages that were met: a bit for each place where one can begin.
+#[derive(Debug, Default)]
+struct Seen(BTreeMap<Ordinal, Vec<u64>>);
+
+impl Seen {
+    // Notes a page; tells whether it is a new one.
+    fn insert(&mut self, at: PageRef) -> bool {
+        let place = at.offset / ALIGNMENT;
+        let word = usize::try_from(place / 64).unwrap_or(usize::MAX);
+        let bits = self.0.entry(at.ordinal).or_default();
+        if bits.len() <= word {
+            bits.resize(word.saturating_add(1), 0);
+        }
+        let Some(bits) = bits.get_mut(word) else { return false };
+        let is_new = *bits & 1 << (place % 64) == 0;
+        *bits |= 1 << (place % 64);
+        is_new
+    }
+}
+
+struct Walk<'a> {
+    repository: &'a Repository,
+    progress: &'a Progress,
+    seen: Seen,
+    bdfs: HashSet<FileId>,
+    closure: Closure,
+}
+
+impl Walk<'_> {
+    fn tree(&mut self, root: PageRef, kind: TreeKind) -> Result<(), RepoError> {
+        let mut left = VecDeque::from([(root, None)]);
+        while let Some((at, level_above)) = left.pop_front() {
+            self.closure.dtfs.insert(at.ordinal);
+            // The bitmap grows with offsets, so that no offset beyond the file must get into it.
+            if at.offset >= self.repository.pages().dtf(at.ordinal)?.len() {
+                return Err(mismatch(at, "offset beyond the end of the file").into());
+            }
+            if !self.seen.insert(at) {
+                continue;
+            }
+            self.progress.check()?;
+            let page = self.repository.pages().page(at)?;
+            if page.tree() != kind || level_above.is_some_and(|above: u8| page.level() >= above) {
+                return Err(mismatch(at, "kind of tree or level").into());
+            }
+            self.closure.dtfs.extend(page.base().map(|base| base.ordinal));
+            self.page(at, &page, &mut left)?;
+        }
+        Ok(())
+    }
+
+    fn page(
+        &mut self,
+        at: PageRef,
+        page: &Page,
+        left: &mut VecDeque<(PageRef, Option<u8>)>,
+    ) -> Result<(), RepoError> {
+        let damaged =
+            |source| ReadError::Format { path: format!("DTF {}", at.ordinal), offset: at.offset, source };
+        if page.level() > 0 {
+            // Before what waits already: depth first, so that few pages wait, and in order of keys.
+            for slot in (0..page.len()).rev() {
+                left.push_front((page.child(slot).map_err(damaged)?, Some(page.level())));
+            }
+            return Ok(());
+        }
+        for (key, value) in page.records_from(0) {
+            match page.tree() {
+                TreeKind::Extents => self.extent(&Extent::decode(key, value).map_err(damaged)?),
+                TreeKind::Directory => {
+                    if let Record::Inode(inode) = Record::decode(value).map_err(damaged)? {
+                        self.inode(&inode)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // Recursion is one step deep: a tree of extents leads to no inode.
+    fn inode(&mut self, inode: &Inode) -> Result<(), RepoError> {
+        if let Xattrs::Stored { extents, .. } = &inode.xattrs {
+            extents.iter().for_each(|extent| self.extent(extent));
+        }
+        match &inode.detail {
+            Detail::Regular { content: Content::Inline(extents), .. } => {
+                extents.iter().for_each(|extent| self.extent(extent));
+            }
+            Detail::Regular { content: Content::Tree { root, .. }, .. } => {
+                self.tree(*root, TreeKind::Extents)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn extent(&mut self, extent: &Extent) {
+        let file = extent.chunk.location.file;
+        if self.bdfs.insert(file) {
+            self.closure.bdfs.push(file);
+        }
+    }
+}
+
+fn mismatch(at: PageRef, what: &'static str) -> ReadError {
+    ReadError::PageMismatch { ordinal: at.ordinal, offset: at.offset, what }
+}

@@ -1,0 +1,384 @@
+//! A library at work: its changer, its drives, and which cartridge is where.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::devices::{self, Devices, LibraryAddress, LibraryInputs};
+use super::error::TapeJobError;
+use crate::library::{Barcode, Changer, DeviceIdentity, Element, Inventory, LibraryError, is_same_device};
+use crate::progress::Progress;
+use crate::scsi::{ElementKind, LogicalUnit, Transport, TransportError};
+use crate::tape::Clock;
+use crate::tape::drive::{Connect, Drive, DriveOptions, DriveState};
+
+/// Attempts to get a changer that another process uses; it has it for a move at most.
+const CHANGER_ATTEMPTS: u32 = 300;
+/// Time between two of them.
+const CHANGER_RETRY: Duration = Duration::from_secs(1);
+
+/// A tape drive that can be reached.
+#[derive(Debug, Clone)]
+pub struct DriveUnit {
+    /// Name by which it is reached.
+    pub unit: String,
+    /// What it says of itself.
+    pub identity: DeviceIdentity,
+    /// Address of its element in the changer, if the changer knows it.
+    pub element: Option<u16>,
+}
+
+/// The changer of a library.
+#[derive(Debug, Clone)]
+pub struct ChangerUnit {
+    /// Name by which it is reached.
+    pub unit: String,
+    /// What it says of itself.
+    pub identity: DeviceIdentity,
+}
+
+/// A library, or a lone drive.
+///
+/// The changer is held only while it is at work, so that other processes can use it in between.
+#[derive(Debug)]
+pub struct TapeLibrary {
+    devices: Arc<dyn Devices>,
+    clock: Arc<dyn Clock>,
+    options: DriveOptions,
+    changer: Option<ChangerUnit>,
+    drives: Vec<DriveUnit>,
+}
+
+impl TapeLibrary {
+    /// Opens a library by its address.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if it cannot be reached.
+    pub fn open(
+        address: &LibraryAddress,
+        inputs: &LibraryInputs,
+        options: DriveOptions,
+    ) -> Result<Self, TapeJobError> {
+        Self::over(devices::open(address, inputs)?, &inputs.clock, options)
+    }
+
+    /// Takes the logical units of a library: the first changer among them, and all drives.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if none answers.
+    pub fn over(
+        devices: Arc<dyn Devices>,
+        clock: &Arc<dyn Clock>,
+        options: DriveOptions,
+    ) -> Result<Self, TapeJobError> {
+        let mut library =
+            Self { devices, clock: Arc::clone(clock), options, changer: None, drives: Vec::new() };
+        for name in library.devices.units()? {
+            // A node that somebody else holds is none of ours.
+            let mut unit = match library.devices.connect(&name) {
+                Ok(transport) => LogicalUnit::new(transport),
+                Err(error) => {
+                    log::warn!("{name} is left out: {}", crate::job::chain(&error));
+                    continue;
+                }
+            };
+            let identity = DeviceIdentity::read(&mut unit)?;
+            if identity.is_changer() && library.changer.is_none() {
+                library.changer = Some(ChangerUnit { unit: name, identity });
+            } else if identity.is_drive() {
+                library.drives.push(DriveUnit { unit: name, identity, element: None });
+            }
+        }
+        library.map_drives()?;
+        Ok(library)
+    }
+
+    fn pause(&self) -> impl FnMut(Duration) + 'static {
+        let clock = Arc::clone(&self.clock);
+        move |duration| clock.sleep(duration)
+    }
+
+    // Gives each drive its element, and leaves out drives of other libraries.
+    fn map_drives(&mut self) -> Result<(), TapeJobError> {
+        if self.changer.is_none() {
+            return Ok(());
+        }
+        let inventory = self.inventory()?;
+        let elements: Vec<&Element> = inventory.of_kind(ElementKind::DataTransfer).collect();
+        let names_none = elements.iter().all(|element| element.device.is_none());
+        for drive in &mut self.drives {
+            let same = |element: &&&Element| {
+                element.device.as_ref().is_some_and(|device| is_same_device(device, &drive.identity))
+            };
+            drive.element = elements.iter().find(same).map(|element| element.address);
+        }
+        // With one drive on each side there is nothing to mix up.
+        if let ([element], [drive], true) = (&elements[..], &mut self.drives[..], names_none) {
+            drive.element = Some(element.address);
+        }
+        for drive in self.drives.iter().filter(|drive| drive.element.is_none()) {
+            log::warn!("{} is in no drive element of the changer", drive.unit);
+        }
+        self.drives.sort_by_key(|drive| (drive.element.is_none(), drive.element));
+        Ok(())
+    }
+
+    /// How people call it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.devices.name()
+    }
+
+    /// The changer, if there is one.
+    #[must_use]
+    pub fn changer(&self) -> Option<&ChangerUnit> {
+        self.changer.as_ref()
+    }
+
+    /// The drives, in order of their elements.
+    #[must_use]
+    pub fn drives(&self) -> &[DriveUnit] {
+        &self.drives
+    }
+
+    /// The clock by which it waits.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// What is in every element; a lone drive has no elements.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if the changer does not say.
+    pub fn inventory(&mut self) -> Result<Inventory, TapeJobError> {
+        if self.changer.is_none() {
+            return Ok(Inventory { device: self.devices.name(), elements: Vec::new() });
+        }
+        Ok(self.open_changer()?.inventory(&mut self.pause())?)
+    }
+
+    /// Lets the changer look at all labels again.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if there is none or it refuses.
+    pub fn initialize(&mut self) -> Result<(), TapeJobError> {
+        Ok(self.open_changer()?.initialize(&mut self.pause())?)
+    }
+
+    // Waits a while for another process that is about to let go of it.
+    fn open_changer(&self) -> Result<Changer, TapeJobError> {
+        let library = || TapeJobError::NoChanger { library: self.devices.name() };
+        let unit = &self.changer.as_ref().ok_or_else(library)?.unit;
+        let mut attempt = 0;
+        loop {
+            match self.devices.connect(unit) {
+                Ok(transport) => return Ok(Changer::open(LogicalUnit::new(transport), &mut self.pause())?),
+                Err(error) if error.is_busy() && attempt < CHANGER_ATTEMPTS => {
+                    attempt += 1;
+                    self.clock.sleep(CHANGER_RETRY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The drive of this number, from 0.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if there is none.
+    pub fn drive(&self, number: usize) -> Result<&DriveUnit, TapeJobError> {
+        let library = || TapeJobError::NoDrives { library: self.devices.name() };
+        let last = self.drives.len().checked_sub(1).ok_or_else(library)?;
+        self.drives.get(number).ok_or(TapeJobError::NoDrive { number, last })
+    }
+
+    /// Begins a session with a drive.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if it cannot be reached or somebody else has it.
+    pub fn open_drive(&self, number: usize) -> Result<Drive, TapeJobError> {
+        let unit = self.drive(number)?.unit.clone();
+        let transport = self.devices.connect(&unit)?;
+        let mut drive = Drive::open(transport, Arc::clone(&self.clock), self.options.clone())?;
+        drive.set_connect(Box::new(Reconnect { devices: Arc::clone(&self.devices), unit }));
+        Ok(drive)
+    }
+
+    /// The cartridge in a drive, as the changer knows it.
+    #[must_use]
+    pub fn in_drive<'a>(&self, inventory: &'a Inventory, number: usize) -> Option<&'a Element> {
+        let address = self.drives.get(number)?.element?;
+        inventory.element(address).filter(|element| element.is_full)
+    }
+
+    /// Barcodes in drives, by the number of the drive.
+    #[must_use]
+    pub fn loaded(&self, inventory: &Inventory) -> BTreeMap<usize, Option<Barcode>> {
+        let numbers = 0..self.drives.len();
+        let loaded =
+            |number| self.in_drive(inventory, number).map(|element| (number, element.barcode.clone()));
+        numbers.filter_map(loaded).collect()
+    }
+
+    /// Puts a cartridge into a drive, and waits until it can be used. It must be free, or hold it already.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if the cartridge is not in the library, cannot be moved or not be used.
+    pub fn load(
+        &mut self,
+        barcode: &Barcode,
+        number: usize,
+        progress: &Progress,
+    ) -> Result<Drive, TapeJobError> {
+        let unit = self.drive(number)?.clone();
+        let Some(element) = unit.element else {
+            return Err(if self.changer.is_some() {
+                TapeJobError::Unmapped { drive: unit.unit }
+            } else {
+                TapeJobError::NoChanger { library: self.devices.name() }
+            });
+        };
+        let inventory = self.inventory()?;
+        let found = inventory.find(barcode).map_err(|error| absent(error, barcode))?;
+        let source = found.address;
+        if source != element {
+            if let Some(other) = self.drives.iter().position(|drive| drive.element == Some(source)) {
+                return Err(TapeJobError::from(LibraryError::Occupied {
+                    device: inventory.device.clone(),
+                    kind: ElementKind::DataTransfer,
+                    address: u16::try_from(other).unwrap_or(u16::MAX),
+                    barcode: Some(barcode.clone()),
+                }));
+            }
+            progress.check()?;
+            let mut changer = self.open_changer()?;
+            changer.move_cartridge(source, element, Some(barcode), None, &mut self.pause())?;
+        }
+        self.ready(number, progress)
+    }
+
+    /// Begins a session with a drive and waits until the cartridge in it can be used.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if there is none, or it cannot be used.
+    pub fn ready(&mut self, number: usize, progress: &Progress) -> Result<Drive, TapeJobError> {
+        let mut drive = self.open_drive(number)?;
+        match drive.state()? {
+            DriveState::Empty => return Err(TapeJobError::Empty { number }),
+            DriveState::Cleaning => {
+                return Err(TapeJobError::Unusable { number, what: "a cleaning cartridge" });
+            }
+            DriveState::Incompatible => {
+                return Err(TapeJobError::Unusable { number, what: "a cartridge that it cannot use" });
+            }
+            DriveState::Unloaded => drive.load()?,
+            _ => {}
+        }
+        drive.wait_ready(progress)?;
+        match drive.state()? {
+            DriveState::Cleaning => Err(TapeJobError::Unusable { number, what: "a cleaning cartridge" }),
+            DriveState::Incompatible => {
+                Err(TapeJobError::Unusable { number, what: "a cartridge that it cannot use" })
+            }
+            _ => Ok(drive),
+        }
+    }
+
+    /// Takes the cartridge out of a drive: into a slot, or `to` another element. A lone drive only lets go of it.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if the drive does not let go of it, or it cannot be moved.
+    pub fn unload(&mut self, number: usize, to: Option<u16>) -> Result<Option<Barcode>, TapeJobError> {
+        let unit = self.drive(number)?.clone();
+        let (Some(_), Some(element)) = (&self.changer, unit.element) else {
+            let mut drive = self.open_drive(number)?;
+            drive.unload()?;
+            return Ok(None);
+        };
+        let inventory = self.inventory()?;
+        let Some(held) = inventory.element(element).filter(|held| held.is_full) else {
+            return Err(TapeJobError::Empty { number });
+        };
+        let home = match to {
+            Some(address) => address,
+            None => inventory.home(held)?.address,
+        };
+        let (devices, clock, options) =
+            (Arc::clone(&self.devices), Arc::clone(&self.clock), self.options.clone());
+        let mut unload = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let transport = devices.connect(&unit.unit)?;
+            let mut drive = Drive::open(transport, Arc::clone(&clock), options.clone())?;
+            drive.set_removal_prevented(false)?;
+            Ok(drive.unload()?)
+        };
+        let barcode = held.barcode.clone();
+        let mut changer = self.open_changer()?;
+        changer.move_cartridge(element, home, barcode.as_ref(), Some(&mut unload), &mut self.pause())?;
+        Ok(barcode)
+    }
+
+    /// Moves a cartridge between elements of which none is a drive.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if it cannot be moved.
+    pub fn transfer(
+        &mut self,
+        from: u16,
+        to: u16,
+        expected: Option<&Barcode>,
+    ) -> Result<Inventory, TapeJobError> {
+        let moved = self.open_changer()?.move_cartridge(from, to, expected, None, &mut self.pause())?;
+        Ok(moved.inventory)
+    }
+
+    /// Number of the drive to use for a cartridge: the one that holds it, else an empty one; `preferred` alone is
+    /// asked if given.
+    ///
+    /// # Errors
+    /// [`TapeJobError::NoFreeDrive`] if all hold other cartridges.
+    pub fn choose_drive(
+        &self,
+        inventory: &Inventory,
+        barcode: &Barcode,
+        preferred: Option<usize>,
+    ) -> Result<usize, TapeJobError> {
+        self.drive(preferred.unwrap_or(0))?;
+        let loaded = self.loaded(inventory);
+        let holding = loaded.iter().find(|(_, held)| held.as_ref() == Some(barcode));
+        if let Some((number, _)) = holding {
+            return Ok(*number);
+        }
+        let mut candidates =
+            (0..self.drives.len()).filter(|number| preferred.is_none_or(|wanted| wanted == *number));
+        let is_free = |number: &usize| {
+            !loaded.contains_key(number)
+                && self.drives.get(*number).is_some_and(|drive| drive.element.is_some())
+        };
+        candidates.find(is_free).ok_or(TapeJobError::NoFreeDrive)
+    }
+}
+
+fn absent(error: LibraryError, barcode: &Barcode) -> TapeJobError {
+    match error {
+        LibraryError::NoCartridge { .. } => TapeJobError::Absent { barcode: barcode.to_string() },
+        other => other.into(),
+    }
+}
+
+/// Finds a drive again that was lost.
+#[derive(Debug)]
+struct Reconnect {
+    devices: Arc<dyn Devices>,
+    unit: String,
+}
+
+impl Connect for Reconnect {
+    fn connect(&mut self) -> Result<Box<dyn Transport>, TransportError> {
+        self.devices.connect(&self.unit).map_err(|error| TransportError::ConnectionLost {
+            device: self.unit.clone(),
+            operation_code: 0,
+            reason: crate::job::chain(&error),
+        })
+    }
+}

@@ -1,0 +1,19 @@
+//! Archives on tape: generations copied whole onto cartridges, listed, verified, restored.
+
+pub mod archive;
+pub mod cartridges;
+pub mod catalogue;
+pub mod closure;
+pub mod devices;
+pub mod error;
+pub mod extents;
+pub mod history;
+pub mod labelling;
+pub mod library;
+pub mod plan;
+pub mod recall;
+pub mod restore;
+pub mod sealed;
+pub mod sets;
+pub mod source;
+pub mod storage;

@@ -1,0 +1,229 @@
+//! What has to be written to a set of cartridges so that it holds some generations whole.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::catalogue::SetContent;
+use super::closure;
+use super::error::TapeJobError;
+use super::sealed::SealedKind;
+use super::source::RepositoryFile;
+use crate::format::bdf;
+use crate::format::config;
+use crate::id::{ClientName, FileId, FingerprintHasher, Ordinal};
+use crate::progress::Progress;
+use crate::repo::bdf_file::{BdfFile, all_bdfs, bdf_name};
+use crate::repo::pages::read_sealed;
+use crate::repo::{GenerationId, ReadError, Repository, catalog};
+use crate::tape::Object;
+use crate::tape::writer::Place;
+
+/// A file of the repository that some generations need.
+#[derive(Debug, Clone)]
+pub struct NeededFile {
+    /// Name in the repository, and on the cartridge.
+    pub name: Arc<str>,
+    /// Length in bytes.
+    pub len: u64,
+    /// Time of writing, seconds since 1970.
+    pub mtime_seconds: i64,
+    /// What it is; `None` for the configuration.
+    pub kind: Option<SealedKind>,
+}
+
+/// What some generations need, in the order in which it goes to tape: the configuration, BDFs from the oldest on,
+/// then DTFs, so that a generation's tree is there when all that it points to is.
+#[derive(Debug, Clone, Default)]
+pub struct Needed {
+    /// The files.
+    pub files: Vec<NeededFile>,
+}
+
+impl Needed {
+    /// Finds what these generations need; of BDFs that `content` holds, what they need in their turn is there too.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if a tree or a file cannot be read, or the operation is asked to stop.
+    pub fn of(
+        repository: &Repository,
+        generations: &[(ClientName, GenerationId)],
+        content: &SetContent,
+        progress: &Progress,
+    ) -> Result<Self, TapeJobError> {
+        let closure = closure::of_generations(repository, generations, progress)?;
+        let mut files = vec![configuration(repository)?];
+        files.extend(data_files(repository, closure.bdfs, content, progress)?);
+        for ordinal in closure.dtfs {
+            files.push(tree_file(repository, ordinal)?);
+        }
+        Ok(Self { files })
+    }
+
+    /// What of it `content` does not hold yet: an object that was begun comes first.
+    #[must_use]
+    pub fn missing(&self, repository: &Repository, content: &SetContent, now_seconds: i64) -> Plan {
+        let mut plan = Plan {
+            skipped_bytes: 0,
+            skipped_count: 0,
+            bytes: 0,
+            objects: Vec::new(),
+            from: Place::default(),
+        };
+        for file in &self.files {
+            let pieces = content.complete(&file.name);
+            if pieces.is_some_and(|pieces| is_same(repository, file, pieces)) {
+                plan.skipped_count += 1;
+                plan.skipped_bytes += file.len;
+                continue;
+            }
+            let begun = content.objects.get(&file.name).map_or(&[][..], |pieces| pieces);
+            let begun = begun.first().is_some_and(|piece| piece.segment.total == file.len).then_some(begun);
+            let (segment, done) = begun.map_or((0, 0), resume);
+            let object = object(repository, file, now_seconds);
+            plan.bytes += file.len;
+            // Only one can be gone on with; another one is written again from its beginning.
+            if segment > 0 && plan.from.segment == 0 {
+                plan.from = Place { object: 0, segment, hasher: None };
+                plan.bytes -= done;
+                plan.objects.insert(0, object);
+            } else {
+                plan.objects.push(object);
+            }
+        }
+        plan
+    }
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub struct Plan {
+    /// Objects in their order.
+    pub objects: Vec<Object>,
+    /// Where in them writing begins.
+    pub from: Place,
+    /// Bytes to be written.
+    pub bytes: u64,
+    /// Objects that are on the cartridges already.
+    pub skipped_count: u64,
+    /// Bytes of them.
+    pub skipped_bytes: u64,
+}
+
+// Number of the first segment that is missing, and bytes before it.
+fn resume(pieces: &[super::catalogue::Piece]) -> (u32, u64) {
+    let mut end = 0;
+    let mut next = 0;
+    for piece in pieces {
+        if piece.segment.offset != end || piece.segment.segment != next {
+            break;
+        }
+        end = piece.segment.offset.saturating_add(piece.segment.len);
+        next += 1;
+    }
+    (next, end)
+}
+
+// Sealed files never change; a configuration does.
+fn is_same(repository: &Repository, file: &NeededFile, pieces: &[super::catalogue::Piece]) -> bool {
+    let len: u64 = pieces.iter().map(|piece| piece.segment.len).sum();
+    if len != file.len {
+        return false;
+    }
+    let (None, [piece]) = (file.kind, pieces) else { return true };
+    let read = || -> Result<_, crate::storage::StorageError> {
+        let opened = repository.storage().open(&file.name)?;
+        let mut bytes = vec![0; usize::try_from(opened.len()).unwrap_or_default()];
+        opened.read_exact_at(&mut bytes, 0)?;
+        let mut hasher = FingerprintHasher::default();
+        hasher.update(&bytes);
+        Ok(hasher.finish())
+    };
+    read().is_ok_and(|fingerprint| fingerprint == piece.segment.fingerprint)
+}
+
+fn object(repository: &Repository, file: &NeededFile, now_seconds: i64) -> Object {
+    let source = RepositoryFile {
+        storage: Arc::clone(repository.storage()),
+        repository: repository.id(),
+        name: file.name.as_ref().to_owned(),
+        kind: file.kind,
+    };
+    Object {
+        name: Arc::clone(&file.name),
+        len: file.len,
+        mtime_seconds: if file.kind.is_some() { file.mtime_seconds } else { now_seconds },
+        fingerprint: None,
+        source: Arc::new(source),
+    }
+}
+
+fn configuration(repository: &Repository) -> Result<NeededFile, TapeJobError> {
+    let file = repository.storage().open(config::FILE_NAME)?;
+    Ok(NeededFile { name: config::FILE_NAME.into(), len: file.len(), mtime_seconds: 0, kind: None })
+}
+
+fn tree_file(repository: &Repository, ordinal: Ordinal) -> Result<NeededFile, TapeJobError> {
+    let dtf = repository.pages().dtf(ordinal)?;
+    let header = dtf.header();
+    let id = GenerationId { time: header.time, ordinal };
+    Ok(NeededFile {
+        name: catalog::dtf_name(&header.client, id).into(),
+        len: dtf.len(),
+        mtime_seconds: header.time.seconds(),
+        kind: Some(SealedKind::Dtf),
+    })
+}
+
+fn data_files(
+    repository: &Repository,
+    first: Vec<FileId>,
+    content: &SetContent,
+    progress: &Progress,
+) -> Result<Vec<NeededFile>, TapeJobError> {
+    let names: BTreeMap<FileId, String> = all_bdfs(&**repository.storage())?
+        .into_iter()
+        .map(|(file, client, area)| (file, bdf_name(area, client.as_str(), file)))
+        .collect();
+    let mut known: HashSet<FileId> = first.iter().copied().collect();
+    let mut left = first;
+    let mut found = Vec::new();
+    let mut next = 0;
+    while let Some(id) = left.get(next).copied() {
+        progress.check()?;
+        let name = names.get(&id).ok_or(ReadError::NoBdf { file: id })?;
+        let bdf = repository.frames().bdf(id)?;
+        let header = bdf.header();
+        let order = (header.ordinal, header.written_seconds, next);
+        found.push((
+            order,
+            NeededFile {
+                name: name.as_str().into(),
+                len: bdf.file().len(),
+                mtime_seconds: header.written_seconds,
+                kind: Some(SealedKind::Bdf),
+            },
+        ));
+        if content.complete(name).is_none() {
+            left.extend(bases(&bdf, progress)?.into_iter().filter(|base| known.insert(*base)));
+        }
+        next += 1;
+    }
+    found.sort_by_key(|(order, _)| *order);
+    Ok(found.into_iter().map(|(_, file)| file).collect())
+}
+
+// BDFs that hold chunks against which frames of this one are compressed.
+fn bases(file: &BdfFile, progress: &Progress) -> Result<HashSet<FileId>, TapeJobError> {
+    let (seal, footer) = read_sealed(file.file(), file.header().file)?;
+    let spans = bdf::decode_footer(&footer, seal.footer_crc).map_err(|source| ReadError::Format {
+        path: file.file().path().to_owned(),
+        offset: seal.footer_offset,
+        source,
+    })?;
+    let mut bases = HashSet::new();
+    for span in spans {
+        progress.check()?;
+        bases.extend(file.read_header(span.offset)?.bases.iter().map(|base| base.location.file));
+    }
+    Ok(bases)
+}

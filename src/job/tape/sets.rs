@@ -1,0 +1,147 @@
+//! Sets of cartridges as repositories that can be read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalogue::{Catalogue, KnownVolume, SetContent};
+use super::error::TapeJobError;
+use super::storage::{BlockReader, SetStorage};
+use crate::format::config;
+use crate::id::{ClientName, FileId};
+use crate::repo::catalog::{client_directory, parse_dtf_name};
+use crate::repo::{CacheBytes, GenerationId, RepoError, Repository};
+
+/// A set of cartridges, as far as the catalogue knows it.
+#[derive(Debug, Clone)]
+pub struct VolumeSet {
+    /// Its id.
+    pub id: FileId,
+    /// Its cartridges, in order of their numbers.
+    pub volumes: Vec<KnownVolume>,
+    /// What they hold together.
+    pub content: SetContent,
+}
+
+impl VolumeSet {
+    /// All sets, the oldest first; a cartridge whose index is damaged is told to `damaged`.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if the catalogue cannot be read.
+    pub fn all(
+        catalogue: &Catalogue,
+        damaged: &mut dyn FnMut(super::catalogue::CatalogueError),
+    ) -> Result<Vec<Self>, TapeJobError> {
+        let mut sets: BTreeMap<FileId, Vec<KnownVolume>> = BTreeMap::new();
+        for known in catalogue.volumes(damaged)? {
+            sets.entry(known.description.set).or_default().push(known);
+        }
+        let mut all = Vec::new();
+        for (id, volumes) in sets {
+            let ids: Vec<FileId> = volumes.iter().map(|known| known.description.volume).collect();
+            match SetContent::read(catalogue, &ids) {
+                Ok(content) => all.push(Self { id, volumes, content }),
+                Err(error) => damaged(error),
+            }
+        }
+        all.sort_by_key(|set| set.created_seconds());
+        Ok(all)
+    }
+
+    /// Time at which its first cartridge was labelled, seconds since 1970.
+    #[must_use]
+    pub fn created_seconds(&self) -> i64 {
+        self.volumes.iter().map(|known| known.description.created_seconds).min().unwrap_or_default()
+    }
+
+    /// Barcodes of its cartridges, in order.
+    #[must_use]
+    pub fn barcodes(&self) -> Vec<String> {
+        self.volumes.iter().map(|known| known.description.barcode.clone()).collect()
+    }
+
+    /// Generations whose tree it holds, by client, oldest first.
+    #[must_use]
+    pub fn generations(&self) -> BTreeMap<ClientName, Vec<GenerationId>> {
+        let mut found: BTreeMap<ClientName, Vec<GenerationId>> = BTreeMap::new();
+        for name in self.content.objects.keys() {
+            let Some((directory, file)) = name.rsplit_once('/') else { continue };
+            let client = directory.rsplit_once('/').and_then(|(_, client)| client.parse::<ClientName>().ok());
+            let (Some(client), Some(id)) = (client, parse_dtf_name(file, ".dtf")) else { continue };
+            if client_directory(&client) == directory && self.content.complete(name).is_some() {
+                found.entry(client).or_default().push(id);
+            }
+        }
+        for generations in found.values_mut() {
+            generations.sort_unstable();
+        }
+        found
+    }
+
+    /// Opens the set as a repository: trees come from the catalogue, data by `reader`.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if the repository's configuration is not on the cartridges at hand.
+    pub fn open(
+        self,
+        catalogue: &Catalogue,
+        reader: Arc<dyn BlockReader>,
+        cache: CacheBytes,
+    ) -> Result<Repository, TapeJobError> {
+        let shown = self.barcodes().join("+");
+        if self.content.complete(config::FILE_NAME).is_none() {
+            let what = format!("{} (the beginning of set {shown} is missing)", config::FILE_NAME);
+            return Err(TapeJobError::NotOnTape { what });
+        }
+        let storage = SetStorage::new(catalogue.clone(), self.content, reader, shown);
+        Ok(Repository::open_storage(Arc::new(storage), cache)?)
+    }
+}
+
+/// Finds the set that has a generation: of several the newest; `barcode` chooses one.
+///
+/// # Errors
+/// [`TapeJobError`] if none has it.
+pub fn find(
+    sets: Vec<VolumeSet>,
+    client: &ClientName,
+    wanted: &str,
+    barcode: Option<&str>,
+) -> Result<(VolumeSet, GenerationId), TapeJobError> {
+    let mut best: Option<(VolumeSet, GenerationId)> = None;
+    for set in sets {
+        if barcode.is_some_and(|barcode| !set.barcodes().iter().any(|own| own == barcode)) {
+            continue;
+        }
+        let generations = set.generations().remove(client).unwrap_or_default();
+        let Some(id) = choose(client, &generations, wanted)? else { continue };
+        if best.as_ref().is_none_or(|(_, known)| *known <= id) {
+            best = Some((set, id));
+        }
+    }
+    best.ok_or_else(|| TapeJobError::NotOnTape { what: format!("{client}@{wanted}") })
+}
+
+fn choose(
+    client: &ClientName,
+    generations: &[GenerationId],
+    wanted: &str,
+) -> Result<Option<GenerationId>, TapeJobError> {
+    if wanted == "latest" {
+        return Ok(generations.last().copied());
+    }
+    if let Some(back) = wanted.strip_prefix('-').and_then(|back| back.parse::<usize>().ok()) {
+        return Ok(generations.len().checked_sub(back).and_then(|index| generations.get(index)).copied());
+    }
+    let mut matching = generations.iter().filter(|id| id.time.to_string().starts_with(wanted));
+    let first = matching.next().copied();
+    match (first, matching.next()) {
+        (Some(first), Some(second)) => Err(RepoError::Ambiguous {
+            client: client.clone(),
+            prefix: wanted.to_owned(),
+            first: first.time,
+            second: second.time,
+        }
+        .into()),
+        (first, _) => Ok(first),
+    }
+}

@@ -1,0 +1,247 @@
+//! The tape commands over an emulated library in a directory.
+
+mod changer;
+mod interrupted;
+mod labels;
+mod spanning;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape, ManualClock};
+use serde_json::Value;
+
+use crate::support::{Ended, Numbers, Sandbox, ended};
+
+const MIB: u64 = 1 << 20;
+
+/// A sandbox with an emulated library beside the repository.
+struct Vault {
+    sandbox: Sandbox,
+}
+
+impl Vault {
+    /// Two LTO-8 drives and cartridges of this capacity, `RL0001L8` and so on.
+    fn new(cartridge_count: u16, capacity_bytes: u64) -> Self {
+        let shape = LibraryShape::new(Generation::Lto8);
+        Self::with_shape(&shape.with_cartridges(cartridge_count, Generation::Lto8, Some(capacity_bytes)))
+    }
+
+    fn with_shape(shape: &LibraryShape) -> Self {
+        let sandbox = Sandbox::with_repository();
+        EmulatedLibrary::create(&sandbox.path("library"), shape).unwrap();
+        Self { sandbox }
+    }
+
+    /// What an operator sees and does.
+    fn emulated(&self) -> EmulatedLibrary {
+        EmulatedLibrary::open(&self.sandbox.path("library"), Arc::new(ManualClock::default())).unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.command(&[]);
+        command.arg("tape").args(arguments);
+        command.env("REELFS_LIBRARY", self.sandbox.path("library"));
+        command.env("XDG_CACHE_HOME", self.sandbox.path("cache"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        ended(&mut self.command(arguments))
+    }
+
+    /// Runs the command, which must succeed.
+    fn good(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+        ended.out
+    }
+
+    /// The same with `--json`: one value for each line.
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let all: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        self.good(&all).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Archives with little memory, which must succeed.
+    fn archive(&self, more: &[&str]) -> Value {
+        let arguments: Vec<&str> = ["archive", "--memory", "16"].iter().chain(more).copied().collect();
+        self.json(&arguments).pop().unwrap()
+    }
+
+    /// Runs the command, which must fail with this code and this text in its message.
+    fn refused(&self, code: i32, arguments: &[&str], text: &str) {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, code, "{arguments:?}: {ended:?}");
+        assert!(ended.error.contains(text), "{text:?} is not in {}", ended.error);
+    }
+
+    /// Takes the repository away.
+    fn lose_repository(&self) {
+        fs::rename(self.sandbox.repository(), self.sandbox.path("lost")).unwrap();
+    }
+
+    /// Restores the latest generation of `web1` and compares it with the source.
+    fn restore_and_compare(&self) {
+        let target = self.sandbox.path("restored");
+        self.good(&["restore", "web1", target.to_str().unwrap()]);
+        assert_same(&self.sandbox.source(), &target);
+        fs::remove_dir_all(&target).unwrap();
+    }
+
+    /// Bytes of the image of a cartridge.
+    fn image(&self, barcode: &str) -> Vec<u8> {
+        fs::read(self.image_path(barcode)).unwrap_or_default()
+    }
+
+    fn image_path(&self, barcode: &str) -> PathBuf {
+        self.sandbox.path(&format!("library/cartridges/{barcode}.p0.tap"))
+    }
+
+    /// Kind and number of the element that holds a cartridge.
+    fn place_of(&self, barcode: &str) -> (String, u64) {
+        let inventory = self.json(&["inventory"]);
+        let element = inventory.iter().find(|element| element["barcode"] == barcode).unwrap();
+        (element["kind"].as_str().unwrap().to_owned(), element["number"].as_u64().unwrap())
+    }
+}
+
+/// Two generations of a source with files of all sizes, `len` bytes that cannot be compressed in the largest.
+fn two_generations(sandbox: &Sandbox, len: usize) {
+    let mut numbers = Numbers(0x5eed_0004);
+    for index in 0..40 {
+        let len = usize::try_from(numbers.below(60_000)).unwrap();
+        sandbox.write(&format!("small/{}/{index}", index % 5), numbers.bytes(len));
+    }
+    sandbox.write("large", numbers.bytes(len));
+    sandbox.write("text", "the same line again\n".repeat(50_000));
+    sandbox.backup(&[]);
+    sandbox.write("small/3/new", "new in the second generation");
+    let mut large = fs::read(sandbox.source().join("large")).unwrap();
+    large[len / 2..len / 2 + 100].fill(7);
+    sandbox.write("large", large);
+    sandbox.backup(&[]);
+}
+
+fn assert_same(left: &Path, right: &Path) {
+    let output = Command::new("diff").arg("-r").arg("--no-dereference").args([left, right]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn what_was_archived_is_restored_from_tape_alone() {
+    let vault = Vault::new(4, 256 * MIB);
+    two_generations(&vault.sandbox, 9_000_000);
+    let archived = vault.archive(&["--client", "web1", "--generations", "all"]);
+    assert_eq!(archived["barcodes"], serde_json::json!(["RL0001L8"]), "{archived}");
+    assert!(archived["bytes"].as_u64().unwrap() > 9_000_000, "{archived}");
+    let again = vault.archive(&["--generations", "all"]);
+    assert_eq!(again["bytes"], 0, "{again}");
+    vault.lose_repository();
+    let target = vault.sandbox.path("restored");
+    vault.refused(1, &["restore", "web1", target.to_str().unwrap()], "reelfs tape scan");
+    vault.good(&["scan", "RL0001L8"]);
+    let listed = vault.json(&["list"]);
+    assert_eq!(listed.iter().filter(|line| line["kind"] == "generation").count(), 2, "{listed:?}");
+    vault.restore_and_compare();
+    assert_eq!(vault.place_of("RL0001L8"), ("slot".to_owned(), 0));
+    let names = vault.json(&["list", "--objects", "RL0001L8"]);
+    assert_eq!(names.iter().filter(|line| line["name"].as_str().unwrap().ends_with(".dtf")).count(), 2);
+}
+
+#[test]
+fn an_earlier_generation_and_a_part_of_one_are_restored() {
+    let vault = Vault::new(2, 256 * MIB);
+    two_generations(&vault.sandbox, 2_000_000);
+    vault.archive(&["--generations", "all"]);
+    vault.lose_repository();
+    vault.good(&["scan", "RL0001L8", "--full"]);
+    let target = vault.sandbox.path("part");
+    vault.good(&["restore", "web1@-2:small/3", target.to_str().unwrap()]);
+    assert!(!target.join("new").exists());
+    for name in ["3", "8", "13"] {
+        let source = vault.sandbox.source().join("small/3").join(name);
+        assert_eq!(fs::read(target.join(name)).unwrap(), fs::read(source).unwrap(), "{name}");
+    }
+    let counted = vault.json(&["restore", "web1", "/nowhere/at/all", "--dry-run"]).pop().unwrap();
+    assert_eq!(counted["files"], 43, "{counted}");
+}
+
+#[test]
+fn a_later_archive_writes_only_what_is_new() {
+    let vault = Vault::new(2, 256 * MIB);
+    two_generations(&vault.sandbox, 9_000_000);
+    let first = vault.archive(&[]);
+    vault.sandbox.write("small/4/newer", Numbers(9).bytes(100_000));
+    vault.sandbox.backup(&[]);
+    let plan = vault.json(&["archive", "--dry-run", "--finish-by", "17:30"]).pop().unwrap();
+    assert!(plan["start_seconds"].as_i64().unwrap() > 1_700_000_000, "{plan}");
+    let second = vault.archive(&[]);
+    assert_eq!(second["bytes"], plan["bytes"], "{second} {plan}");
+    let bytes = second["bytes"].as_u64().unwrap();
+    assert!(bytes > 100_000 && bytes < 400_000, "{second} after {first}");
+    assert_eq!(second["set"], first["set"]);
+    vault.lose_repository();
+    vault.good(&["scan", "RL0001L8"]);
+    vault.restore_and_compare();
+}
+
+#[test]
+fn a_damaged_block_is_found_by_verify_and_costs_only_the_files_in_it() {
+    let vault = Vault::new(2, 256 * MIB);
+    two_generations(&vault.sandbox, 9_000_000);
+    vault.archive(&["--generations", "all"]);
+    assert_eq!(vault.json(&["verify", "RL0001L8"]).pop().unwrap()["damages"], 0);
+    let objects = vault.json(&["list", "--objects", "RL0001L8"]);
+    let large = objects.iter().max_by_key(|object| object["len"].as_u64()).unwrap();
+    vault.emulated().spoil_block("RL0001L8", 0, large["block"].as_u64().unwrap() + 8).unwrap();
+    let ended = vault.run(&["verify", "RL0001L8"]);
+    assert_eq!(ended.code, 12, "{ended:?}");
+    assert!(ended.out.contains(large["name"].as_str().unwrap()), "{ended:?}");
+    vault.lose_repository();
+    vault.good(&["scan", "RL0001L8"]);
+    let target = vault.sandbox.path("restored");
+    let ended = vault.run(&["restore", "web1", target.to_str().unwrap()]);
+    assert_eq!(ended.code, 12, "{ended:?}");
+    let restored = fs::read(target.join("text")).unwrap();
+    assert_eq!(restored, fs::read(vault.sandbox.source().join("text")).unwrap());
+    assert!(!target.join("large").exists(), "{ended:?}");
+}
+
+#[test]
+fn a_damaged_file_of_the_repository_does_not_go_to_tape() {
+    let vault = Vault::new(1, 256 * MIB);
+    two_generations(&vault.sandbox, 2_000_000);
+    let bdf = vault.sandbox.stored(".bdf").pop().unwrap();
+    let mut bytes = fs::read(&bdf).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&bdf, bytes).unwrap();
+    let ended = vault.run(&["archive", "--generations", "all", "--memory", "16"]);
+    assert_eq!(ended.code, 12, "{ended:?}");
+    assert!(ended.error.contains(bdf.file_name().unwrap().to_str().unwrap()), "{ended:?}");
+    assert!(vault.json(&["list"]).iter().all(|line| line["kind"] != "generation"));
+}
+
+#[test]
+fn without_a_library_or_with_a_wrong_one_the_way_out_is_told() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&["tape", "inventory"]);
+    assert_eq!(ended.code, 2);
+    assert!(ended.error.contains("REELFS_LIBRARY"), "{ended:?}");
+    for (library, text) in [
+        ("/dev/no-such-node", "/dev/no-such-node"),
+        ("/dev/null", "not a SCSI generic device"),
+        ("iscsi://127.0.0.1:1/iqn.2026-11.test:none/0", "127.0.0.1"),
+        (sandbox.directory.path().to_str().unwrap(), "emulated library"),
+    ] {
+        let ended = sandbox.run(&["tape", "inventory", "--library", library]);
+        assert_eq!(ended.code, 13, "{library}: {ended:?}");
+        assert!(ended.error.contains(text), "{library}: {ended:?}");
+    }
+    let ended = sandbox.run(&["tape", "inventory", "--library", "iscsi://user%secret@127.0.0.1:1/iqn.x:y/0"]);
+    assert!(!ended.error.contains("secret"), "{ended:?}");
+    assert_eq!(sandbox.run(&["tape", "devices"]).code, 0);
+}

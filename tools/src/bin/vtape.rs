@@ -1,0 +1,7 @@
+//! The command `vtape`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tools::run_vtape()
+}

@@ -1,0 +1,115 @@
+//! `reelfs tape scan`
+
+use std::ffi::OsString;
+
+use reelfs::job::tape::cartridges::{catalogue_volume, ours};
+use reelfs::job::tape::error::TapeJobError;
+use reelfs::job::tape::library::TapeLibrary;
+use reelfs::library::Barcode;
+use reelfs::tape::archive::VolumeDescription;
+use reelfs::tape::reader::{IndexState, VolumeIndex};
+
+use super::inventory::short;
+use super::{Place, place};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::human;
+use crate::output::object;
+
+const AFTER_HELP: &str = "\
+EXAMPLES
+  reelfs tape scan RL0001L8                 what it holds, by its newest index
+  reelfs tape scan --full RL0001L8          by going through it from the beginning, without any index
+  reelfs tape scan RL0001L8 RL0002L8        all cartridges of a set, for a restore
+  reelfs tape scan                          what is in a lone drive
+
+  What a cartridge holds is taken into the catalogue, its directory trees included: after that it can be
+  listed without it. So a catalogue that was lost is made again from the cartridges alone.
+
+EXIT STATUS
+  0 done; 1 failed; 2 usage; 13 the cartridge or a drive; 130 interrupted";
+
+/// Take into the catalogue what cartridges hold
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// Barcodes of the cartridges; none with a lone drive
+    #[arg(value_name = "BARCODE")]
+    barcodes: Vec<OsString>,
+    /// Go through the whole cartridge instead of believing its index
+    #[arg(long)]
+    full: bool,
+}
+
+pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(), Failure> {
+    context.watch_signals()?;
+    let mut library = place.open()?;
+    if args.barcodes.is_empty() {
+        if library.changer().is_some() {
+            return Err(Failure::usage("no cartridge was named").hint("'reelfs tape inventory' lists them"));
+        }
+        return cartridge(None, args.full, &mut library, place, context);
+    }
+    for barcode in &args.barcodes {
+        context.progress.check()?;
+        let barcode = place::barcode(barcode)?;
+        cartridge(Some(&barcode), args.full, &mut library, place, context)?;
+    }
+    Ok(())
+}
+
+/// Loads a cartridge, takes into the catalogue what it holds, and puts it away.
+pub(super) fn cartridge(
+    barcode: Option<&Barcode>,
+    is_full: bool,
+    library: &mut TapeLibrary,
+    place: &Place,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let catalogue = place.catalogue(context)?;
+    let mounted = library.mount(barcode, place.drive(), &context.progress)?;
+    let (number, mut drive) = (mounted.number, mounted.drive);
+    let display = context.show_progress("scan");
+    let made = ours(&drive, mounted.identified)
+        .and_then(|_| catalogue_volume(&catalogue, &mut drive, is_full, &context.progress));
+    drop((display, drive));
+    let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
+    let (description, index) = made?;
+    if let Some(outside) = barcode.filter(|outside| outside.as_bytes() != description.barcode.as_bytes()) {
+        let error =
+            TapeJobError::Mislabelled { outside: outside.clone(), inside: description.barcode.clone() };
+        context.warn(&reelfs::job::chain(&error));
+    }
+    show(&description, &index, context)?;
+    Ok(unloaded?)
+}
+
+fn show(description: &VolumeDescription, index: &VolumeIndex, context: &mut Context) -> Result<(), Failure> {
+    let bytes: u64 = index.segments.iter().map(|segment| segment.len).sum();
+    let state = match index.state {
+        IndexState::Closed => "closed",
+        IndexState::Committed => "committed",
+        IndexState::Torn => "torn",
+    };
+    if context.global.json {
+        return Ok(context.out.json(object([
+            ("barcode", description.barcode.clone().into()),
+            ("volume", description.volume.to_string().into()),
+            ("set", description.set.to_string().into()),
+            ("sequence", description.sequence.into()),
+            ("segments", index.segments.len().into()),
+            ("bytes", bytes.into()),
+            ("state", state.into()),
+            ("session", index.header.as_ref().map(|header| header.session.clone()).into()),
+        ]))?);
+    }
+    let torn = if index.state == IndexState::Torn { "; its last session was cut short" } else { "" };
+    Ok(context.out.line(&format!(
+        "{}: {} of set {}, {}, {}{torn}",
+        description.barcode,
+        description.sequence,
+        short(&description.set.to_string()),
+        human::count(index.segments.len() as u64, "segment"),
+        human::bytes(bytes)
+    ))?)
+}
