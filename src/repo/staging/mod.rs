@@ -37,6 +37,7 @@ mod objects;
 mod options;
 mod reclaim;
 mod recovery;
+mod removal;
 mod rename;
 mod space;
 mod stack;
