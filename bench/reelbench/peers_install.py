@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-DEBIAN_PACKAGES = {"restic": "restic", "zstd": "zstd", "rsync": "rsync"}
+DEBIAN_PACKAGES = {"restic": "restic", "zstd": "zstd", "rsync": "rsync", "bindfs": "bindfs", "fuse-overlayfs": "fuse-overlayfs"}
 BORG_BUILD_PACKAGES = ["libacl1-dev", "libssl-dev", "liblz4-dev", "libzstd-dev", "libxxhash-dev", "pkg-config", "build-essential"]
 
 

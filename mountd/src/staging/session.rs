@@ -123,7 +123,6 @@ impl Session {
             }
         }
         wait.rest();
-        drop(wait);
         drop(self.commands);
         self.adapter.close();
         Ok(())

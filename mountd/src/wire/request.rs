@@ -298,12 +298,12 @@ mod test {
 
     #[test]
     fn a_message_cut_anywhere_is_refused_or_shorter_but_never_a_panic() {
-        for opcode in 0..=op::OPCODE_COUNT as u32 {
+        for opcode in 0..=u32::try_from(op::OPCODE_COUNT).unwrap() {
             let whole = message(opcode, &[0; 120]);
             for len in 0..whole.len() {
                 let mut cut = whole[..len].to_vec();
                 if let Some(claimed) = cut.get_mut(..4) {
-                    claimed.copy_from_slice(&(len as u32).to_ne_bytes());
+                    claimed.copy_from_slice(&u32::try_from(len).unwrap().to_ne_bytes());
                 }
                 let _decoded = decode(&cut);
                 if len < HEADER_LEN {
