@@ -407,8 +407,7 @@ impl StagingTree {
         for file in self.files.take_all() {
             file.state_mut().is_stale = true;
         }
-        let unnamed: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Unnamed).collect();
-        self.remove_unnamed(core, &unnamed?)?;
+        self.erase_unnamed(core)?;
         core.is_changed = false;
         if base.is_none() {
             let mut edit = Edit::new(self, core);

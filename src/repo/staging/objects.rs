@@ -362,25 +362,27 @@ impl<'t> Edit<'t> {
             None => false,
             Some(at) => self.tree.frozen_epoch() > 0 || self.core.base.object(at)?.is_some(),
         };
-        if let Some(state) = object.stored.as_ref().and_then(|row| row.state.as_ref())
-            && let Some(content) = state.content()
-        {
-            for layer in &content.layers {
-                self.garbage.push(layer.file);
-                if layer.file != number {
-                    self.batch.delete_layer_owner(layer.file);
-                }
-            }
-        }
+        self.erase_object(object);
         if is_needed {
             let row = ObjectRow { epoch: self.core.state.epoch, linked: object.linked, object: None };
             self.batch.put_object(number, &row);
             self.rows.push((number, Some(Arc::new(row.into()))));
-        } else if object.stored.is_some() {
-            self.batch.delete_object(number);
-            self.rows.push((number, None));
         }
         Ok(())
+    }
+
+    /// Removes the row of an object and its backing files: what the base has is seen again.
+    pub(super) fn erase_object(&mut self, object: &Loaded) {
+        let Some(stored) = &object.stored else { return };
+        let content = stored.state.as_ref().and_then(|state| state.content());
+        for layer in content.map_or(&[][..], |content| &content.layers) {
+            self.garbage.push(layer.file);
+            if layer.file != object.number {
+                self.batch.delete_layer_owner(layer.file);
+            }
+        }
+        self.batch.delete_object(object.number);
+        self.rows.push((object.number, None));
     }
 
     /// Notes that a directory's entries changed.

@@ -166,6 +166,19 @@ impl StagingTree {
         edit.apply()
     }
 
+    /// Removes the rows of all objects without a name: the base has those of its own again.
+    pub(super) fn erase_unnamed(&self, core: &mut Core) -> Result<(), StagingError> {
+        let numbers: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Unnamed).collect();
+        let mut edit = Edit::new(self, core);
+        for number in numbers? {
+            if let Ok(object) = edit.load(number) {
+                edit.erase_object(&object);
+            }
+            edit.batch.delete_number(NumberSet::Unnamed, number);
+        }
+        edit.apply()
+    }
+
     /// Removes all objects without a name: nobody holds any.
     pub(super) fn purge_unnamed(&self, core: &mut Core) -> Result<(), StagingError> {
         let numbers: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Unnamed).collect();

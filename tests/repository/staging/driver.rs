@@ -247,9 +247,13 @@ impl Driver {
     }
 
     pub(super) fn reopen(&mut self) {
+        self.reopen_as(OpenMode::Fresh);
+    }
+
+    fn reopen_as(&mut self, mode: OpenMode) {
         let cache = reelfs::repo::CacheBytes::default();
         self.place.repository = Arc::new(reelfs::repo::Repository::open(&self.place.root, cache).unwrap());
-        let options = options(OpenMode::Fresh);
+        let options = options(mode);
         let tree = StagingTree::open(Arc::clone(&self.place.repository), &client(), &options).unwrap();
         self.tree = Some(Arc::new(tree));
         self.compare();
@@ -267,7 +271,9 @@ impl Driver {
         } else {
             drop(tree);
         }
-        self.reopen();
+        // Whoever takes over does not know who holds what; the next fresh opening does.
+        let mode = if self.random.below(3) == 0 { OpenMode::Takeover } else { OpenMode::Fresh };
+        self.reopen_as(mode);
     }
 
     pub(crate) fn discard(&mut self) {
@@ -289,6 +295,8 @@ impl Driver {
     pub(crate) fn end(mut self) {
         self.open.clear();
         self.model.close_all();
+        drop(self.tree.take());
+        self.reopen();
         let tree = self.tree();
         self.note("last commit".to_owned());
         commit::commit(&self.place.repository, tree.freeze().unwrap());

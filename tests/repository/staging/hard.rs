@@ -391,3 +391,27 @@ fn a_length_that_power_took_does_not_cut_the_base() {
     let tree = open_with(&place, OpenMode::Fresh, b"another boot");
     assert_eq!(read(&tree, "file"), random(8, 50_000));
 }
+
+#[test]
+fn a_discard_brings_back_an_open_file_that_was_unlinked() {
+    let place = Place::new();
+    fs::write(place.source().join("one"), random(9, 5000)).unwrap();
+    fs::hard_link(place.source().join("one"), place.source().join("two")).unwrap();
+    fs::write(place.source().join("single"), random(10, 5000)).unwrap();
+    backup(&place.repository, None, &place.source());
+    let tree = place.create();
+    let handles =
+        ["one", "single"].map(|name| tree.open_file(find(&tree, name), true, false, caller()).unwrap());
+    handles.iter().for_each(|handle| tree.write(handle, 0, b"changed", false, caller()).unwrap());
+    ["one", "two", "single"].iter().for_each(|name| {
+        tree.unlink(ROOT, name.as_bytes(), caller()).unwrap();
+    });
+    tree.discard().unwrap();
+    assert!(matches!(tree.read(&handles[0], 0, 10), Err(StagingError::Stale { .. })));
+    assert_eq!((read(&tree, "two"), read(&tree, "single")), (random(9, 5000), random(10, 5000)));
+    drop(handles);
+    while tree.reclaim().unwrap() {}
+    assert_eq!((read(&tree, "one"), read(&tree, "single")), (random(9, 5000), random(10, 5000)));
+    assert!(!tree.is_changed().unwrap());
+    assert_eq!(file_count(&place.staging().join("data")), 0);
+}

@@ -39,6 +39,6 @@ fn staging_is_a_posix_tree_over_commits_kills_and_discards() {
     let steps = usize::try_from(number("STAGING_STEPS", 400)).unwrap();
     match std::env::var("STAGING_SEED") {
         Ok(seed) => run(seed.parse().unwrap(), steps),
-        Err(_) => (1..=number("STAGING_SEEDS", 8)).for_each(|seed| run(seed, steps)),
+        Err(_) => (1..=number("STAGING_SEEDS", 6)).for_each(|seed| run(seed, steps)),
     }
 }
