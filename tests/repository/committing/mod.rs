@@ -1,1 +1,11 @@
+//! Commits of staging trees: what they take, how they find what changed, what that costs, and what is left
+//! when they fail.
 
+mod control;
+mod cost;
+mod faults;
+mod faulty;
+mod methods;
+mod safe;
+mod scene;
+mod taking;
