@@ -3,10 +3,10 @@
 //! Bytes of commands and replies come from the tables of the standards, as cited: `scsi` and `emulator`
 //! are both held against them, so that the two cannot share a mistake.
 
-mod archive_format;
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::cast_possible_truncation, reason = "bytes of random numbers")]
 
+mod archive_format;
 mod cartridge;
 mod changer;
 mod conformance;

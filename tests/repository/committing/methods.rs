@@ -26,7 +26,8 @@ fn pages_of(size: u64) {
     let repository = Repository::open_over(&scene.root(), storage, CacheBytes::default()).unwrap();
     scene.repository = Arc::new(repository);
     let staged = scene.reopen("web1");
-    let changed: BTreeSet<u64> = (0..size / 8192 / 100).map(|number| (number * 7919) % (size / 8192)).collect();
+    let changed: BTreeSet<u64> =
+        (0..size / 8192 / 100).map(|number| (number * 7919) % (size / 8192)).collect();
     for page in &changed {
         staged.patch("data", page * 8192, &random(page + 1_000_000, 8192));
     }
