@@ -183,7 +183,7 @@ fn what_cannot_be_mounted_is_refused_with_a_reason() {
     refuse(&site.mountpoint, &["web1@1999"], 1, "no generation 1999");
     refuse(&site.mountpoint, &["web1:/none"], 1, "does not exist");
     refuse(&site.mountpoint, &["web1:/f"], 1, "not a directory");
-    refuse(&site.mountpoint, &["a b"], 2, "client name");
+    refuse(&site.mountpoint, &["a b"], 2, "does not begin with a client");
     refuse(&site.mountpoint, &["-o", "frobnicate"], 2, "unknown option");
     let mut command = Command::new(env!("CARGO_BIN_EXE_mountd"));
     command.arg("--repo").arg(&site.source).arg(&site.mountpoint);
