@@ -136,11 +136,6 @@ impl Snapshot {
         self.volumes.get(self.names.get(&id)?)
     }
 
-    /// The name of the cartridge with this id.
-    pub(super) fn name(&self, id: FileId) -> Option<&str> {
-        self.names.get(&id).map(String::as_str)
-    }
-
     /// All, by name, those after `last` if it is given.
     pub(super) fn after<'a>(
         &'a self,

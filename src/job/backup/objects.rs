@@ -56,10 +56,8 @@ impl Driver<'_> {
             }
         };
         let is_known = old_object == Some(object);
-        if !is_known {
-            if let Some(old) = old_object {
-                self.unlinked.insert(old);
-            }
+        if !is_known && let Some(old) = old_object {
+            self.unlinked.insert(old);
         }
         let is_last = match self.linked.get_mut(&identity) {
             Some(group) => {

@@ -133,7 +133,7 @@ impl Driver {
             assert_eq!(removed.is_ok(), known);
             self.model.object(id).xattrs.remove(&name);
         } else {
-            let len = self.random.below(800) * (1 + 5 * usize::from(self.count % 9 == 0));
+            let len = self.random.below(800) * (1 + 5 * usize::from(self.count.is_multiple_of(9)));
             let value = random(self.count, len);
             let mode = if known { XattrMode::Replace } else { XattrMode::Create };
             tree.set_xattr(number, &name, &value, mode, caller()).unwrap();

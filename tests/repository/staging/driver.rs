@@ -54,7 +54,7 @@ impl Driver {
         let place = Place::new();
         let mut random = Random::new(seed);
         let mut model = Model::default();
-        if seed % 4 != 0 {
+        if !seed.is_multiple_of(4) {
             make_source(&place.source(), seed);
             backup(&place.repository, None, &place.source());
         }
@@ -196,7 +196,7 @@ impl Driver {
         match self.random.below(6) {
             0 => {
                 self.note("abandon".to_owned());
-                if step_count % 2 == 0 { drop(frozen) } else { frozen.abandon().unwrap() }
+                if step_count.is_multiple_of(2) { drop(frozen) } else { frozen.abandon().unwrap() }
             }
             1 => {
                 self.note("the commit fails after its data was written".to_owned());
