@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 
 use crate::support::Sandbox;
 
@@ -83,6 +83,23 @@ fn holes_are_written_as_zeros() {
     sandbox.backup(&[]);
     let output = sandbox.command(&["cat", "web1:sparse"]).output().unwrap();
     assert!(output.stdout == vec![0; 3 << 20]);
+}
+
+#[test]
+fn a_short_file_with_a_hole_comes_back_with_the_hole() {
+    let sandbox = Sandbox::with_repository();
+    let file = fs::File::create(sandbox.source().join("short")).unwrap();
+    file.write_all_at(b"begin", 0).unwrap();
+    file.write_all_at(b"end", 100_000).unwrap();
+    file.sync_all().unwrap();
+    sandbox.backup(&[]);
+    let target = sandbox.path("restored");
+    sandbox.good(&["restore", "web1", target.to_str().unwrap()]);
+    let (before, after) = (sandbox.source().join("short"), target.join("short"));
+    assert_eq!(fs::read(&before).unwrap(), fs::read(&after).unwrap());
+    let blocks = |path| fs::metadata(path).unwrap().blocks();
+    assert!(blocks(&before) < 100, "the file system has no holes");
+    assert_eq!(blocks(&after), blocks(&before));
 }
 
 #[test]

@@ -19,6 +19,9 @@ use crate::live::{Attributes, LiveError, SourceDirectory};
 use crate::path::SYMLINK_LEN_MAX;
 use crate::repo::{Entry, Node};
 
+// Holes are whole blocks of a file system.
+const HOLE_LEN_MIN: u64 = 4096;
+
 impl Driver<'_> {
     // Every name is a link to the group's object; the object is written when all names are known.
     pub(super) fn linked_file(
@@ -121,7 +124,7 @@ impl Driver<'_> {
             }
         }
         let limit = self.context.repository.config().chunking.whole_file_bytes;
-        if attributes.size > u64::from(limit) {
+        if attributes.size > u64::from(limit) || has_hole(directory, target.name(), &attributes) {
             return self.large_file(directory, target, attributes, before);
         }
         let name = target.name().to_vec();
@@ -260,4 +263,15 @@ fn symlink_target(directory: &SourceDirectory, name: &[u8]) -> Result<Vec<u8>, L
         return Err(LiveError::Name { path: crate::path::display(&joined(directory.path(), name)) });
     }
     Ok(target)
+}
+
+// A short file is stored whole, unless that would fill a hole. Asked only of those that have fewer blocks than
+// bytes, which on a file system that compresses are many.
+fn has_hole(directory: &SourceDirectory, name: &[u8], attributes: &Attributes) -> bool {
+    if attributes.size <= HOLE_LEN_MIN || !attributes.may_have_holes() {
+        return false;
+    }
+    let Ok(file) = directory.open_file(name, attributes) else { return false };
+    let first = file.data_ranges().next();
+    !matches!(first, Some(Ok((0, len))) if len == attributes.size)
 }

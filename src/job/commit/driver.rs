@@ -18,8 +18,13 @@ use crate::job::store::record::{self, Described};
 use crate::path;
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
-use crate::repo::staging::{FrozenChange, FrozenEpoch, FrozenObject, FrozenTarget, StagingTree};
+use crate::repo::staging::{
+    FrozenChange, FrozenContent, FrozenEpoch, FrozenObject, FrozenTarget, Segment, SegmentKind, StagingTree,
+};
 use crate::repo::{Entry, Generation, Node, Repository};
+
+// Holes are whole blocks of a file system.
+const HOLE_LEN_MIN: u64 = 4096;
 
 /// What the whole commit works with.
 pub(super) struct Context<'a> {
@@ -257,7 +262,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             );
         }
         let small_len = u64::from(self.context.repository.config().chunking.whole_file_bytes);
-        if content.open_for_writing || content.size > small_len {
+        if content.open_for_writing || content.size > small_len || has_hole(&content) {
             return self.large(file, &content);
         }
         self.small(file, content)
@@ -286,4 +291,10 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         self.summary.kept_back.note(path::display(path), "was not safe, stays as it last was".to_owned());
         Ok(())
     }
+}
+
+// A short file is stored whole, unless that would fill a hole.
+fn has_hole(content: &FrozenContent) -> bool {
+    let is_hole = |segment: Segment| segment.kind == SegmentKind::Hole && segment.len >= HOLE_LEN_MIN;
+    content.size > HOLE_LEN_MIN && content.segments().any(|segment| segment.is_ok_and(is_hole))
 }
