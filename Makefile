@@ -42,7 +42,7 @@ posix: build $(POSIX_TOOLS)/bin/pjdfstest ## run the suite of POSIX tests in a m
 	PJDFSTEST="$(POSIX_TOOLS)/bin/pjdfstest" $(CARGO) test --release --locked -p mountd --test mount -- \
 	    --nocapture staging::posix
 
-demo: build ## back up a real tree, mount it, copy out of it, compare
+demo: build ## back up a real tree, mount it, stage, archive on tape, restore, compare
 	RELEASE="$(RELEASE)" tools/demo/run
 
 bench: build ## measure against ext4 and peers: table and plot

@@ -21,6 +21,9 @@ use crate::options::MountOptions;
 use crate::supervisor;
 use crate::view::Root;
 
+/// Names the tape library where no option does.
+pub(crate) const TAPE_LIBRARY_VARIABLE: &str = "REELFS_LIBRARY";
+
 /// Why there is no mount.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -223,9 +226,22 @@ fn plan(request: &Request) -> Result<Plan, LaunchError> {
     let source = request.source.clone().unwrap_or_else(|| source(&path, request.address.as_ref()));
     let log = if request.is_foreground { Target::Stderr } else { Target::System };
     let has_staging = has_staging(&root, &path, &request.options)?;
-    let options = request.options.clone();
+    let mut options = request.options.clone();
+    options.tape_library = tape_library(&options);
     let has_tapes = root == PlannedRoot::All && options.tapes;
     Ok(Plan { repository: path, mountpoint, source, root, has_staging, has_tapes, options, log })
+}
+
+// The server has another working directory than whoever mounts.
+fn tape_library(options: &MountOptions) -> Option<String> {
+    let named = options.tape_library.clone();
+    let named =
+        named.or_else(|| std::env::var(TAPE_LIBRARY_VARIABLE).ok()).filter(|name| !name.is_empty())?;
+    if named.starts_with("iscsi://") {
+        return Some(named);
+    }
+    let absolute = std::path::absolute(&named).ok().and_then(|path| path.into_os_string().into_string().ok());
+    Some(absolute.unwrap_or(named))
 }
 
 fn has_staging(root: &PlannedRoot, repository: &Path, options: &MountOptions) -> Result<bool, LaunchError> {

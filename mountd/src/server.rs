@@ -145,7 +145,7 @@ impl More {
                 return say(READY);
             }
         };
-        if let Err(error) = tapes::watch(tree, session.notices()) {
+        if let Err(error) = tapes::watch(&tree, session.notices()) {
             log::error!("cartridges: cannot watch: {error}");
         }
         say(READY);

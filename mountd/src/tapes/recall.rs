@@ -21,11 +21,9 @@ use reelfs::tape::archive::BlockAddress;
 use reelfs::tape::drive::DriveOptions;
 
 use super::tree::{TapeTree, TapesOptions};
-use crate::launch::Plan;
+use crate::launch::{Plan, TAPE_LIBRARY_VARIABLE};
 use crate::options::MountOptions;
 
-/// Names the library where no option does.
-const LIBRARY_VARIABLE: &str = "REELFS_LIBRARY";
 // Who copies a tree reads in order; two runs of 16 MiB keep a drive streaming.
 const AHEAD_RUNS: u64 = 2;
 
@@ -68,9 +66,7 @@ pub(crate) fn open(plan: &Plan, catalogue: Catalogue, started: Time) -> Arc<Tape
 }
 
 fn library(options: &MountOptions) -> Option<LibraryAddress> {
-    let named = options.tape_library.clone().map(Into::into);
-    let named = named.or_else(|| std::env::var_os(LIBRARY_VARIABLE)).filter(|name| !name.is_empty())?;
-    match LibraryAddress::parse(&named) {
+    match LibraryAddress::parse(options.tape_library.as_ref()?.as_ref()) {
         Ok(address) => Some(address),
         Err(error) => {
             log::warn!("{}", chain(&error));
@@ -91,7 +87,9 @@ impl LateRecall {
     fn recall(&self) -> io::Result<&Recall> {
         let recall = self.recall.get_or_init(|| {
             let Some(options) = self.options.clone() else {
-                log::info!("no library is known: the option tape_library or {LIBRARY_VARIABLE} names it");
+                log::info!(
+                    "no library is known: the option tape_library or {TAPE_LIBRARY_VARIABLE} names it"
+                );
                 return None;
             };
             let (catalogue, inputs) = (self.catalogue.clone(), self.inputs.clone());

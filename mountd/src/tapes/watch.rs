@@ -13,13 +13,17 @@ use crate::view::ROOT;
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// Starts the thread that watches the catalogue.
-pub(crate) fn start(tree: Arc<TapeTree>, notices: Notices) -> io::Result<()> {
+///
+/// It ends with the tree: a cartridge in a drive is put away when nobody has the tree any more.
+pub(crate) fn start(tree: &Arc<TapeTree>, notices: Notices) -> io::Result<()> {
     let mut known = times(tree.catalogue());
     // As with generations: a change in the same tick of the clock does not show, so each is looked at twice.
     let mut is_fresh = true;
+    let tree = Arc::downgrade(tree);
     thread::Builder::new().name("watch-tapes".to_owned()).spawn(move || {
         loop {
             thread::sleep(PERIOD);
+            let Some(tree) = tree.upgrade() else { return };
             let now = times(tree.catalogue());
             let is_changed = now != known;
             if is_changed || is_fresh {
