@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, IFlags, Mode, OFlags, SeekFrom};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::StorageError;
@@ -68,7 +68,6 @@ impl SparseDirectory {
             Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
         };
         let directory = open().map_err(refused)?;
-        spread(&directory);
         Ok(Self { directory, path: path.to_owned(), unsynced: Mutex::default() })
     }
 
@@ -258,18 +257,6 @@ impl SparseDirectory {
         let kept = probe().unwrap_or(false);
         self.remove(id)?;
         Ok(kept)
-    }
-}
-
-// ext4 tries each inode that was removed in the last minutes before it finds one that it may use again: where
-// much was removed, making a file takes a hundred times as long. With this flag it begins each directory of
-// files where there is most room, and not beside the others. Other file systems do not know it.
-fn spread(directory: &OwnedFd) {
-    if let Ok(flags) = rustix::fs::ioctl_getflags(directory)
-        && !flags.contains(IFlags::TOPDIR)
-        && let Err(error) = rustix::fs::ioctl_setflags(directory, flags | IFlags::TOPDIR)
-    {
-        log::debug!("directories of backing files are not spread over the disk: {error}");
     }
 }
 
