@@ -319,12 +319,11 @@ impl Adapter {
 
 // What is written through a mapping changes times without the kernel noticing: it then has the old ones.
 fn is_newer(removed: &Removed) -> bool {
-    let file = removed.file.as_ref().and_then(|file| file.handle.passthrough());
-    let Some(Ok(found)) = file.map(|file| rustix::fs::fstat(&*file)) else { return true };
-    let time = |seconds: i64, nanoseconds| (seconds, u32::try_from(nanoseconds).unwrap_or_default());
-    let (mtime, ctime) = removed.usage.told;
-    time(found.st_mtime, found.st_mtime_nsec) != (mtime.seconds, mtime.nanoseconds)
-        || time(found.st_ctime, found.st_ctime_nsec) > (ctime.seconds, ctime.nanoseconds)
+    let Some(file) = &removed.file else { return true };
+    // Not the backing file's own time: one that was set stands in the row. What else changes the time of
+    // attributes goes through the kernel, which then asks by itself.
+    let found = file.tree.attributes(file.handle.number());
+    found.map_or(true, |found| found.mtime != removed.usage.told)
 }
 
 // Nobody: opening a file that was open changes nothing.

@@ -88,8 +88,8 @@ pub(crate) struct Usage {
     pub(crate) count: u32,
     /// Number of the backing file that the kernel uses; 0 if none.
     pub(crate) backing: u32,
-    /// Times of content and attributes that the kernel was told last.
-    pub(crate) told: (Time, Time),
+    /// Time of the last change of content that the kernel was told last.
+    pub(crate) told: Time,
 }
 
 /// A handle that was removed.
@@ -211,7 +211,7 @@ impl Handles {
         if let Some(usage) = self.state().usages.get_mut(&node)
             && usage.backing != 0
         {
-            usage.told = (attributes.mtime, attributes.ctime);
+            usage.told = attributes.mtime;
         }
     }
 
