@@ -13,3 +13,4 @@ mod reading;
 mod staging;
 mod support;
 mod tape;
+mod vtape;
