@@ -71,9 +71,10 @@ fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
 	        -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1) || exit 1; \
 	done
 
-soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, races, then the tests again and again for SOAK_SECONDS
+soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, long archives, races, then the tests again and again for SOAK_SECONDS
 	FSX="$(POSIX_TOOLS)/bin/fsx" FSX_OPERATIONS=$(FSX_OPERATIONS) $(CARGO) test --release --locked -p mountd \
 	    --test mount -- --nocapture staging::posix::a_long
+	$(CARGO) test --release --locked -p reelfs --test tape streaming -- --ignored --nocapture
 	REELFS_RACE_OPERATIONS=$(RACE_OPERATIONS) $(CARGO) test --release --locked -p reelfs --test live race -- --nocapture
 	@end=$$(($$(date +%s) + $(SOAK_SECONDS))); rounds=0; \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \

@@ -71,6 +71,8 @@ TARGETS = [
     Target("rsync -a, nothing changed", "20 000 files", ANY, NATIVE, at_most=1.3),
     Target("write, rate", "1 GiB", ANY, NATIVE, at_least=0.9),
     Target("cp, rate", "1 GiB", ANY, NATIVE, at_least=0.9),
+    # What an LTO-9 drive writes.
+    Target("tape feed", "memory", ANY, (), at_least=400.0),
     Target("mount ready", "synthetic", ANY, (), at_most=0.2),
     Target("mountd RSS, ready", "synthetic", ANY, (), at_most=64 * MIB),
     Target("mountd RSS, walked", "synthetic", ANY, (), at_most=128 * MIB),

@@ -17,3 +17,4 @@ mod reading;
 mod staging;
 mod support;
 mod tape;
+mod vtape;

@@ -1,6 +1,6 @@
 """The measurements by name, in the order of a full run; each is a function of a `Context`."""
 
-from . import first_backup, in_place, memory, reads_large, reads_small, releases, staging_writes
+from . import first_backup, in_place, memory, reads_large, reads_small, releases, staging_writes, tape_feed
 
 ALL = {
     "reads-small": reads_small.measure,
@@ -10,6 +10,7 @@ ALL = {
     "in-place": in_place.measure,
     "staging-writes": staging_writes.measure,
     "memory": memory.measure,
+    "tape-feed": tape_feed.measure,
 }
 
-QUICK = ("reads-small", "reads-large", "first-backup", "staging-writes", "memory")
+QUICK = ("reads-small", "reads-large", "first-backup", "staging-writes", "memory", "tape-feed")

@@ -110,7 +110,7 @@ impl BlockReader for LateRecall {
 #[derive(Debug)]
 struct SystemClock;
 
-impl reelfs::tape::Clock for SystemClock {
+impl reelfs::clock::Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
     fn now(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

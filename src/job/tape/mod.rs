@@ -4,6 +4,7 @@ pub mod archive;
 pub mod cartridges;
 pub mod catalogue;
 pub mod closure;
+pub mod compare;
 pub mod devices;
 pub mod error;
 pub mod extents;

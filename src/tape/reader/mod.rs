@@ -4,11 +4,13 @@ mod find;
 mod foreign;
 mod identify;
 mod list;
+mod sessions;
 mod stream;
 mod verify;
 
 pub use foreign::{ForeignEntry, list_foreign, read_foreign};
 pub use identify::{Identified, identify};
+pub use sessions::SessionSummary;
 pub use verify::{Damage, VerifyTotals};
 
 pub(in crate::tape) use identify::DESCRIPTION_LOI;

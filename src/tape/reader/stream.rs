@@ -2,7 +2,7 @@
 
 use crate::progress::Progress;
 use crate::tape::TapeError;
-use crate::tape::archive::{ArchiveError, Entry, Parser, RECORD_LEN, Step};
+use crate::tape::archive::{ArchiveError, BlockAddress, Entry, Parser, RECORD_LEN, Step};
 use crate::tape::drive::{AlignedBuffer, Drive, Read};
 
 /// Content that is passed over by LOCATE rather than by reading, in blocks.
@@ -57,6 +57,43 @@ impl<'d> PartStream<'d> {
             next_loi: loi,
             block_offset: 0,
             block_len: None,
+            parser: Parser::new(),
+        })
+    }
+
+    /// Goes to a record in the middle of a tape file, such as that behind the content of an entry.
+    pub(in crate::tape) fn open_at(
+        drive: &'d mut Drive,
+        address: BlockAddress,
+        block_len_max: usize,
+    ) -> Result<Self, TapeError> {
+        let mut stream = Self::open(drive, address.loi, block_len_max)?;
+        if address.byte > 0 {
+            let Read::Block(_) = stream.next_block()? else {
+                return Err(stream.damaged(ArchiveError::Cut { structure: "tar archive", offset: 0 }));
+            };
+            stream.taken = stream.len.min(address.byte as usize);
+        }
+        Ok(stream)
+    }
+
+    /// The same with the block there, `len` bytes, read already.
+    pub(in crate::tape) fn go_on(
+        drive: &'d mut Drive,
+        address: BlockAddress,
+        block: AlignedBuffer,
+        len: usize,
+    ) -> Result<Self, TapeError> {
+        let next_loi = address.loi + 1;
+        drive.go_to(next_loi)?;
+        Ok(Self {
+            drive,
+            block,
+            len,
+            taken: len.min(address.byte as usize),
+            next_loi,
+            block_offset: 0,
+            block_len: Some(len),
             parser: Parser::new(),
         })
     }

@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 
+use reelfs::format::record::Time;
 use reelfs::job::tape::cartridges::{catalogue_volume, ours};
 use reelfs::job::tape::error::TapeJobError;
 use reelfs::job::tape::library::TapeLibrary;
 use reelfs::library::Barcode;
 use reelfs::tape::archive::VolumeDescription;
-use reelfs::tape::reader::{IndexState, VolumeIndex};
+use reelfs::tape::reader::{IndexState, SessionSummary, VolumeIndex, VolumeReader};
 
 use super::inventory::short;
 use super::{Place, place};
@@ -22,6 +23,7 @@ EXAMPLES
   reelfs tape scan --full RL0001L8          by going through it from the beginning, without any index
   reelfs tape scan RL0001L8 RL0002L8        all cartridges of a set, for a restore
   reelfs tape scan                          what is in a lone drive
+  reelfs tape scan --sessions RL0001L8      what was archived to it and when; the catalogue stays as it is
 
   What a cartridge holds is taken into the catalogue, its directory trees included: after that it can be
   listed without it. So a catalogue that was lost is made again from the cartridges alone.
@@ -39,6 +41,9 @@ pub(super) struct Args {
     /// Go through the whole cartridge instead of believing its index
     #[arg(long)]
     full: bool,
+    /// List the sessions of the cartridges instead, oldest first
+    #[arg(long, conflicts_with = "full")]
+    sessions: bool,
 }
 
 pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(), Failure> {
@@ -48,14 +53,74 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
         if library.changer().is_some() {
             return Err(Failure::usage("no cartridge was named").hint("'reelfs tape inventory' lists them"));
         }
-        return cartridge(None, args.full, &mut library, place, context);
+        return one(None, args, &mut library, place, context);
     }
     for barcode in &args.barcodes {
         context.progress.check()?;
         let barcode = place::barcode(barcode)?;
-        cartridge(Some(&barcode), args.full, &mut library, place, context)?;
+        one(Some(&barcode), args, &mut library, place, context)?;
     }
     Ok(())
+}
+
+fn one(
+    barcode: Option<&Barcode>,
+    args: &Args,
+    library: &mut TapeLibrary,
+    place: &Place,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    match args.sessions {
+        true => sessions(barcode, library, place, context),
+        false => cartridge(barcode, args.full, library, place, context),
+    }
+}
+
+// Lists what was archived to a cartridge, and when.
+fn sessions(
+    barcode: Option<&Barcode>,
+    library: &mut TapeLibrary,
+    place: &Place,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let mounted = library.mount(barcode, place.drive(), &context.progress)?;
+    let (number, mut drive) = (mounted.number, mounted.drive);
+    let display = context.show_progress("scan");
+    let made = ours(&drive, mounted.identified).and_then(|description| {
+        let mut reader = VolumeReader::assume(&mut drive, description.clone());
+        let index = reader.index(&context.progress)?;
+        Ok((description, reader.sessions(&index, &context.progress)?))
+    });
+    drop((display, drive));
+    let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
+    let (description, sessions) = made?;
+    for session in &sessions {
+        show_session(&description.barcode, session, context)?;
+    }
+    Ok(unloaded?)
+}
+
+fn show_session(barcode: &str, session: &SessionSummary, context: &mut Context) -> Result<(), Failure> {
+    if context.global.json {
+        return Ok(context.out.json(object([
+            ("kind", "session".into()),
+            ("barcode", barcode.into()),
+            ("session", session.text.clone().into()),
+            ("written_seconds", session.written_seconds.into()),
+            ("commits", session.commits.into()),
+            ("segments", session.segments.into()),
+            ("bytes", session.bytes.into()),
+            ("closed", session.is_closed.into()),
+        ]))?);
+    }
+    let time = human::time(Time { seconds: session.written_seconds, nanoseconds: 0 }, context.global.local);
+    let cut_short = if session.is_closed { "" } else { "; cut short" };
+    Ok(context.out.line(&format!(
+        "{barcode}: {time}  {}: {}, {}{cut_short}",
+        reelfs::path::display(session.text.as_bytes()),
+        human::count(session.segments, "segment"),
+        human::bytes(session.bytes)
+    ))?)
 }
 
 /// Loads a cartridge, takes into the catalogue what it holds, and puts it away.
