@@ -10,6 +10,7 @@ mod help;
 mod interrupt;
 mod interrupted_calls;
 mod kill_points;
+mod memory;
 mod mounting;
 #[path = "../shared/random.rs"]
 mod random;

@@ -203,6 +203,9 @@ impl From<IndexError> for Failure {
         if let IndexError::Untrusted { source: UntrustedError::Owner { .. }, .. } = error {
             return Self::failed(error).hint("run it as the user who owns the repository: sudo -u USER");
         }
+        if let IndexError::Scratch { .. } | IndexError::Row = error {
+            return Self::failed(error);
+        }
         let kind = if error.is_damage() { Kind::Damaged } else { Kind::Failed };
         Self::new(kind, error)
             .hint("'reelfs rebuild' makes the index again; mount, list and restore work without it")
@@ -238,6 +241,10 @@ impl From<BackupError> for Failure {
                 Self::from(error).or_hint("SOURCE is the directory to save; it must exist and be readable")
             }
             error @ BackupError::Exclude(_) => Self::usage(error),
+            BackupError::Names { ref source } => {
+                let hint = hint_for(source);
+                Self { hint, ..Self::failed(error) }
+            }
             other => Self::failed(other),
         }
     }
