@@ -399,7 +399,6 @@ impl<'t> Edit<'t> {
     /// Writes it all.
     pub(super) fn apply(self) -> Result<(), StagingError> {
         self.tree.store.write(self.batch)?;
-        self.tree.has_unsynced_rows.store(true, std::sync::atomic::Ordering::Release);
         self.core.is_changed = true;
         self.core.is_changed_since = true;
         self.tree.count_change();

@@ -132,6 +132,8 @@ impl StagingTree {
             }
         }
         if orphans.len() == ids.len() {
+            // A row that was removed meanwhile must not come back without its file.
+            self.sync_rows()?;
             for id in &orphans {
                 self.data.remove(*id)?;
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quick_cache::sync::Cache;
@@ -65,7 +65,6 @@ pub struct StagingTree {
     pub(super) missing: Mutex<HashSet<u64>>,
     pub(super) space: SpaceGuard,
     change_count: AtomicU64,
-    pub(super) has_unsynced_rows: AtomicBool,
     /// Backing files of no use any more, and those that a running commit may still read.
     pub(super) garbage: Mutex<Vec<u64>>,
     pub(super) deferred: Mutex<Vec<u64>>,
@@ -138,6 +137,8 @@ impl StagingTree {
         let slot = directory::slot(&path)?;
         let store = StagingStore::open(&path.join("meta"))?;
         let data = SparseDirectory::open(&path.join("data"))?;
+        // What is synced in either is there only if their own names are.
+        directory::sync(&path)?;
         let keeps_holes = data.keeps_holes(0, BLOCK)?;
         if !keeps_holes {
             log::warn!(
@@ -182,7 +183,6 @@ impl StagingTree {
             direct: DirectFiles::default(),
             missing: Mutex::default(),
             change_count: AtomicU64::new(0),
-            has_unsynced_rows: AtomicBool::new(true),
             garbage: Mutex::default(),
             deferred: Mutex::default(),
             repository,

@@ -373,11 +373,7 @@ impl StagingTree {
 
     /// Makes all rows durable that were written so far.
     pub(super) fn sync_rows(&self) -> Result<(), StagingError> {
-        if !self.has_unsynced_rows.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        self.store.sync().inspect_err(|_| self.has_unsynced_rows.store(true, Ordering::Release))?;
-        Ok(())
+        Ok(self.store.sync()?)
     }
 
     /// Makes everything durable.
