@@ -100,6 +100,7 @@ impl StagingTree {
         }
         // A file must not be gone while a loss of power could bring back the row that names it.
         self.sync_rows()?;
+        self.failed_syncs.forget(&some);
         for id in some {
             self.data.remove(id)?;
         }

@@ -18,6 +18,7 @@ use super::nodes::Nodes;
 use super::objects::{CachedRow, Edit};
 use super::options::{Limits, OpenMode, StagingOptions};
 use super::space::SpaceGuard;
+use super::unsynced::FailedSyncs;
 use crate::format::record::{ROOT_OBJECT, Time, Xattrs};
 use crate::id::{ClientName, Ordinal};
 use crate::index::staging::{ObjectState, RowDetail, StagingBatch, StagingStore, TreeState};
@@ -64,6 +65,7 @@ pub struct StagingTree {
     pub(super) direct: DirectFiles,
     pub(super) missing: Mutex<HashSet<u64>>,
     pub(super) space: SpaceGuard,
+    pub(super) failed_syncs: FailedSyncs,
     change_count: AtomicU64,
     /// Backing files of no use any more, and those that a running commit may still read.
     pub(super) garbage: Mutex<Vec<u64>>,
@@ -182,6 +184,7 @@ impl StagingTree {
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),
+            failed_syncs: FailedSyncs::default(),
             change_count: AtomicU64::new(0),
             garbage: Mutex::default(),
             deferred: Mutex::default(),

@@ -2,6 +2,8 @@
 
 mod committed;
 mod exerciser;
+mod failed_syncs;
+mod full_disk;
 mod killed;
 mod posix;
 mod programs;
