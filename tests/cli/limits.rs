@@ -1,4 +1,4 @@
-//! Too few descriptors or too little memory (F26): a command does with less, or fails and leaves no trace.
+//! Too few descriptors (F26): a command does with less, or fails and leaves no trace.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
@@ -54,25 +54,22 @@ fn commands_with_64_descriptors_do_their_work() {
 }
 
 #[test]
-fn a_backup_with_too_little_memory_or_descriptors_leaves_a_sound_repository() {
+fn a_backup_with_too_few_descriptors_fails_and_never_saves_a_part() {
     let sandbox = Sandbox::with_repository();
     grow(&sandbox);
     let source = sandbox.source();
     let arguments = ["backup", source.to_str().unwrap(), "--client", "web1"];
     let mut failed_count = 0;
-    let memory = [24, 48, 96, 144, 192, 256, 320, 384].map(|mib| format!("--as={}", mib << 20));
-    let descriptors = [8, 12, 16, 20, 24, 32].map(|count| format!("--nofile={count}"));
-    for limit in memory.iter().chain(&descriptors) {
-        let ended = ended(&mut limited(&sandbox, limit, &arguments));
+    for count in [6, 8, 12, 16, 20, 24, 28, 32, 40, 48] {
+        let limit = format!("--nofile={count}");
+        let ended = ended(&mut limited(&sandbox, &limit, &arguments));
         failed_count += usize::from(ended.code != 0);
-        let is_panic = ended.code == 101 || ended.error.contains("panicked");
-        assert!(!is_panic, "{limit}: {ended:?}");
-        // Who has no memory to start a thread or to load a library is ended by the system.
-        let is_told = [0, 1, 127].contains(&ended.code) || limit.contains("as=");
-        assert!(is_told, "{limit}: {ended:?}");
+        // Who cannot even load its libraries is ended by the loader.
+        assert!([0, 1, 127].contains(&ended.code), "{limit}: {ended:?}");
+        assert!(!ended.error.contains("not saved"), "{limit}: {ended:?}");
         assert_eq!(sandbox.run(&["verify"]).code, 0, "{limit}");
     }
-    assert!(failed_count > 4, "{failed_count} of the limits were too low");
+    assert!(failed_count > 1, "{failed_count} of the limits were too low");
     sandbox.backup(&["--always"]);
     assert_eq!(sandbox.run(&["verify"]).code, 0);
     assert_saved(&sandbox);

@@ -41,6 +41,25 @@ fn is_right(path: &Path, bytes: &[u8]) -> bool {
     path.ends_with(format!("f{number}")) && bytes == content(number, version)
 }
 
+// What is wrong with a file, in a few words.
+fn wrong(path: &Path, bytes: &[u8]) -> String {
+    let again = fs::read(path).map_or(0, |bytes| bytes.len());
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(&line[..line.len().min(20)]).into_owned();
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let numbers = line.split_once(' ').map(|(number, version)| (number.parse(), version.parse()));
+    let expected = match numbers {
+        Some((Ok(number), Ok(version))) => content(number, version),
+        _ => Vec::new(),
+    };
+    let first = bytes.iter().zip(&expected).position(|(a, b)| a != b);
+    format!(
+        "first line {line:?}, {} of {} bytes, {zeros} zeros at the end, wrong from {first:?}, now {again} bytes",
+        bytes.len(),
+        expected.len()
+    )
+}
+
 fn write(directory: &Path, number: u64, version: u64) {
     let new = directory.join("new");
     fs::write(&new, content(number, version)).unwrap();
@@ -99,7 +118,7 @@ impl Thrash {
             let Some(tree) = names.get(numbers.below(names.len().max(1) as u64) as usize) else { continue };
             let path = tree.join(format!("f{}", numbers.below(FILE_COUNT)));
             match fs::read(&path) {
-                Ok(bytes) => assert!(is_right(&path, &bytes), "{}: wrong bytes", path.display()),
+                Ok(bytes) => assert!(is_right(&path, &bytes), "{}: {}", path.display(), wrong(&path, &bytes)),
                 Err(error) => {
                     assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", path.display());
                 }

@@ -40,14 +40,17 @@ pub(crate) fn cut(images: &[Image], promises: &Promises, random: &mut Random, co
         if is_cut_again {
             machine.disk(|disk| disk.take_images(60, random.clone()));
         }
-        Check { machine: &machine, promises, moment, what: &what }.run();
+        let begun = Check { machine: &machine, promises, moment, what: &what }.run();
         if !is_cut_again {
             continue;
         }
-        let images = machine.disk(crate::disk::Disk::images);
+        let mut images = machine.disk(crate::disk::Disk::images);
         drop(machine);
-        // All of it happened before the first commit after the start.
-        let image = &images[random.below(images.len() as u64 / 2 + 1) as usize];
+        images.retain(|image| image.operation_count() <= begun);
+        if images.is_empty() {
+            continue;
+        }
+        let image = &images[random.below(images.len() as u64) as usize];
         let loss = Loss::chosen(random);
         let what = format!("{what}, and again {} operations later with {loss:?}", image.operation_count());
         let machine = Machine::start(image.after(loss, random));
@@ -63,7 +66,8 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn run(&self) {
+    // Returns how many operations had been made before the next commit began.
+    fn run(&self) -> u64 {
         let Self { machine, what, .. } = self;
         machine.good(&["verify"], what);
         machine.mount(what);
@@ -81,11 +85,13 @@ impl Check<'_> {
                 len(&found)
             );
         }
+        let begun = machine.operation_count();
         if machine.staging("").exists() {
             self.commit();
         }
         machine.unmount(what);
         machine.good(&["verify"], what);
+        begun
     }
 
     fn names(&self, client: &str) -> Vec<String> {

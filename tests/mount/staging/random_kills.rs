@@ -1,6 +1,6 @@
 //! Servers and whole daemons that are killed at random times while rsync runs and commits are made (F4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -149,14 +149,23 @@ impl Rounds {
         let added = count - self.generation_count;
         assert!(added <= 2, "{}: {added} generations more", self.what);
         self.generation_count = count;
-        let latest = self.stage.mount().path("clients/web1/latest/");
-        wait_until("the generation is shown", || {
-            fs::read_dir(self.stage.mount().path("clients/web1")).is_ok_and(|all| all.count() == count + 1)
-        });
-        let mut committed = look(&latest);
+        let client = self.stage.mount().path("clients/web1");
+        let names = || -> Vec<String> {
+            let entries = fs::read_dir(&client).into_iter().flatten();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<_> = names.filter(|name| name != "latest").collect();
+            names.sort();
+            names
+        };
+        wait_until("the generation is shown", || names().len() == count);
+        let mut committed = look(&client.join(names().last().expect("one was made")));
         // The directory of a generation has the generation's date.
         committed.remove(Path::new(""));
         staged.remove(Path::new(""));
+        let name_of = |tree: &BTreeMap<PathBuf, Seen>| tree.keys().cloned().collect::<BTreeSet<_>>();
+        let (expected, found) = (name_of(&staged), name_of(&committed));
+        let different: Vec<_> = expected.symmetric_difference(&found).collect();
+        assert!(different.is_empty(), "{}: {} generations, {different:?}", self.what, count);
         assert_same(&staged, &committed);
     }
 }
