@@ -7,6 +7,9 @@ SOAK_SECONDS ?= 3600
 FSX_OPERATIONS ?= 1000000
 RACE_OPERATIONS ?= 1000000
 MEMORY_FILES ?= 1000000
+KILL_ROUNDS ?= 1000
+POWER_CUTS ?= 2000
+THRASH_ROUNDS ?= 200
 
 CARGO ?= cargo
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -72,13 +75,17 @@ fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
 	        -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1) || exit 1; \
 	done
 
-soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, long archives, races, memory, then the tests again and again for SOAK_SECONDS
+soak: build $(POSIX_TOOLS)/bin/fsx ## fsx, long archives, races, memory, kills, power cuts, then the tests again and again for SOAK_SECONDS
 	FSX="$(POSIX_TOOLS)/bin/fsx" FSX_OPERATIONS=$(FSX_OPERATIONS) $(CARGO) test --release --locked -p mountd \
 	    --test mount -- --nocapture staging::posix::a_long
 	$(CARGO) test --release --locked -p reelfs --test tape streaming -- --ignored --nocapture
 	REELFS_RACE_OPERATIONS=$(RACE_OPERATIONS) $(CARGO) test --release --locked -p reelfs --test live race -- --nocapture
 	REELFS_MEMORY_FILES=$(MEMORY_FILES) $(CARGO) test --release --locked -p tools --test cli memory::memory_does_not -- \
 	    --nocapture --ignored
+	REELFS_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --release --locked -p mountd --test mount -- --nocapture \
+	    staging::random_kills
+	REELFS_POWER_CUTS=$(POWER_CUTS) $(CARGO) test --release --locked -p tools --test powercut -- --nocapture
+	REELFS_THRASH_ROUNDS=$(THRASH_ROUNDS) $(CARGO) test --release --locked -p tools --test cli -- --nocapture thrash
 	@end=$$(($$(date +%s) + $(SOAK_SECONDS))); rounds=0; \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	    $(CARGO) test --release --workspace --locked --quiet || exit 1; \

@@ -5,11 +5,14 @@
 mod backup;
 mod compare;
 mod exit;
+mod failed_syncs;
+mod full_disk;
 mod golden;
 mod help;
 mod interrupt;
 mod interrupted_calls;
 mod kill_points;
+mod limits;
 mod memory;
 mod mounting;
 #[path = "../shared/random.rs"]
@@ -18,4 +21,5 @@ mod reading;
 mod staging;
 mod support;
 mod tape;
+mod thrash;
 mod vtape;
