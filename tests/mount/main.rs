@@ -12,6 +12,7 @@
 mod chain;
 mod damage;
 mod export;
+mod leftovers;
 mod life;
 mod rights;
 mod shown;

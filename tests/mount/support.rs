@@ -14,8 +14,9 @@ use reelfs::progress::Progress;
 use reelfs::repo::generation_writer::WriterInputs;
 use reelfs::repo::{CacheBytes, GenerationId, Repository};
 
-/// Longest wait for something that takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for something that takes milliseconds on an idle machine. A daemon that ends has all that it
+/// wrote synced, which a busy disk takes its time for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tells whether this process can mount, and prints why not.
 pub(crate) fn can_mount() -> bool {
@@ -67,7 +68,14 @@ fn random_id() -> FileId {
 
 impl Site {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// A site on the file system of a directory.
+    pub(crate) fn within(directory: &Path) -> Self {
+        crate::leftovers::remove();
+        let directory =
+            tempfile::Builder::new().prefix(&crate::leftovers::prefix()).tempdir_in(directory).unwrap();
         let root = directory.path().canonicalize().unwrap();
         // Other users must come as far as the mount point.
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -9,7 +9,7 @@ use super::{Stage, has};
 use crate::support::{Random, can_mount, shell_ok, wait_until};
 use crate::tree::{grow, look};
 
-fn ask(stage: &Stage, request: &Request) -> Vec<Answer> {
+pub(super) fn ask(stage: &Stage, request: &Request) -> Vec<Answer> {
     let mut daemon = ControlClient::connect(&stage.site.repository).unwrap().expect("a daemon answers");
     daemon.ask(request).unwrap();
     let mut answers = Vec::new();
@@ -27,7 +27,7 @@ fn commit(stage: &Stage) {
     ask(stage, &Request::Commit(request));
 }
 
-fn generation_count(stage: &Stage) -> usize {
+pub(super) fn generation_count(stage: &Stage) -> usize {
     // Without `latest`.
     fs::read_dir(stage.mount().path("clients/web1")).map_or(0, |entries| entries.count() - 1)
 }

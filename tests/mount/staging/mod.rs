@@ -3,9 +3,12 @@
 mod committed;
 mod exerciser;
 mod killed;
+mod listing;
 mod posix;
+mod privileges;
 mod programs;
 mod semantics;
+mod space;
 
 use std::path::PathBuf;
 
