@@ -9,7 +9,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-const DESCRIPTOR_COUNT_MAX: usize = 2;
+const DESCRIPTOR_COUNT_MAX: usize = 3;
 
 /// What is handed over.
 #[derive(Debug)]
@@ -18,13 +18,19 @@ pub(crate) enum Handed {
     Tree(OwnedFd),
     /// The connection of cartridges.
     Tapes(OwnedFd),
-    /// The connection of staging, and the table of open files that outlives servers.
-    Staging {
-        /// The connection.
-        fuse: OwnedFd,
-        /// The table.
-        table: OwnedFd,
-    },
+    /// The connection of staging.
+    Staging(Staging),
+}
+
+/// The connection of staging, and what outlives servers with it.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    /// The connection.
+    pub(crate) fuse: OwnedFd,
+    /// The table of open files.
+    pub(crate) handles: OwnedFd,
+    /// The table of open directories.
+    pub(crate) listings: OwnedFd,
 }
 
 const TREE: u8 = b't';
@@ -55,12 +61,13 @@ pub(crate) fn give_tapes(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<(
     give(socket, TAPES, &[fuse])
 }
 
-/// Hands over the connection of staging with its table.
+/// Hands over the connection of staging with its tables.
 ///
 /// # Errors
 /// The refusal of the kernel.
-pub(crate) fn give_staging(socket: &OwnedFd, fuse: BorrowedFd<'_>, table: BorrowedFd<'_>) -> io::Result<()> {
-    give(socket, STAGING, &[fuse, table])
+pub(crate) fn give_staging(socket: &OwnedFd, staging: &Staging) -> io::Result<()> {
+    let Staging { fuse, handles, listings } = staging;
+    give(socket, STAGING, &[fuse.as_fd(), handles.as_fd(), listings.as_fd()])
 }
 
 fn give(socket: &OwnedFd, kind: u8, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -80,10 +87,12 @@ fn give(socket: &OwnedFd, kind: u8, descriptors: &[BorrowedFd<'_>]) -> io::Resul
 pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
     let Some((kind, descriptors)) = receive(socket)? else { return Ok(None) };
     let mut descriptors = descriptors.into_iter();
-    match (kind, descriptors.next(), descriptors.next()) {
-        (TREE, Some(fuse), None) => Ok(Some(Handed::Tree(fuse))),
-        (TAPES, Some(fuse), None) => Ok(Some(Handed::Tapes(fuse))),
-        (STAGING, Some(fuse), Some(table)) => Ok(Some(Handed::Staging { fuse, table })),
+    match (kind, descriptors.next(), descriptors.next(), descriptors.next()) {
+        (TREE, Some(fuse), None, None) => Ok(Some(Handed::Tree(fuse))),
+        (TAPES, Some(fuse), None, None) => Ok(Some(Handed::Tapes(fuse))),
+        (STAGING, Some(fuse), Some(handles), Some(listings)) => {
+            Ok(Some(Handed::Staging(Staging { fuse, handles, listings })))
+        }
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
@@ -121,11 +130,13 @@ mod test {
         let file = std::fs::File::open("/dev/null").unwrap();
         give_tree(&ours, file.as_fd()).unwrap();
         give_tapes(&ours, file.as_fd()).unwrap();
-        give_staging(&ours, file.as_fd(), file.as_fd()).unwrap();
+        let copy = || OwnedFd::from(file.try_clone().unwrap());
+        let staging = Staging { fuse: copy(), handles: copy(), listings: copy() };
+        give_staging(&ours, &staging).unwrap();
         drop(ours);
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tree(_))));
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tapes(_))));
-        assert!(matches!(take(&theirs).unwrap(), Some(Handed::Staging { .. })));
+        assert!(matches!(take(&theirs).unwrap(), Some(Handed::Staging(_))));
         assert!(take(&theirs).unwrap().is_none());
     }
 }

@@ -94,8 +94,8 @@ impl More {
             loop {
                 match handover::take(socket) {
                     Ok(Some(Handed::Tapes(fuse))) => drop(scope.spawn(move || self.serve_tapes(&fuse))),
-                    Ok(Some(Handed::Staging { fuse, table })) => {
-                        drop(scope.spawn(move || self.serve_staging(fuse, table)));
+                    Ok(Some(Handed::Staging(handed))) => {
+                        drop(scope.spawn(move || self.serve_staging(handed)));
                     }
                     Ok(_) => break,
                     Err(error) => {
@@ -110,7 +110,7 @@ impl More {
         });
     }
 
-    fn serve_staging(&self, fuse: OwnedFd, table: OwnedFd) {
+    fn serve_staging(&self, handed: handover::Staging) {
         let inputs = staging::Inputs {
             repository: Arc::clone(&self.view.repository),
             passthrough: self.plan.options.passthrough,
@@ -118,7 +118,7 @@ impl More {
             counts: Arc::clone(&self.view.staging_counts),
             is_resumed: self.is_resumed,
         };
-        let session = match staging::Session::start(inputs, fuse, table) {
+        let session = match staging::Session::start(inputs, handed) {
             Ok(session) => session,
             Err(error) => {
                 log::error!("staging: {error}");

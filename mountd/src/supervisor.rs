@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::handover::Staging;
 use crate::launch::{LaunchError, Plan, this_program, to_json};
 use crate::{handover, mountpoint, server};
 
@@ -68,8 +69,7 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
 struct Connections {
     fuse: OwnedFd,
     tapes: Option<OwnedFd>,
-    // With the table of open files.
-    staging: Option<(OwnedFd, OwnedFd)>,
+    staging: Option<Staging>,
 }
 
 fn take_off(plan: &Plan) {
@@ -135,14 +135,15 @@ fn staging_path(plan: &Plan) -> PathBuf {
     plan.mountpoint.join(crate::view::STAGING_NAME)
 }
 
-fn mount_staging(plan: &Plan, started: &mut Started) -> Result<(OwnedFd, OwnedFd), LaunchError> {
+fn mount_staging(plan: &Plan, started: &mut Started) -> Result<Staging, LaunchError> {
     let path = staging_path(plan);
     let options = &plan.options;
     let source = format!("{}/{}", plan.source, crate::view::STAGING_NAME);
-    let table = crate::staging::make_table().map_err(LaunchError::Start)?;
+    let table = |name| crate::staging::make_table(name).map_err(LaunchError::Start);
+    let (handles, listings) = (table("reelfs-handles")?, table("reelfs-listings")?);
     let fuse = mountpoint::attach(&path, &source, options.is_private(), options.staging_flags())?;
-    let told =
-        handover::give_staging(&started.socket, fuse.as_fd(), table.as_fd()).map_err(LaunchError::Start);
+    let staging = Staging { fuse, handles, listings };
+    let told = handover::give_staging(&started.socket, &staging).map_err(LaunchError::Start);
     if let Err(error) = told.and_then(|()| wait_until_ready(started)) {
         if let Err(error) = mountpoint::detach(&path) {
             log::warn!("cannot unmount {}: {error}", path.display());
@@ -150,7 +151,7 @@ fn mount_staging(plan: &Plan, started: &mut Started) -> Result<(OwnedFd, OwnedFd
         return Err(error);
     }
     mountpoint::set_read_ahead(&path, options.read_ahead_kib);
-    Ok((fuse, table))
+    Ok(staging)
 }
 
 fn start(plan: &Plan, connections: &Connections, is_resumed: bool) -> Result<Started, LaunchError> {
@@ -168,8 +169,8 @@ fn start(plan: &Plan, connections: &Connections, is_resumed: bool) -> Result<Sta
     if let Some(fuse) = &connections.tapes {
         handover::give_tapes(&socket, fuse.as_fd()).map_err(LaunchError::Start)?;
     }
-    if let Some((fuse, table)) = &connections.staging {
-        handover::give_staging(&socket, fuse.as_fd(), table.as_fd()).map_err(LaunchError::Start)?;
+    if let Some(staging) = &connections.staging {
+        handover::give_staging(&socket, staging).map_err(LaunchError::Start)?;
     }
     let output = server.stdout.take().map(BufReader::new);
     Ok(Started { server, socket, output })

@@ -12,6 +12,7 @@
 mod chain;
 mod damage;
 mod export;
+mod leftovers;
 mod life;
 #[path = "../shared/random.rs"]
 mod random;

@@ -16,8 +16,9 @@ use reelfs::repo::{CacheBytes, GenerationId, Repository};
 
 pub(crate) use crate::random::Random;
 
-/// Longest wait for something that takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for something that takes milliseconds on an idle machine. A daemon that ends has all that it
+/// wrote synced, which a busy disk takes its time for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tells whether this process can mount, and prints why not.
 pub(crate) fn can_mount() -> bool {
@@ -48,14 +49,25 @@ fn random_id() -> FileId {
     FileId(id)
 }
 
+// What killed tests have left goes first.
+fn directory_of_tests(parent: &Path) -> tempfile::TempDir {
+    crate::leftovers::remove();
+    tempfile::Builder::new().prefix(&crate::leftovers::prefix()).tempdir_in(parent).unwrap()
+}
+
 impl Site {
     pub(crate) fn new() -> Self {
-        Self::in_directory(tempfile::tempdir().unwrap(), None)
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// A site on the file system of a directory.
+    pub(crate) fn within(directory: &Path) -> Self {
+        Self::in_directory(directory_of_tests(directory), None)
     }
 
     /// A repository on a disk of its own, of so many bytes.
     pub(crate) fn on_small_disk(size: u64) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory_of_tests(&std::env::temp_dir());
         let small = SmallDisk(directory.path().canonicalize().unwrap().join("small"));
         fs::create_dir(&small.0).unwrap();
         shell_ok(&format!("mount -t tmpfs -o size={size},mode=700 small $1"), &[&small.0]);

@@ -86,11 +86,10 @@ impl Adapter {
     pub(super) fn new(
         channel: Arc<Channel>,
         clients: Clients,
-        handles: Handles,
+        (handles, directories): (Handles, Directories),
         backings: Backings,
         pool: Pool,
     ) -> Self {
-        let directories = Directories::new(handles.era());
         let (clients, handles, backings) = (Arc::new(clients), Arc::new(handles), Arc::new(backings));
         Self { channel, clients, handles, directories, backings, pool, started: control::now() }
     }
@@ -342,6 +341,7 @@ impl Adapter {
             }
             true
         })?;
+        self.directories.keep(handle, &listing);
         Ok(part.into_body().into())
     }
 }

@@ -214,7 +214,7 @@ impl Shared {
                     return;
                 }
             };
-            let backing = self.register(file.file());
+            let backing = if tree.lets_kernel_write() { self.register(file.file()) } else { 0 };
             let mut state = self.state();
             let Some(stock) = state.stocks.get_mut(&slot) else {
                 state.closed.push(backing);

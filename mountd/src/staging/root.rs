@@ -16,8 +16,6 @@ const PERMISSIONS: u32 = 0o755;
 // Commands make and remove staging of clients too.
 const KEPT: Duration = Duration::ZERO;
 const FIRST_COOKIE: u64 = 3;
-// In listings, for a client whose tree was not opened yet: no inode number that is given out.
-const NOT_OPENED: u64 = 2;
 
 impl Adapter {
     pub(super) fn root(&self, header: &Header, operation: Operation<'_>) -> Answer {
@@ -104,17 +102,17 @@ impl Adapter {
         if !list_dots(&mut part, offset, nodes::ROOT, nodes::ROOT) {
             return Ok(part.into_body().into());
         }
-        for (cookie, name) in (FIRST_COOKIE..).zip(self.clients.names()?) {
+        // A slot is a client's for as long as it has staging.
+        for (slot, name) in self.clients.slots()? {
+            let cookie = FIRST_COOKIE + u64::from(slot);
             if cookie <= offset {
                 continue;
             }
             if !part.has_room(name.as_str().as_bytes()) {
                 break;
             }
-            let slot = self.clients.opened(&name).map(|tree| tree.slot());
-            let node = slot.map_or(NOT_OPENED, |slot| Place { slot, number: staging::ROOT }.node());
             // Looking it up opens its tree: that is done when somebody goes there.
-            let shown = nodes::bare(node, FileKind::Directory);
+            let shown = nodes::bare(Place { slot, number: staging::ROOT }.node(), FileKind::Directory);
             part.add(name.as_str().as_bytes(), cookie, &shown, None);
         }
         Ok(part.into_body().into())

@@ -226,8 +226,10 @@ pub enum RefusalKind {
     Pending,
     /// A commit of the client is running.
     Committing,
-    /// Another process writes to the repository, or has staging open.
+    /// Another process writes to the repository.
     Locked,
+    /// Another process has staging open.
+    Open,
     /// The disk is full.
     DiskFull,
     /// The repository is damaged.

@@ -32,6 +32,8 @@ pub enum Request {
         /// The client.
         client: String,
     },
+    /// Answers, and does nothing.
+    Ping,
 }
 
 /// How a commit is to be made.

@@ -142,6 +142,18 @@ impl ControlClient {
         receive(&mut self.reader)
     }
 
+    /// Tells whether a daemon answers for the repository at `root`. One that is ending takes connections still
+    /// and answers none.
+    #[must_use]
+    pub fn is_answered(root: &Path) -> bool {
+        let ask = || -> io::Result<bool> {
+            let Some(mut daemon) = Self::connect(root)? else { return Ok(false) };
+            daemon.ask(&Request::Ping)?;
+            Ok(daemon.answer()?.is_some())
+        };
+        ask().unwrap_or(false)
+    }
+
     /// A second handle that ends the connection from another thread, and with it what was asked for.
     ///
     /// # Errors

@@ -277,7 +277,7 @@ impl StagingTree {
     }
 
     pub(super) fn handle(&self, file: Arc<OpenFile>, writable: bool) -> FileHandle {
-        FileHandle::new(file, writable, self.frozen_mark())
+        FileHandle::new(file, writable, self.frozen_mark(), self.space.bounded_mark())
     }
 
     /// Takes notice of handles that were dropped.
