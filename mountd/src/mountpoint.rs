@@ -16,6 +16,8 @@ const DEVICE: &str = "/dev/fuse";
 const MOUNTS: &str = "/proc/self/mountinfo";
 // Dead mounts can lie one over the other.
 const DEAD_COUNT_MAX: usize = 16;
+const BUSY_ATTEMPT_COUNT: u32 = 20;
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Why there is no mount.
 #[derive(Debug, Error)]
@@ -152,10 +154,21 @@ pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
     for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME] {
         let above = path.join(name);
         if find(&above).is_some_and(|mounted| mounted.kind == TYPE) {
-            umount2(&above, MntFlags::UMOUNT_NOFOLLOW)?;
+            unmount_one(&above)?;
         }
     }
-    Ok(umount2(path, MntFlags::UMOUNT_NOFOLLOW)?)
+    Ok(unmount_one(path)?)
+}
+
+// The server itself uses staging for moments, when much was renamed in it.
+fn unmount_one(path: &Path) -> nix::Result<()> {
+    for _ in 0..BUSY_ATTEMPT_COUNT {
+        match umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
+            Err(Errno::EBUSY) => std::thread::sleep(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+    umount2(path, MntFlags::UMOUNT_NOFOLLOW)
 }
 
 /// Mounts, and returns the descriptor that a server answers on.

@@ -296,5 +296,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
 // A short file is stored whole, unless that would fill a hole.
 fn has_hole(content: &FrozenContent) -> bool {
     let is_hole = |segment: Segment| segment.kind == SegmentKind::Hole && segment.len >= HOLE_LEN_MIN;
-    content.size > HOLE_LEN_MIN && content.segments().any(|segment| segment.is_ok_and(is_hole))
+    content.size > HOLE_LEN_MIN
+        && !content.is_dense()
+        && content.segments().any(|segment| segment.is_ok_and(is_hole))
 }

@@ -8,7 +8,7 @@ use super::attributes::time;
 use super::base::{self, Base};
 use super::error::StagingError;
 use super::objects::CachedRow;
-use super::stack::{SegmentKind, Stack};
+use super::stack::{SegmentKind, Stack, read_at_most};
 use super::tree::StagingTree;
 use crate::format::record::{
     Content, Detail, FIRST_DIRECTORY_OBJECT, FileKind, Inode, OBJECT_MAX, ROOT_OBJECT,
@@ -166,6 +166,20 @@ impl FrozenContent {
         })
     }
 
+    // The only backing file, if nothing of what lies below it can be seen.
+    fn plain(&self) -> Option<(u64, &File)> {
+        match (&self.row.layers[..], &self.files[..]) {
+            ([layer], [file]) if layer.below_len == 0 => Some((layer.file, file)),
+            _ => None,
+        }
+    }
+
+    /// Tells whether all of it was written, so that there is no hole and nothing from the base.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        self.plain().is_some() && self.at_freeze.allocated >= self.size
+    }
+
     /// Reads up to `len` bytes as they are seen, written or from the base; fewer only at the end.
     ///
     /// # Errors
@@ -173,6 +187,11 @@ impl FrozenContent {
     pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, StagingError> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len.min(left)];
+        if let Some((layer, file)) = self.plain() {
+            // It may have been truncated meanwhile by who writes to it directly: zeros then, as below.
+            read_at_most(file, offset, &mut bytes).map_err(super::stack::refused("read", layer))?;
+            return Ok(bytes);
+        }
         self.stack().read(offset, &mut bytes)?;
         Ok(bytes)
     }

@@ -5,6 +5,7 @@ mod exerciser;
 mod killed;
 mod posix;
 mod programs;
+mod requests;
 mod semantics;
 
 use std::path::PathBuf;
