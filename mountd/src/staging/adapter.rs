@@ -224,6 +224,7 @@ impl Adapter {
     pub(super) fn shown(&self, slot: u16, attributes: &Attributes) -> answer::Attributes {
         let shown = nodes::shown(slot, attributes);
         self.handles.tell(shown.number, attributes);
+        self.backings.told(shown.number);
         shown
     }
 
