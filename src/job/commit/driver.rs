@@ -156,7 +156,12 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 let inode = before.and_then(|before| before.inode).filter(|_| linked_before.is_none());
                 return self.object(directory, name, *object, inode);
             }
-            FrozenTarget::Directory { object } => (FileKind::Directory, object),
+            FrozenTarget::Directory { object } => {
+                if object >= self.first_new_directory {
+                    self.paths.learn(directory, &name, object);
+                }
+                (FileKind::Directory, object)
+            }
             FrozenTarget::Linked { kind, object } => (kind, object),
         };
         if linked_before == Some(link) {
