@@ -59,9 +59,14 @@ pub(crate) struct Renewal {
 
 impl Drop for Renewal {
     fn drop(&mut self) {
-        self.shared.state().is_over = true;
+        let is_listing = {
+            let mut state = self.shared.state();
+            state.is_over = true;
+            state.changed.is_some()
+        };
         self.shared.wake.notify_all();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        // A listing that nobody answers any more ends when another server does; this one must not wait for it.
+        if !is_listing && self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             log::error!("the thread that has directories listed failed");
         }
     }
