@@ -28,6 +28,7 @@ mod directory;
 mod epochs;
 mod error;
 mod frozen;
+mod frozen_content;
 mod handle;
 mod lengths;
 mod listing;
@@ -49,7 +50,8 @@ mod xattrs;
 
 pub use attributes::{Attributes, Caller, Entry, SetAttributes, SetTime};
 pub use error::StagingError;
-pub use frozen::{FrozenBase, FrozenChange, FrozenContent, FrozenEpoch, FrozenObject, FrozenTarget, Segment};
+pub use frozen::{FrozenChange, FrozenEpoch, FrozenObject, FrozenTarget};
+pub use frozen_content::{FrozenBase, FrozenContent, Segment};
 pub use handle::{FileHandle, PreparedFile};
 pub use listing::{FIRST_COOKIE, Listed, Listing};
 pub use options::{Limits, OpenMode, StagingOptions};
