@@ -30,9 +30,11 @@ pub enum Task {
     Serve(String),
     /// Be a server after the first.
     Resume(String),
+    /// Be the lister of the staging that is mounted here.
+    List(String),
 }
 
-const INTERNAL: [&str; 3] = ["supervise", "serve", "resume"];
+const INTERNAL: [&str; 4] = ["supervise", "serve", "resume", "list"];
 
 const AFTER_LONG_HELP: &str = "\
 Options of -o, and of mount(8):
@@ -148,7 +150,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    let internal: [fn(String) -> Task; 3] = [Task::Supervise, Task::Serve, Task::Resume];
+    let internal: [fn(String) -> Task; 4] = [Task::Supervise, Task::Serve, Task::Resume, Task::List];
     for (name, make) in INTERNAL.into_iter().zip(internal) {
         if let Some(plan) = text(name) {
             return Ok(make(plan));

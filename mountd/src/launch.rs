@@ -341,6 +341,17 @@ pub fn run_server(plan: &str, is_resumed: bool) -> u8 {
     }
 }
 
+/// Runs as the lister of staging.
+#[must_use]
+pub fn run_lister(path: &str) -> u8 {
+    set_process_name();
+    match crate::lister::run(Path::new(path)) {
+        Ok(()) => 0,
+        // The server that started it says so.
+        Err(_) => 1,
+    }
+}
+
 fn say(text: &str) {
     // If nobody listens, nobody needs to know.
     let _said = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());

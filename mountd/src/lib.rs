@@ -6,6 +6,7 @@
 //! launch        checks what was asked for, starts the supervisor, waits until the mount is ready
 //! supervisor    mounts, keeps the FUSE descriptor, starts the server again when it dies
 //! server        the process that answers: session, read-ahead, watching for new generations
+//! lister        a process that lists directories of staging for the kernel's sake
 //! session       the connection to the kernel, begun or taken over
 //! filesystem    the adapter to fuser: decodes, asks the view, replies
 //! view          the tree that is shown; knows nothing of FUSE
@@ -28,6 +29,7 @@ mod fuse_fd;
 pub mod fusermount;
 mod handover;
 pub mod launch;
+mod lister;
 mod listing;
 pub mod logger;
 pub mod mountpoint;

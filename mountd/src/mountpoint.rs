@@ -18,6 +18,8 @@ const DEVICE: &str = "/dev/fuse";
 const MOUNTS: &str = "/proc/self/mountinfo";
 // Dead mounts can lie one over the other.
 const DEAD_COUNT_MAX: usize = 16;
+const BUSY_ATTEMPT_COUNT: u32 = 20;
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Why there is no mount.
 #[derive(Debug, Error)]
@@ -152,12 +154,23 @@ pub fn detach(path: &Path) -> io::Result<()> {
 fn take_off(path: &Path, is_lazy: bool) -> io::Result<()> {
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, is_lazy);
-    match umount2(path, flags) {
+    match unmount_one(path, flags) {
         Err(Errno::EPERM) if !geteuid().is_root() => {
             fusermount::unmount(path, is_lazy).map_err(io::Error::other)
         }
         result => Ok(result?),
     }
+}
+
+// The server itself uses staging for moments, when much was renamed in it.
+fn unmount_one(path: &Path, flags: MntFlags) -> nix::Result<()> {
+    for _ in 0..BUSY_ATTEMPT_COUNT {
+        match umount2(path, flags) {
+            Err(Errno::EBUSY) => std::thread::sleep(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+    umount2(path, flags)
 }
 
 /// Unmounts a mount with what is mounted on its `staging` and `tapes` directories.

@@ -117,6 +117,7 @@ impl More {
             gate: self.gate.clone(),
             counts: Arc::clone(&self.view.staging_counts),
             is_resumed: self.is_resumed,
+            path: self.plan.mountpoint.join(crate::view::STAGING_NAME),
         };
         let session = match staging::Session::start(inputs, handed) {
             Ok(session) => session,

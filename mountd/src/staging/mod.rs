@@ -14,6 +14,7 @@
 //! commands    answers the commands of staging, and commits by schedule
 //! counts      how often was asked for what
 //! backing     files made ahead, which the kernel then writes itself
+//! renewal     attributes that the kernel lost by a rename, told again
 //! ```
 
 mod adapter;
@@ -27,6 +28,7 @@ mod directories;
 mod handles;
 mod nodes;
 mod objects;
+mod renewal;
 mod root;
 mod session;
 

@@ -13,7 +13,7 @@ use crate::wire::answer::{self, Room};
 use crate::wire::request::{Header, Operation};
 
 const PERMISSIONS: u32 = 0o755;
-// Commands make and remove staging of clients too.
+// Commands make staging of clients too.
 const KEPT: Duration = Duration::ZERO;
 const FIRST_COOKIE: u64 = 3;
 
@@ -81,7 +81,8 @@ impl Adapter {
         // by inode number, and a tree's root is never without a name.
         let attributes = tree.attributes(staging::ROOT)?;
         let shown = nodes::shown(tree.slot(), &attributes);
-        Ok(answer::entry(&shown, KEPT, nodes::KEPT).into())
+        // Only the kernel removes a client, and what a command does to one it is told of.
+        Ok(answer::entry(&shown, nodes::KEPT, nodes::KEPT).into())
     }
 
     fn remove_client(&self, header: &Header, name: &[u8]) -> Answer {

@@ -1,7 +1,8 @@
 //! Receives requests and has them answered, until staging is unmounted.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::staging::commands::Commands;
 use crate::staging::counts::Counts;
 use crate::staging::directories::Directories;
 use crate::staging::handles::Handles;
+use crate::staging::renewal::Renewal;
 use crate::wire::channel::{Channel, Received, Reply};
 use crate::wire::init::Agreed;
 use crate::wire::request::{Operation, decode};
@@ -42,6 +44,8 @@ pub(crate) struct Inputs {
     pub(crate) counts: Arc<Counts>,
     /// Another server began the connection.
     pub(crate) is_resumed: bool,
+    /// Where staging is mounted.
+    pub(crate) path: PathBuf,
 }
 
 /// How the next request is waited for.
@@ -86,7 +90,9 @@ impl Session {
         let clients = Clients::new(inputs.repository, mode);
         let backings = Backings::start(&channel, agreed.has_passthrough())?;
         let pool = Pool::start(WORKER_COUNT)?;
-        let adapter = Adapter::new(Arc::clone(&channel), clients, (handles, directories), backings, pool);
+        let renewal = Renewal::start(&channel, &inputs.path)?;
+        let adapter =
+            Adapter::new(Arc::clone(&channel), clients, (handles, directories), (backings, renewal), pool);
         adapter.clients.start_reclaiming()?;
         adapter.clients.start_watching_space()?;
         if inputs.is_resumed {

@@ -357,6 +357,19 @@ impl StagingBatch {
         self.batch.put(number_key(OBJECT, number), row.encode());
     }
 
+    /// Removes the rows of all names from one to another, both included.
+    pub fn delete_entries(&mut self, first: &Home, last: &Home) {
+        let mut end = entry_key(last.directory, &last.name);
+        // No name has a zero: this is the key behind the last.
+        end.push(0);
+        self.batch.delete_range(entry_key(first.directory, &first.name), end);
+    }
+
+    /// Removes the rows of all objects from one number to another, both included.
+    pub fn delete_objects(&mut self, first: u64, last: u64) {
+        self.batch.delete_range(number_key(OBJECT, first), number_key(OBJECT, last.saturating_add(1)));
+    }
+
     /// Removes the row of an object.
     pub fn delete_object(&mut self, number: u64) {
         self.batch.delete(number_key(OBJECT, number));

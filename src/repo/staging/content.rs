@@ -262,8 +262,9 @@ impl StagingTree {
         let refused = |error: io::Error| super::stack::refused("open", layer.file)(error);
         match self.data.open_file(layer.file) {
             Ok(file) => {
-                let len = file.metadata().map_err(refused)?.len();
-                layer.below_len = layer.below_len.min(len);
+                if layer.below_len > 0 {
+                    layer.below_len = layer.below_len.min(file.metadata().map_err(refused)?.len());
+                }
                 Ok(file)
             }
             Err(error) if error.is_not_found() => {

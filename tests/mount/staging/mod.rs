@@ -11,6 +11,7 @@ mod posix;
 mod privileges;
 mod programs;
 mod random_kills;
+mod requests;
 mod semantics;
 mod space;
 mod suites;

@@ -15,6 +15,9 @@ EXAMPLES
 EXIT STATUS
   0 done; 1 it is busy, not a mount, or not ours to unmount; 2 usage";
 
+const BUSY_ATTEMPT_COUNT: u32 = 20;
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Take a mount away
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = AFTER_HELP)]
@@ -33,13 +36,24 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let above = ["tapes", "staging"].map(|name| args.mountpoint.join(name));
     let above = above.iter().filter(|path| !args.lazy && is_mounted(path));
     for path in above.chain([&args.mountpoint]) {
-        match umount2(path, flags) {
+        match unmount(path, flags) {
             Ok(()) => {}
             Err(Errno::EPERM) => by_helper(args, path)?,
             Err(errno) => return Err(refused(args, errno)),
         }
     }
     Ok(())
+}
+
+// The daemon itself uses staging for moments, when much was renamed in it.
+fn unmount(path: &std::path::Path, flags: MntFlags) -> nix::Result<()> {
+    for _ in 0..BUSY_ATTEMPT_COUNT {
+        match umount2(path, flags) {
+            Err(Errno::EBUSY) => std::thread::sleep(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+    umount2(path, flags)
 }
 
 fn is_mounted(path: &std::path::Path) -> bool {
