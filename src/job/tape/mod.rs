@@ -7,6 +7,7 @@ pub mod closure;
 pub mod devices;
 pub mod error;
 pub mod extents;
+pub mod foreign;
 pub mod history;
 pub mod labelling;
 pub mod library;

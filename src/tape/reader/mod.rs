@@ -4,11 +4,13 @@ mod find;
 mod foreign;
 mod identify;
 mod list;
+mod run;
 mod stream;
 mod verify;
 
-pub use foreign::{ForeignEntry, list_foreign, read_foreign};
+pub use foreign::{ForeignEntry, ForeignEvent, foreign_identity, read_foreign, scan_foreign};
 pub use identify::{Identified, identify};
+pub use run::{pass_to, read_run};
 pub use verify::{Damage, VerifyTotals};
 
 pub(in crate::tape) use identify::DESCRIPTION_LOI;
