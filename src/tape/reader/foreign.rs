@@ -42,9 +42,9 @@ pub enum ForeignEvent {
     File(ForeignFile),
 }
 
-/// Goes through all tape files of a cartridge, from its beginning to the end of data. Content is passed by LOCATE; a tape
-/// file whose blocks turn out to differ in length is read whole. What cannot be read as an archive is passed over to the next
-/// filemark.
+/// Goes through all tape files of a cartridge, from its beginning to the end of data. Content is passed by LOCATE; a
+/// tape file whose blocks turn out to differ in length is read whole. What cannot be read as an archive is passed over
+/// to the next filemark.
 ///
 /// # Errors
 /// [`TapeError`] if the drive failed or `progress` was cancelled, or what `found` returned.

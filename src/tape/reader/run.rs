@@ -6,9 +6,9 @@ use crate::tape::drive::{AlignedBuffer, Drive, DriveError, Read};
 /// Longest block that is passed by reading, in bytes.
 const PASSED_LEN_MAX: usize = 8 << 20;
 
-/// Fills `buffer` with blocks of `block_len` bytes from `loi` on; reading on from where the last read ended moves nothing.
-/// Returns how many bytes there are: the last block may be shorter than the others, as is the last one of an archive of
-/// some programs.
+/// Fills `buffer` with blocks of `block_len` bytes from `loi` on; reading on from where the last read ended moves
+/// nothing. Returns how many bytes there are: the last block may be shorter than the others, as is the last one of an
+/// archive of some programs.
 ///
 /// # Errors
 /// [`TapeError`] if a block cannot be read, or has another length and is not the last one.
@@ -34,8 +34,8 @@ pub fn read_run(
     Ok(len)
 }
 
-/// Goes forward to `loi` by reading if at most `count_max` blocks and filemarks lie between: a LOCATE would stop the tape.
-/// Farther away, or back, it does nothing: [`read_run`] goes there.
+/// Goes forward to `loi` by reading if at most `count_max` blocks and filemarks lie between: a LOCATE would stop the
+/// tape. Farther away, or back, it does nothing: [`read_run`] goes there.
 ///
 /// # Errors
 /// [`TapeError`] if one of them cannot be read; the position is not known then.

@@ -1,4 +1,5 @@
-//! Tar and pax cartridges of other programs as trees: made by one scan, kept in the catalogue, read without the cartridge.
+//! Tar and pax cartridges of other programs as trees: made by one scan, kept in the catalogue, listed without the
+//! cartridge.
 //!
 //! ```text
 //! node      what is known of one object, and its bytes in the table
@@ -11,10 +12,10 @@
 //! scan      a cartridge in a drive becomes a table
 //! ```
 //!
-//! Each archive, which is a tape file, is a directory named after its number, four digits: what `mt fsf` counts. In it is what
-//! extracting the archive in an empty directory would make: of two entries with one name the later one counts, a hard link
-//! is another name of what had its target's name at that point, a leading `/` is left out, and what would lead out
-//! of the directory is not there at all.
+//! Each archive, which is a tape file, is a directory named after its number, four digits: what `mt fsf` counts. In it
+//! is what extracting the archive in an empty directory would make: of two entries with one name the later one counts,
+//! a hard link is another name of what had its target's name at that point, a leading `/` is left out, and what would
+//! lead out of the directory is not there at all.
 
 mod builder;
 mod content;

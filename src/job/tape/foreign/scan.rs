@@ -12,8 +12,8 @@ use crate::tape::archive::{ForeignDescription, ForeignFile, Recognised};
 use crate::tape::drive::Drive;
 use crate::tape::reader::{ForeignEvent, foreign_identity, scan_foreign};
 
-/// Takes over into the catalogue what a cartridge of another program holds, in place of what was known of cartridges of this
-/// barcode. One that is no tar archive is named for what it is, and nothing more of it is read.
+/// Takes over into the catalogue what a cartridge of another program holds, in place of what was known of cartridges of
+/// this barcode. One that is no tar archive is named for what it is, and nothing more of it is read.
 ///
 /// # Errors
 /// [`TapeJobError`] if the cartridge cannot be read or the catalogue not be written.

@@ -7,7 +7,7 @@
 //! nodes     for each node, by number: offset of its record 8 | names 4 | first link 4 | links 4 | CRC-32 of these 4
 //! links     for each link, by directory and place on the tape: offset of its record 8
 //! hashes    in the same order of directories, by hash: hash of the name 4 | index of the link 4
-//! trailer   "RLFOREIG" 8 | version 4 | nodes 4 | links 4 | zero 4 | offset of nodes 8 | of links 8 | of hashes 8 | CRC-32 4
+//! trailer   "RLFOREIG" 8 | version 4 | nodes 4 | links 4 | zero 4 | offsets of nodes 8, links 8, hashes 8 | CRC-32 4
 //! ```
 //!
 //! All numbers are little-endian. Nodes are numbered in the order of the tape, from 0, which is the cartridge itself.

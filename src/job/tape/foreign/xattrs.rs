@@ -1,8 +1,8 @@
 //! Extended attributes and access lists out of pax headers.
 //!
-//! `SCHILY.xattr.NAME` has the value as it is. `SCHILY.acl.access` and `SCHILY.acl.default` are lists as text (acl_to_text(3), of
-//! star with the number of the user or group behind each entry); they are shown as `system.posix_acl_access` and
-//! `system.posix_acl_default`, in the layout of Linux (`linux/posix_acl_xattr.h`):
+//! `SCHILY.xattr.NAME` has the value as it is. `SCHILY.acl.access` and `SCHILY.acl.default` are lists as text
+//! (acl_to_text(3), of star with the number of the user or group behind each entry); they are shown as
+//! `system.posix_acl_access` and `system.posix_acl_default`, in the layout of Linux (`linux/posix_acl_xattr.h`):
 //!
 //! ```text
 //! version 4 = 2 | for each entry: tag 2 | permissions 2 | id 4        little-endian
@@ -25,8 +25,8 @@ pub enum AclName<'a> {
     Group(&'a str),
 }
 
-/// The extended attributes that keywords tell of; `number_of` knows the numbers of users and groups. A list with one that
-/// has none is left out whole: without that entry it could allow more.
+/// The extended attributes that keywords tell of; `number_of` knows the numbers of users and groups. A list with one
+/// that has none is left out whole: without that entry it could allow more.
 pub(super) fn xattrs(keywords: &[Keyword], number_of: &dyn Fn(AclName<'_>) -> Option<u32>) -> XattrList {
     let mut list = XattrList::new();
     for keyword in keywords {
@@ -51,7 +51,8 @@ pub(super) fn xattrs(keywords: &[Keyword], number_of: &dyn Fn(AclName<'_>) -> Op
     list
 }
 
-// `user::rwx`, `user:joe:r-x`, `user:joe:r-x:1000`, `group:...`, `mask::rwx`, `other::r--`; between them commas or line feeds.
+// `user::rwx`, `user:joe:r-x`, `user:joe:r-x:1000`, `group:...`, `mask::rwx`, `other::r--`; between them commas or line
+// feeds.
 fn acl(text: &[u8], number_of: &dyn Fn(AclName<'_>) -> Option<u32>) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let mut entries: Vec<(u16, u16, u32)> = Vec::new();

@@ -45,8 +45,8 @@ pub const RUN_BLOCKS: u64 = RUN_BYTES / BLOCK_LEN as u64;
 
 /// Time between two looks whether a reader still waits.
 const LOOK: Duration = Duration::from_millis(50);
-/// Who has waited in vain and asks again so soon is the kernel, which reads a page once more by itself before it tells the
-/// program: the answer is the same.
+/// Who has waited in vain and asks again so soon is the kernel, which reads a page once more by itself before it tells
+/// the program: the answer is the same.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How data is recalled.

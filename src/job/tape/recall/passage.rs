@@ -127,7 +127,8 @@ impl<'a> Passage<'a> {
     fn read(&mut self, run: &Run) -> (Vec<u8>, Vec<u32>) {
         let mut bytes = vec![0; usize::try_from(run.len_bytes()).unwrap_or_default()];
         let block_len = run.block_len as usize;
-        // Between may be filemarks, and what is in the cache. A LOCATE follows where that fails, and tells what is wrong.
+        // Between may be filemarks, and what is in the cache. A LOCATE follows where that fails, and tells what is
+        // wrong.
         let count_max = self.pass_bytes_max() / u64::from(run.block_len.max(1));
         if let Err(error) = pass_to(self.drive, run.key.first_loi, count_max) {
             log::info!("recall: {}", crate::job::chain(&error));
