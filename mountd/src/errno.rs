@@ -38,6 +38,12 @@ pub enum ViewError {
     /// The set of a cartridge cannot be opened; the reason is in the log.
     #[error("the cartridge's set cannot be opened")]
     NoCatalogue,
+    /// The cartridge is in the library and was never scanned.
+    #[error("the cartridge was never scanned; 'reelfs tape scan' takes it into the catalogue")]
+    Unscanned,
+    /// The cartridge is another program's and holds nothing that can be read.
+    #[error("the cartridge is another program's")]
+    Foreign,
     /// The program must not move a tape.
     #[error("no tape is moved for this program")]
     Refused,
@@ -64,6 +70,8 @@ impl ViewError {
             Self::NoXattr => libc::ENODATA,
             Self::NoLabel => libc::EOPNOTSUPP,
             Self::NoPosition => libc::ENXIO,
+            Self::Unscanned => libc::ENODATA,
+            Self::Foreign => libc::EOPNOTSUPP,
             Self::Refused => libc::EACCES,
             Self::Read(error) => errno_of(error),
             Self::PartlyListed | Self::NoCatalogue | Self::Numbers(_) | Self::Repo(_) => libc::EIO,
@@ -72,11 +80,11 @@ impl ViewError {
 }
 
 // Of a tape it is told apart what a person can do something about: the cartridge is not in the library, or no
-// drive was free in time.
+// drive was free in time; and that nobody waits for it any more.
 fn errno_of(error: &ReadError) -> i32 {
     let ReadError::Storage(error) = error else { return libc::EIO };
     match error.source.raw_os_error() {
-        Some(errno @ (libc::ENOMEDIUM | libc::EBUSY)) => errno,
+        Some(errno @ (libc::ENOMEDIUM | libc::EBUSY | libc::EINTR)) => errno,
         _ => libc::EIO,
     }
 }

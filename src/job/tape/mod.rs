@@ -8,6 +8,7 @@ pub mod compare;
 pub mod devices;
 pub mod error;
 pub mod extents;
+pub mod foreign;
 pub mod history;
 pub mod labelling;
 pub mod library;

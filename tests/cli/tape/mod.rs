@@ -1,11 +1,15 @@
 //! The tape commands over an emulated library in a directory.
 
 mod changer;
+mod copying;
+mod foreign;
 mod interrupted;
 mod labels;
 mod mounted;
+mod mounting;
 mod networked;
 mod spanning;
+mod waiting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
