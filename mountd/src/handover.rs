@@ -16,6 +16,8 @@ const DESCRIPTOR_COUNT_MAX: usize = 2;
 pub(crate) enum Handed {
     /// The connection of the tree of generations.
     Tree(OwnedFd),
+    /// The connection of clients while nothing there has extended attributes.
+    Clients(OwnedFd),
     /// The connection of cartridges.
     Tapes(OwnedFd),
     /// The connection of staging, and the table of open files that outlives servers.
@@ -28,6 +30,7 @@ pub(crate) enum Handed {
 }
 
 const TREE: u8 = b't';
+const CLIENTS: u8 = b'p';
 const STAGING: u8 = b's';
 const TAPES: u8 = b'c';
 
@@ -45,6 +48,14 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// The refusal of the kernel.
 pub(crate) fn give_tree(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<()> {
     give(socket, TREE, &[fuse])
+}
+
+/// Hands over the connection of clients.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn give_clients(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<()> {
+    give(socket, CLIENTS, &[fuse])
 }
 
 /// Hands over the connection of cartridges.
@@ -91,6 +102,7 @@ pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
     });
     match (kind, descriptors.next(), descriptors.next()) {
         ([TREE], Some(fuse), None) => Ok(Some(Handed::Tree(fuse))),
+        ([CLIENTS], Some(fuse), None) => Ok(Some(Handed::Clients(fuse))),
         ([TAPES], Some(fuse), None) => Ok(Some(Handed::Tapes(fuse))),
         ([STAGING], Some(fuse), Some(table)) => Ok(Some(Handed::Staging { fuse, table })),
         _ => Err(io::ErrorKind::InvalidData.into()),
@@ -106,10 +118,12 @@ mod test {
         let (ours, theirs) = pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         give_tree(&ours, file.as_fd()).unwrap();
+        give_clients(&ours, file.as_fd()).unwrap();
         give_tapes(&ours, file.as_fd()).unwrap();
         give_staging(&ours, file.as_fd(), file.as_fd()).unwrap();
         drop(ours);
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tree(_))));
+        assert!(matches!(take(&theirs).unwrap(), Some(Handed::Clients(_))));
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tapes(_))));
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Staging { .. })));
         assert!(take(&theirs).unwrap().is_none());

@@ -141,7 +141,7 @@ pub fn detach(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Unmounts a mount with what is mounted on its `staging` and `tapes` directories.
+/// Unmounts a mount with what is mounted on its `staging`, `tapes` and `clients` directories.
 ///
 /// # Errors
 /// The refusal of the kernel.
@@ -149,7 +149,7 @@ pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
     if is_lazy {
         return detach(path);
     }
-    for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME] {
+    for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME, crate::view::CLIENTS_NAME] {
         let above = path.join(name);
         if find(&above).is_some_and(|mounted| mounted.kind == TYPE) {
             umount2(&above, MntFlags::UMOUNT_NOFOLLOW)?;

@@ -13,6 +13,7 @@ mod chain;
 mod damage;
 mod export;
 mod life;
+mod plain;
 mod rights;
 mod shown;
 mod staging;
