@@ -32,6 +32,9 @@ pub enum ViewError {
     /// The position is not in the file.
     #[error("position is not in the file")]
     NoPosition,
+    /// The generation has extended attributes, and this connection cannot show any; another path can.
+    #[error("the generation is shown elsewhere")]
+    Elsewhere,
     /// A part of the directory cannot be read; the rest was listed.
     #[error("part of the directory is damaged")]
     PartlyListed,
@@ -64,7 +67,7 @@ impl ViewError {
     pub fn errno(&self) -> i32 {
         match self {
             Self::NoName => libc::ENOENT,
-            Self::NoNumber => libc::ESTALE,
+            Self::NoNumber | Self::Elsewhere => libc::ESTALE,
             Self::NotDirectory => libc::ENOTDIR,
             Self::WrongKind => libc::EINVAL,
             Self::NoXattr => libc::ENODATA,

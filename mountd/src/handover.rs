@@ -16,6 +16,8 @@ const DESCRIPTOR_COUNT_MAX: usize = 3;
 pub(crate) enum Handed {
     /// The connection of the tree of generations.
     Tree(OwnedFd),
+    /// The connection of clients while nothing there has extended attributes.
+    Clients(OwnedFd),
     /// The connection of cartridges.
     Tapes(OwnedFd),
     /// The connection of staging.
@@ -34,6 +36,7 @@ pub(crate) struct Staging {
 }
 
 const TREE: u8 = b't';
+const CLIENTS: u8 = b'p';
 const STAGING: u8 = b's';
 const TAPES: u8 = b'c';
 
@@ -51,6 +54,14 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// The refusal of the kernel.
 pub(crate) fn give_tree(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<()> {
     give(socket, TREE, &[fuse])
+}
+
+/// Hands over the connection of clients.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn give_clients(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<()> {
+    give(socket, CLIENTS, &[fuse])
 }
 
 /// Hands over the connection of cartridges.
@@ -89,6 +100,7 @@ pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
     let mut descriptors = descriptors.into_iter();
     match (kind, descriptors.next(), descriptors.next(), descriptors.next()) {
         (TREE, Some(fuse), None, None) => Ok(Some(Handed::Tree(fuse))),
+        (CLIENTS, Some(fuse), None, None) => Ok(Some(Handed::Clients(fuse))),
         (TAPES, Some(fuse), None, None) => Ok(Some(Handed::Tapes(fuse))),
         (STAGING, Some(fuse), Some(handles), Some(listings)) => {
             Ok(Some(Handed::Staging(Staging { fuse, handles, listings })))
@@ -129,12 +141,14 @@ mod test {
         let (ours, theirs) = pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         give_tree(&ours, file.as_fd()).unwrap();
+        give_clients(&ours, file.as_fd()).unwrap();
         give_tapes(&ours, file.as_fd()).unwrap();
         let copy = || OwnedFd::from(file.try_clone().unwrap());
         let staging = Staging { fuse: copy(), handles: copy(), listings: copy() };
         give_staging(&ours, &staging).unwrap();
         drop(ours);
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tree(_))));
+        assert!(matches!(take(&theirs).unwrap(), Some(Handed::Clients(_))));
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tapes(_))));
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Staging(_))));
         assert!(take(&theirs).unwrap().is_none());

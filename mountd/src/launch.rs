@@ -171,6 +171,13 @@ pub struct Plan {
     pub log: Target,
 }
 
+impl Plan {
+    /// Tells whether `clients` may be a mount of its own.
+    pub(crate) fn has_clients(&self) -> bool {
+        self.root == PlannedRoot::All && self.options.submount
+    }
+}
+
 /// Mounts: returns when the mount is ready, or in the foreground when it is gone.
 ///
 /// # Errors

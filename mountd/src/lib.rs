@@ -11,6 +11,7 @@
 //! filesystem    the adapter to fuser: decodes, asks the view, replies
 //! view          the tree that is shown; knows nothing of FUSE
 //! shown         what a read-only connection needs of a tree
+//! plain         clients without extended attributes: a connection that is never asked for any
 //! tapes         cartridges as folders: a third connection
 //! staging       the writable tree: a second connection, on the protocol in wire
 //! ```
@@ -34,6 +35,7 @@ mod listing;
 pub mod logger;
 pub mod mountpoint;
 pub mod options;
+mod plain;
 mod pool;
 mod reading;
 mod server;

@@ -173,7 +173,7 @@ fn unmount_one(path: &Path, flags: MntFlags) -> nix::Result<()> {
     umount2(path, flags)
 }
 
-/// Unmounts a mount with what is mounted on its `staging` and `tapes` directories.
+/// Unmounts a mount with what is mounted on its `staging`, `tapes` and `clients` directories.
 ///
 /// # Errors
 /// The refusal of the kernel.
@@ -181,7 +181,7 @@ pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
     if is_lazy {
         return detach(path);
     }
-    for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME] {
+    for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME, crate::view::CLIENTS_NAME] {
         let above = path.join(name);
         if find(&above).is_some_and(|mounted| mounted.kind == TYPE) {
             take_off(&above, false)?;

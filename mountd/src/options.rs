@@ -51,6 +51,8 @@ pub struct MountOptions {
     pub staging: Option<bool>,
     /// The kernel writes new files of staging itself, where it can.
     pub passthrough: bool,
+    /// `clients` is a mount of its own while nothing in it has extended attributes.
+    pub submount: bool,
     /// Cartridges are mounted too, if what is mounted is everything.
     pub tapes: bool,
     /// The library in which cartridges are; absent: what `REELFS_LIBRARY` says.
@@ -85,6 +87,7 @@ impl Default for MountOptions {
             forbids_symlinks: false,
             staging: None,
             passthrough: true,
+            submount: true,
             tapes: true,
             tape_library: None,
             tape_wait_seconds: 300,
@@ -133,6 +136,8 @@ impl MountOptions {
             "nostaging" | "ro" => self.staging = Some(false),
             "passthrough" => self.passthrough = true,
             "nopassthrough" => self.passthrough = false,
+            "submount" => self.submount = true,
+            "nosubmount" => self.submount = false,
             "tapes" => self.tapes = true,
             "notapes" => self.tapes = false,
             "spin" => self.spin = Some(true),

@@ -52,7 +52,7 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
         options.is_private(),
         options.flags(plan.has_staging || plan.has_tapes),
     )?;
-    let connections = Connections { fuse, tapes: None, staging: None };
+    let connections = Connections { fuse, clients: None, tapes: None, staging: None };
     let (server, connections) = match begin(plan, connections) {
         Ok(begun) => begun,
         Err(error) => {
@@ -68,6 +68,7 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
 /// What outlives a server.
 struct Connections {
     fuse: OwnedFd,
+    clients: Option<OwnedFd>,
     tapes: Option<OwnedFd>,
     staging: Option<Staging>,
 }
@@ -88,9 +89,10 @@ struct Started {
 
 fn begin(plan: &Plan, connections: Connections) -> Result<(Child, Connections), LaunchError> {
     let mut started = start(plan, &connections, false)?;
-    wait_until_ready(&mut started)?;
+    let is_plain = wait_until_ready(&mut started)?;
+    let clients = if is_plain { mount_clients(plan, &mut started)? } else { None };
     let tapes = if plan.has_tapes { mount_tapes(plan, &mut started)? } else { None };
-    let connections = Connections { tapes, ..connections };
+    let connections = Connections { clients, tapes, ..connections };
     if !plan.has_staging {
         return Ok((started.server, connections));
     }
@@ -112,6 +114,24 @@ fn begin(plan: &Plan, connections: Connections) -> Result<(Child, Connections), 
 
 fn is_running(server: &mut Child) -> bool {
     matches!(server.try_wait(), Ok(None))
+}
+
+// Below it the tree shows the same, only slower.
+fn mount_clients(plan: &Plan, started: &mut Started) -> Result<Option<OwnedFd>, LaunchError> {
+    let path = plan.mountpoint.join(crate::view::CLIENTS_NAME);
+    let source = format!("{}/{}", plan.source, crate::view::CLIENTS_NAME);
+    let options = &plan.options;
+    let fuse = match mountpoint::attach(&path, &source, options.is_private(), options.flags(false)) {
+        Ok(fuse) => fuse,
+        Err(error) => {
+            log::debug!("clients have no mount of their own: {}", crate::errno::chain(&error));
+            return Ok(None);
+        }
+    };
+    handover::give_clients(&started.socket, fuse.as_fd()).map_err(LaunchError::Start)?;
+    wait_until_ready(started)?;
+    mountpoint::set_read_ahead(&path, options.read_ahead_kib);
+    Ok(Some(fuse))
 }
 
 // A mount without cartridges is better than none.
@@ -166,6 +186,9 @@ fn start(plan: &Plan, connections: &Connections, is_resumed: bool) -> Result<Sta
         .stdout(if is_resumed { Stdio::null() } else { Stdio::piped() });
     let mut server = command.spawn().map_err(LaunchError::Start)?;
     handover::give_tree(&socket, connections.fuse.as_fd()).map_err(LaunchError::Start)?;
+    if let Some(fuse) = &connections.clients {
+        handover::give_clients(&socket, fuse.as_fd()).map_err(LaunchError::Start)?;
+    }
     if let Some(fuse) = &connections.tapes {
         handover::give_tapes(&socket, fuse.as_fd()).map_err(LaunchError::Start)?;
     }
@@ -176,12 +199,15 @@ fn start(plan: &Plan, connections: &Connections, is_resumed: bool) -> Result<Sta
     Ok(Started { server, socket, output })
 }
 
-fn wait_until_ready(started: &mut Started) -> Result<(), LaunchError> {
+// Tells whether nothing stored has extended attributes.
+fn wait_until_ready(started: &mut Started) -> Result<bool, LaunchError> {
     let mut text = String::new();
     if let Some(output) = &mut started.output {
         output.read_line(&mut text).map_err(LaunchError::Start)?;
-        if text.trim() == server::READY {
-            return Ok(());
+        match text.trim() {
+            server::READY => return Ok(false),
+            server::READY_PLAIN => return Ok(true),
+            _ => {}
         }
         if let Some(reason) = text.trim().strip_prefix(server::NO_STAGING) {
             return Err(LaunchError::Server { text: reason.trim().to_owned(), code: 1 });

@@ -162,10 +162,7 @@ impl View {
     #[must_use]
     pub fn is_without_xattrs(&self) -> bool {
         match self.root {
-            Root::Directory { ordinal, .. } => self
-                .repository
-                .generation(ordinal)
-                .is_ok_and(|generation| generation.footer.totals.xattr_count == 0),
+            Root::Directory { ordinal, .. } => self.is_plain(ordinal),
             Root::All | Root::Client(_) => false,
         }
     }

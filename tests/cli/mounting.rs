@@ -1,4 +1,4 @@
-//! `mount` and `umount`, as far as the command itself goes; `tests/mount` has the rest.
+//! `reelfs mount` and `reelfs umount`, as far as the command itself goes; `tests/mount` has the rest.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -46,5 +46,33 @@ fn owners_and_permissions_are_mapped_by_name_or_number() {
         let ended = sandbox.run(&["mount", &at, "web1@latest", arguments[0], arguments[1]]);
         assert_eq!(ended.code, 2, "{ended:?}");
         assert!(ended.error.contains(says), "{ended:?}");
+    }
+}
+
+#[test]
+fn umount_takes_off_all_that_mount_has_mounted() {
+    if !nix::unistd::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        eprintln!("skipped: this process cannot mount");
+        return;
+    }
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("file", "x");
+    sandbox.backup(&[]);
+    let mountpoint = sandbox.path("mnt");
+    fs::create_dir(&mountpoint).unwrap();
+    let shown = mountpoint.to_str().unwrap();
+    let mount_count = || {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at.starts_with(shown))).count()
+    };
+    for (options, count) in [("submount", 4), ("nosubmount", 3), ("nosubmount,nostaging,notapes", 1)] {
+        sandbox.good(&["mount", "-o", options, shown]);
+        let mounted = mount_count();
+        let ended = sandbox.run(&["umount", shown]);
+        let left = mount_count();
+        if ended.code != 0 {
+            sandbox.good(&["umount", "--lazy", shown]);
+        }
+        assert_eq!((mounted, left, ended.code), (count, 0, 0), "{options}: {ended:?}");
     }
 }

@@ -14,6 +14,7 @@ mod damage;
 mod export;
 mod leftovers;
 mod life;
+mod plain;
 #[path = "../shared/random.rs"]
 mod random;
 mod rights;

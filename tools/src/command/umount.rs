@@ -32,8 +32,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, args.lazy);
-    // Cartridges and staging are mounted on the mount; when it is taken away lazily, all go at once.
-    let above = ["tapes", "staging"].map(|name| args.mountpoint.join(name));
+    // Cartridges, staging and perhaps clients are mounted on the mount; when it is taken away lazily, all go at
+    // once.
+    let above = ["tapes", "staging", "clients"].map(|name| args.mountpoint.join(name));
     let above = above.iter().filter(|path| !args.lazy && is_mounted(path));
     for path in above.chain([&args.mountpoint]) {
         match unmount(path, flags) {
