@@ -1,7 +1,7 @@
 //! Receives requests and has them answered, until staging is unmounted.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;

@@ -10,11 +10,12 @@ use reelfs::emulator::{DriveCounters, Generation, LibraryShape, TimeMode};
 
 use super::mounting::Mounted;
 use super::{MIB, Vault, assert_same};
-use crate::support::{Numbers, Sandbox};
+use crate::random::Random;
+use crate::support::Sandbox;
 
 /// A tree of which a good deal changed in the second generation: files of all sizes that cannot be compressed.
 fn large_source(sandbox: &Sandbox) {
-    let mut numbers = Numbers(0x5eed_0007);
+    let mut numbers = Random(0x5eed_0007);
     for index in 0..900 {
         let len = usize::try_from(numbers.below(130_000)).unwrap();
         sandbox.write(&format!("home/{}/{}/file-{index:04}", index % 7, index % 11), numbers.bytes(len));

@@ -17,12 +17,12 @@ use reelfs::tape::drive::DriveOptions;
 
 use super::mounting::{Mounted, xattr};
 use super::{MIB, Vault};
-use crate::support::Numbers;
+use crate::random::Random;
 
 #[derive(Debug)]
 struct SystemClock;
 
-impl reelfs::tape::Clock for SystemClock {
+impl reelfs::clock::Clock for SystemClock {
     fn now(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
     }
@@ -56,7 +56,7 @@ fn blocks(bytes: &[u8], len: usize) -> Vec<&[u8]> {
 
 /// Blocks of lengths that differ, all of whole records.
 fn uneven_blocks(bytes: &[u8]) -> Vec<&[u8]> {
-    let mut numbers = Numbers(11);
+    let mut numbers = Random(11);
     let (mut blocks, mut rest) = (Vec::new(), bytes);
     while !rest.is_empty() {
         let len = (512 * (1 + usize::try_from(numbers.below(20)).unwrap())).min(rest.len());
@@ -81,8 +81,8 @@ fn tree(vault: &Vault) -> PathBuf {
     fs::create_dir_all(root.join("etc")).unwrap();
     fs::write(root.join("etc/passwd"), "root:x:0:0\n").unwrap();
     fs::write(root.join("etc/empty"), "").unwrap();
-    fs::write(root.join("large"), Numbers(3).bytes(3_000_000)).unwrap();
-    fs::write(root.join(&deep).join("n".repeat(200)), Numbers(4).bytes(70_000)).unwrap();
+    fs::write(root.join("large"), Random(3).bytes(3_000_000)).unwrap();
+    fs::write(root.join(&deep).join("n".repeat(200)), Random(4).bytes(70_000)).unwrap();
     shell(
         &root,
         "ln etc/passwd etc/passwd.link; ln -s ../etc/passwd etc/symbolic; ln -s $(printf 't%.0s' {1..300}) etc/long
@@ -273,7 +273,7 @@ fn a_file_that_goes_on_on_another_volume_is_shown_in_pieces() {
     let vault = Vault::new(2, 64 * MIB);
     let root = vault.sandbox.path("tree");
     fs::create_dir(&root).unwrap();
-    let large = Numbers(5).bytes(400_000);
+    let large = Random(5).bytes(400_000);
     fs::write(root.join("large"), &large).unwrap();
     fs::write(root.join("small"), "after it").unwrap();
     let mut files = [Vec::new(), Vec::new()];
