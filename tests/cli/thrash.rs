@@ -29,7 +29,11 @@ struct Thrash {
 fn content(number: u64, version: u64) -> Vec<u8> {
     let len = (number * 7919 + version * 104_729) % 90_000;
     let mut bytes = format!("{number} {version}\n").into_bytes();
+<<<<<<< ours
     bytes.extend(Random(number * 1000 + version + 1).bytes(len as usize));
+=======
+    bytes.extend(Numbers(number * 1000 + version + 1).bytes(usize::try_from(len).unwrap()));
+>>>>>>> theirs
     bytes
 }
 
@@ -81,6 +85,10 @@ impl Thrash {
         panic!("{arguments:?}: the repository stays locked");
     }
 
+    fn chosen<'a, T>(numbers: &mut Numbers, of: &'a [T]) -> Option<&'a T> {
+        of.get(usize::try_from(numbers.below(of.len().max(1) as u64)).unwrap())
+    }
+
     fn change(&self, directory: &Path, version: u64) {
         let mut numbers = Random(version + 77);
         for _ in 0..FILE_COUNT / 3 {
@@ -113,10 +121,13 @@ impl Thrash {
     fn read(&self, reader: u64) {
         let mut numbers = Random(reader + 1);
         while !self.is_over.load(Ordering::Relaxed) {
-            let client = self.at.join(["clients/host", "clients/web1", "staging"][numbers.below(3) as usize]);
-            let Ok(entries) = fs::read_dir(&client) else { continue };
+            let Some(client) = Self::chosen(&mut numbers, &["clients/host", "clients/web1", "staging"])
+            else {
+                continue;
+            };
+            let Ok(entries) = fs::read_dir(self.at.join(client)) else { continue };
             let names: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-            let Some(tree) = names.get(numbers.below(names.len().max(1) as u64) as usize) else { continue };
+            let Some(tree) = Self::chosen(&mut numbers, &names) else { continue };
             let path = tree.join(format!("f{}", numbers.below(FILE_COUNT)));
             match fs::read(&path) {
                 Ok(bytes) => assert!(is_right(&path, &bytes), "{}: {}", path.display(), wrong(&path, &bytes)),
