@@ -6,6 +6,7 @@ FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 3600
 FSX_OPERATIONS ?= 1000000
 RACE_OPERATIONS ?= 1000000
+MEMORY_FILES ?= 1000000
 
 CARGO ?= cargo
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -74,10 +75,12 @@ fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
 	        -rss_limit_mb=1024 -verbosity=0) || exit 1; \
 	done
 
-soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, races, then the tests again and again for SOAK_SECONDS
+soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, races, memory, then the tests again and again for SOAK_SECONDS
 	FSX="$(POSIX_TOOLS)/bin/fsx" FSX_OPERATIONS=$(FSX_OPERATIONS) $(CARGO) test --release --locked -p mountd \
 	    --test mount -- --nocapture staging::posix::a_long
 	REELFS_RACE_OPERATIONS=$(RACE_OPERATIONS) $(CARGO) test --release --locked -p reelfs --test live race -- --nocapture
+	REELFS_MEMORY_FILES=$(MEMORY_FILES) $(CARGO) test --release --locked -p tools --test cli memory::memory_does_not -- \
+	    --nocapture --ignored
 	@end=$$(($$(date +%s) + $(SOAK_SECONDS))); rounds=0; \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	    $(CARGO) test --release --workspace --locked --quiet || exit 1; \

@@ -1,6 +1,8 @@
 //! The index: what can be found quickly, and made again from sealed files at any time.
 
 mod rocks;
+mod scratch;
 pub mod staging;
 
 pub use rocks::{Index, IndexBatch, IndexError, RfeKey, RfeRecord};
+pub use scratch::{Scratch, ScratchRow};

@@ -31,6 +31,8 @@ use crate::id::{ClientName, FileId, Fingerprint};
 const CHUNKS: &str = "chunks";
 const RFE: &str = "rfe";
 const CACHE_BYTES: usize = 16 << 20;
+const WRITE_BUFFER_BYTES: usize = 4 << 20;
+const TABLE_BYTES: u64 = 16 << 20;
 const BATCH_LEN_MAX: usize = 1 << 20;
 
 /// Why the index could not be used; it can always be rebuilt.
@@ -47,6 +49,17 @@ pub enum IndexError {
         /// The refusal.
         source: rocksdb::Error,
     },
+    /// The table for spilled memory of a job that was killed cannot be removed.
+    #[error("cannot remove {path}")]
+    Scratch {
+        /// Its directory.
+        path: String,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// A row of the table for spilled memory is not as it was written.
+    #[error("spilled memory: malformed row")]
+    Row,
     /// A record is not as this version writes it.
     #[error("index: malformed {family} record")]
     Malformed {
@@ -77,6 +90,7 @@ impl IndexError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Malformed { .. } => true,
+            Self::Scratch { .. } | Self::Row => false,
             Self::Rocks { source, .. } => {
                 use rocksdb::ErrorKind;
                 let kind = source.kind();
@@ -167,12 +181,7 @@ impl Index {
     /// [`IndexError`] if it is damaged or another process has it; the first calls for a rebuild.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
         let (options, families) = settings();
-        // RocksDB makes files by the umask; what is in the repository is nobody else's to read.
-        if let Err(error) = DirBuilder::new().mode(0o700).create(path)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
-        }
+        make_private_directory(path);
         Self::opened(path, DB::open_cf_descriptors(&options, path, families))
     }
 
@@ -312,6 +321,15 @@ impl IndexBatch {
     }
 }
 
+// RocksDB makes files by the umask; what is in the repository is nobody else's to read.
+pub(super) fn make_private_directory(path: &Path) {
+    if let Err(error) = DirBuilder::new().mode(0o700).create(path)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
+    }
+}
+
 fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let mut table = BlockBasedOptions::default();
@@ -327,9 +345,12 @@ fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
     options.set_keep_log_file_num(2);
     options.set_max_total_wal_size(32 << 20);
     options.set_max_background_jobs(2);
+    options.set_db_write_buffer_size(2 * WRITE_BUFFER_BYTES);
     let mut family = Options::default();
     family.set_block_based_table_factory(&table);
-    family.set_write_buffer_size(8 << 20);
+    family.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    // While a table is made, eight bytes for each of its keys are in memory.
+    family.set_target_file_size_base(TABLE_BYTES);
     let families = [CHUNKS, RFE].map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
     (options, families)
 }

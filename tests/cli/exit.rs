@@ -219,6 +219,46 @@ fn a_file_that_cannot_be_read_is_named_and_the_rest_saved_with_3() {
 }
 
 #[test]
+fn what_cannot_be_read_any_more_stays_as_the_generation_before_has_it() {
+    let mut sandbox = Sandbox::with_repository();
+    sandbox.write("secret", "old");
+    sandbox.write("closed/below/file", "closed");
+    sandbox.write("open", "open");
+    let is_root = sandbox.give_to_nobody().is_some();
+    let source = sandbox.source();
+    let back_up = || {
+        let arguments = ["backup", source.to_str().unwrap(), "--client", "web1", "--json"];
+        let mut command =
+            if is_root { sandbox.command_as_nobody(&arguments) } else { sandbox.command(&arguments) };
+        let ended = ended(&mut command);
+        let summary: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        (ended, summary)
+    };
+    assert_eq!(back_up().0.code, 0);
+    sandbox.write("secret", "newer");
+    fs::set_permissions(source.join("secret"), fs::Permissions::from_mode(0o000)).unwrap();
+    let (ended, summary) = back_up();
+    assert_eq!((ended.code, summary["failed"].as_u64()), (3, Some(1)), "{ended:?}");
+    assert!(
+        ended.error.contains("Permission denied") && ended.error.contains("; kept as it was"),
+        "{ended:?}"
+    );
+    assert!(summary["generation"].is_null(), "nothing that can be read has changed: {summary}");
+    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::remove_file(source.join("open")).unwrap();
+    let (ended, summary) = back_up();
+    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!((ended.code, summary["failed"].as_u64()), (3, Some(2)), "{ended:?}");
+    assert_eq!(sandbox.saved(), ["closed/", "closed/below/", "closed/below/file", "secret"]);
+    assert_eq!(sandbox.good(&["cat", "web1:secret"]), "old");
+    assert_eq!(sandbox.good(&["cat", "web1:closed/below/file"]), "closed");
+    assert_eq!(sandbox.run(&["verify"]).code, 0);
+    fs::set_permissions(source.join("secret"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(back_up().0.code, 0);
+    assert_eq!(sandbox.good(&["cat", "web1:secret"]), "newer");
+}
+
+#[test]
 fn a_full_disk_ends_with_1_and_nothing_is_visible() {
     if !nix::unistd::geteuid().is_root() {
         return;

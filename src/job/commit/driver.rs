@@ -90,7 +90,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             }
         }
         self.emitter.flush()?;
-        self.emitter.drain(&[])?;
+        self.emitter.drain(std::iter::empty())?;
         self.tell();
         Ok(())
     }

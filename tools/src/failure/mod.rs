@@ -193,6 +193,9 @@ impl From<IndexError> for Failure {
         if error.is_locked() {
             return Self::new(Kind::Locked, error).hint("another process uses the index; wait for its end");
         }
+        if let IndexError::Scratch { .. } | IndexError::Row = error {
+            return Self::failed(error);
+        }
         let kind = if error.is_damage() { Kind::Damaged } else { Kind::Failed };
         Self::new(kind, error)
             .hint("'reelfs rebuild' makes the index again; mount, list and restore work without it")
@@ -228,6 +231,10 @@ impl From<BackupError> for Failure {
                 Self::from(error).or_hint("SOURCE is the directory to save; it must exist and be readable")
             }
             error @ BackupError::Exclude(_) => Self::usage(error),
+            BackupError::Names { ref source } => {
+                let hint = hint_for(source);
+                Self { hint, ..Self::failed(error) }
+            }
             other => Self::failed(other),
         }
     }
