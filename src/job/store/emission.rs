@@ -51,6 +51,8 @@ pub(in crate::job) struct Emitter<'a, 'r> {
     // Tasks of a file that was read again.
     discarded: Vec<Range<u64>>,
     compressor: Compressor,
+    /// What the process ran out of, which says nothing about the files that it could not open then.
+    pub(super) exhausted: Option<StoreError>,
     /// A file differs in more than what every touch changes ([`record::is_alike`]).
     pub(in crate::job) has_news: bool,
     /// What was done with the files that were put last, of those that came with a report.
@@ -78,6 +80,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
             groups: BTreeMap::new(),
             discarded: Vec::new(),
             compressor: Compressor::new(repository.config().compression.level),
+            exhausted: None,
             has_news: false,
             reports: Vec::new(),
             batch: Batch::default(),
@@ -106,6 +109,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
         while let Some((number, outcome)) = self.pipeline.poll()? {
             self.apply(number, outcome)?;
         }
+        self.exhausted.take().map_or(Ok(()), Err)?;
         self.emit()
     }
 
@@ -176,8 +180,12 @@ impl<'a, 'r> Emitter<'a, 'r> {
         if error.is_not_found() {
             return;
         }
-        self.summary.failed_count += 1;
         let reason = crate::job::chain(error);
+        if error.is_exhaustion() {
+            let path = error.path().to_owned();
+            self.exhausted.get_or_insert(StoreError::Read { path, source: reason.clone().into() });
+        }
+        self.summary.failed_count += 1;
         Summary::note(&mut self.summary.failed, error.path().to_owned(), reason);
     }
 
