@@ -13,7 +13,7 @@ const STEP: usize = 2048;
 /// Void rows next to each other from which on they are removed as one range.
 const RANGE_LEN_MIN: usize = 64;
 /// Backing files that are removed together, after the rows that did without them were synced.
-const FILE_COUNT_MAX: usize = 1 << 14;
+const FILE_COUNT_MAX: usize = 1 << 12;
 
 /// Where reclaiming goes on.
 #[derive(Debug, Default)]
