@@ -23,6 +23,7 @@ use crate::support::Numbers;
 struct SystemClock;
 
 impl reelfs::tape::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the test is the edge from which time is passed in")]
     fn now(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
     }
