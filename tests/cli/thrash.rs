@@ -29,11 +29,7 @@ struct Thrash {
 fn content(number: u64, version: u64) -> Vec<u8> {
     let len = (number * 7919 + version * 104_729) % 90_000;
     let mut bytes = format!("{number} {version}\n").into_bytes();
-<<<<<<< ours
-    bytes.extend(Random(number * 1000 + version + 1).bytes(len as usize));
-=======
-    bytes.extend(Numbers(number * 1000 + version + 1).bytes(usize::try_from(len).unwrap()));
->>>>>>> theirs
+    bytes.extend(Random(number * 1000 + version + 1).bytes(len));
     bytes
 }
 

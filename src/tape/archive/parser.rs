@@ -328,8 +328,8 @@ impl Parser {
             // GNU tar writes the whole length here; others may not.
             let total = field(483).and_then(|total| u64::try_from(total).ok()).unwrap_or(0);
             entry.continued = Some((offset, total.max(offset.saturating_add(entry.size))));
-        } else if let Some(continued) = continued_by_keywords(&self.global, &entry) {
-            (entry.name, entry.continued) = continued;
+        } else if let Some((name, place)) = continued_by_keywords(&self.global, &entry) {
+            (entry.name, entry.continued) = (name, Some(place));
             // They are about the one entry that they stand before.
             self.global.retain(|keyword| !keyword.name.starts_with("GNU.volume."));
         }
@@ -385,13 +385,13 @@ fn has_content(entry: &Entry, has_magic: bool) -> bool {
 }
 
 // In pax format GNU tar goes on with a file under a made-up name, and says which one it is in a global header.
-fn continued_by_keywords(global: &[Keyword], entry: &Entry) -> Option<(Vec<u8>, Option<(u64, u64)>)> {
+fn continued_by_keywords(global: &[Keyword], entry: &Entry) -> Option<(Vec<u8>, (u64, u64))> {
     let find = |name: &str| global.iter().find(|keyword| keyword.name == name).map(|keyword| &*keyword.value);
     let number = |name| std::str::from_utf8(find(name)?).ok()?.parse::<u64>().ok();
     let name = find("GNU.volume.filename")?;
     let offset = number("GNU.volume.offset").filter(|_| entry.kind == EntryKind::File)?;
     let total = number("GNU.volume.size").unwrap_or(0).max(offset.saturating_add(entry.size));
-    Some((name.to_vec(), Some((offset, total))))
+    Some((name.to_vec(), (offset, total)))
 }
 
 fn short_map(entry: &Entry, len: u64, offset: u64) -> ArchiveError {

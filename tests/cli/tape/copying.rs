@@ -143,8 +143,8 @@ fn show(program: &str, before: &DriveCounters, after: &DriveCounters) -> (u64, u
 fn a_whole_tree_is_copied_in_one_passage_of_the_tape_by_cp_tar_and_rsync() {
     copy_with_each("", |program, before, after, _| {
         let (locates, read) = show(program, before, after);
-        assert!(locates <= 60, "{program}: {locates} locates");
-        assert!(read < 300 * MIB, "{program}: {read} bytes for a tree of 90 MiB and what lies between");
+        assert!(locates <= 12, "{program}: {locates} locates");
+        assert!(read < 140 * MIB, "{program}: {read} bytes for a tree of 90 MiB and what lies between");
     });
 }
 
@@ -154,8 +154,8 @@ fn a_generation_larger_than_the_cache_is_copied_with_a_bounded_cache_and_few_loc
         let (locates, read) = show(program, before, after);
         println!("{program:6} cache of 48 MiB, at most {:.1} MiB used", most as f64 / 1_048_576.0);
         assert!(most <= 48 * MIB, "{program}: {most} bytes in the cache");
-        assert!(most > 0);
-        assert!(locates <= 200, "{program}: {locates} locates");
-        assert!(read < 1000 * MIB, "{program}: {read} bytes");
+        assert!(most > 30 * MIB, "{program}: {most} bytes in the cache");
+        assert!(locates <= 40, "{program}: {locates} locates");
+        assert!(read < 400 * MIB, "{program}: {read} bytes");
     });
 }

@@ -23,6 +23,7 @@ use crate::random::Random;
 struct SystemClock;
 
 impl reelfs::clock::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the test is the edge from which time is passed in")]
     fn now(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
     }

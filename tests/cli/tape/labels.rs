@@ -36,7 +36,8 @@ fn a_cartridge_of_another_program_is_left_as_it_is_unless_it_is_named() {
     let before = vault.image("RL0001L8");
     vault.refused(13, &["label", "RL0001L8"], "--overwrite 'ABC123'");
     vault.refused(13, &["label", "RL0001L8", "--overwrite", "RL0001L8"], "--overwrite 'ABC123'");
-    vault.refused(13, &["scan", "RL0001L8"], "not of reelfs");
+    let scanned = vault.good(&["scan", "RL0001L8"]);
+    assert!(scanned.contains("ANSI labels ABC123") && scanned.contains("left alone"), "{scanned}");
     vault.refused(13, &["verify", "RL0001L8"], "not of reelfs");
     assert_eq!(vault.image("RL0001L8"), before);
     // The archive takes the next one.

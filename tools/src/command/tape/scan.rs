@@ -149,13 +149,14 @@ pub(super) fn cartridge(
         }
         identified => ours(&drive, identified)
             .and_then(|_| catalogue_volume(&catalogue, &mut drive, is_full, &context.progress))
-            .map(|(description, index)| Scanned::Ours(description, index)),
+            .map(|made| Scanned::Ours(Box::new(made))),
     };
     drop((display, drive));
     let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
     match made? {
         Scanned::Foreign(description) => show_foreign(&description, context)?,
-        Scanned::Ours(description, index) => {
+        Scanned::Ours(made) => {
+            let (description, index) = *made;
             let is_other = |outside: &&Barcode| outside.as_bytes() != description.barcode.as_bytes();
             if let Some(outside) = barcode.filter(is_other) {
                 let inside = description.barcode.clone();
@@ -169,7 +170,7 @@ pub(super) fn cartridge(
 }
 
 enum Scanned {
-    Ours(VolumeDescription, VolumeIndex),
+    Ours(Box<(VolumeDescription, VolumeIndex)>),
     Foreign(ForeignDescription),
 }
 
