@@ -81,7 +81,7 @@ impl Thrash {
         panic!("{arguments:?}: the repository stays locked");
     }
 
-    fn chosen<'a, T>(numbers: &mut Numbers, of: &'a [T]) -> Option<&'a T> {
+    fn chosen<'a, T>(numbers: &mut Random, of: &'a [T]) -> Option<&'a T> {
         of.get(usize::try_from(numbers.below(of.len().max(1) as u64)).unwrap())
     }
 
