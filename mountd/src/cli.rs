@@ -34,6 +34,37 @@ pub enum Task {
 
 const INTERNAL: [&str; 3] = ["supervise", "serve", "resume"];
 
+const AFTER_LONG_HELP: &str = "\
+Options of -o, and of mount(8):
+  uid=USER, gid=GROUP    show everything as owned by them, by name or number
+  umask=OCTAL            take these permission bits away from everything
+  private, allow_other   only who mounts may use it, or all users; all is the default for root
+  suid, nosuid           let set-id bits have effect, or not: the default
+  dev, nodev             let devices be opened, or not: the default
+  exec, noexec           let programs be run: the default, or not
+  symfollow, nosymfollow follow symbolic links: the default, or not
+  ro, nostaging          without staging
+  staging                no mount without staging
+  passthrough, nopassthrough
+                         let the kernel write new files of staging itself: the default, or not
+  tapes, notapes         show cartridges: the default, or not
+  tape_library=LIBRARY   where they are: /dev/sgN, a directory, iscsi://HOST[:PORT]/TARGET; else REELFS_LIBRARY
+  tape_wait=SECONDS      wait for a drive so long; 300
+  tape_idle=SECONDS      put away a cartridge that was not read from for so long; 60
+  tape_cache=MIB         bound of the cache on disk of what was read from tape; 4096
+  tape_refuse=NAME:...   programs that move no tape
+  spin, nospin           answer without sleeping while requests come, or not
+  page_cache=MIB         bound of the cache of tree pages; 16
+  frame_cache=MIB        bound of the cache of data; 32
+  read_ahead=KIB         how far the kernel reads ahead; 1024
+
+Who is not root needs fusermount3, and has no suid, dev and nosymfollow.
+
+Examples:
+  mountd --repo /srv/backup /mnt
+  mountd --repo /srv/backup /mnt web1@latest
+  mountd --repo /srv/backup /mnt web1@2026-11:/etc -o uid=alice,umask=077";
+
 /// The command as clap knows it.
 #[must_use]
 pub fn command() -> Command {
@@ -45,6 +76,7 @@ pub fn command() -> Command {
             "Examples:\n  mountd --repo /srv/backup /mnt\n  mountd --repo /srv/backup /mnt web1@latest\n  \
              mountd --repo /srv/backup /mnt web1@2026-11:/etc -o uid=alice,umask=077",
         )
+        .after_long_help(AFTER_LONG_HELP)
         .arg(
             Arg::new("repo")
                 .long("repo")
@@ -72,7 +104,7 @@ pub fn command() -> Command {
                 .short('o')
                 .value_name("OPTIONS")
                 .action(ArgAction::Append)
-                .help("private, suid, dev, noexec, nosymfollow, uid=, gid=, umask=, read_ahead=KIB, ..."),
+                .help("Options separated by commas, as mount(8) takes them; --help lists all"),
         );
     for (name, what) in [
         ("uid", "Show everything as owned by this user"),
@@ -225,4 +257,33 @@ fn parse_helper(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     let request =
         Request { repository, mountpoint, address, source: Some(spec), options, is_foreground: false };
     Ok(Task::Mount(Box::new(request)))
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    // Names in the arms of `MountOptions::set` and `set_value` that set something.
+    fn options() -> Vec<&'static str> {
+        let lines = include_str!("options.rs").lines().map(str::trim_start);
+        let arms = lines.take_while(|line| *line != "#[cfg(test)]").filter(|line| line.starts_with('"'));
+        let patterns = arms.filter_map(|line| line.split_once(" => ")).filter(|(_, what)| *what != "{}");
+        patterns.flat_map(|(pattern, _)| pattern.split('"').skip(1).step_by(2)).collect()
+    }
+
+    #[test]
+    fn help_and_manual_name_every_option() {
+        let help = command().render_long_help().to_string();
+        let manual = include_str!("../../man/reelfs-mountd.8");
+        let has = |text: &str, name: &str| {
+            text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name)
+        };
+        assert!(options().len() > 30, "{:?}", options());
+        for name in options().into_iter().filter(|name| *name != "remount") {
+            assert!(has(&help, name), "mountd --help does not name {name}");
+            assert!(has(manual, name), "reelfs-mountd(8) does not name {name}");
+        }
+        let longest = help.lines().map(|line| line.chars().count()).max();
+        assert!(longest.is_some_and(|longest| longest <= 110), "a line of {longest:?} characters");
+    }
 }

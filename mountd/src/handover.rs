@@ -78,6 +78,25 @@ fn give(socket: &OwnedFd, kind: u8, descriptors: &[BorrowedFd<'_>]) -> io::Resul
 /// # Errors
 /// The refusal of the kernel, or a message that is not understood.
 pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
+    let Some((kind, descriptors)) = receive(socket)? else { return Ok(None) };
+    let mut descriptors = descriptors.into_iter();
+    match (kind, descriptors.next(), descriptors.next()) {
+        (TREE, Some(fuse), None) => Ok(Some(Handed::Tree(fuse))),
+        (TAPES, Some(fuse), None) => Ok(Some(Handed::Tapes(fuse))),
+        (STAGING, Some(fuse), Some(table)) => Ok(Some(Handed::Staging { fuse, table })),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Waits for a descriptor without a role, as `fusermount3` sends one; nothing more will come after `None`.
+///
+/// # Errors
+/// The refusal of the kernel.
+pub(crate) fn take_bare(socket: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    Ok(receive(socket)?.and_then(|(_, descriptors)| descriptors.into_iter().next()))
+}
+
+fn receive(socket: impl AsFd) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTOR_COUNT_MAX))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let mut kind = [0];
@@ -85,16 +104,11 @@ pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
     if received.bytes == 0 {
         return Ok(None);
     }
-    let mut descriptors = rights.drain().flat_map(|message| match message {
+    let descriptors = rights.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
         _ => Vec::new(),
     });
-    match (kind, descriptors.next(), descriptors.next()) {
-        ([TREE], Some(fuse), None) => Ok(Some(Handed::Tree(fuse))),
-        ([TAPES], Some(fuse), None) => Ok(Some(Handed::Tapes(fuse))),
-        ([STAGING], Some(fuse), Some(table)) => Ok(Some(Handed::Staging { fuse, table })),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
+    Ok(Some((kind[0], descriptors.collect())))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod directories;
 pub mod errno;
 pub mod filesystem;
 mod fuse_fd;
+pub mod fusermount;
 mod handover;
 pub mod launch;
 mod listing;

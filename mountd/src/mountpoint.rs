@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::{getgid, getuid};
+use nix::unistd::{geteuid, getgid, getuid};
 use thiserror::Error;
+
+use crate::fusermount::{self, FusermountError};
 
 /// Type of the file system, as `findmnt -t` takes it.
 pub const TYPE: &str = "fuse.reelfs";
@@ -63,6 +65,14 @@ pub enum MountError {
         /// Why.
         source: io::Error,
     },
+    /// The program that mounts for users who are not root did not.
+    #[error("cannot mount on {path}")]
+    Fusermount {
+        /// The mount point.
+        path: String,
+        /// Why.
+        source: FusermountError,
+    },
 }
 
 impl MountError {
@@ -74,6 +84,7 @@ impl MountError {
                 source.kind()
             }
             Self::NotDirectory { .. } => return Some("name a directory, best an empty one"),
+            Self::Fusermount { source, .. } => return source.hint(),
             Self::Overlap { .. } => return Some("name a directory outside the repository"),
             Self::Mounted { .. } => {
                 return Some("'reelfs umount' takes it off; 'findmnt' tells what is mounted");
@@ -135,9 +146,17 @@ fn remove_dead(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The refusal of the kernel.
 pub fn detach(path: &Path) -> io::Result<()> {
-    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) => Ok(()),
-        Err(errno) => Err(errno.into()),
+    take_off(path, true)
+}
+
+fn take_off(path: &Path, is_lazy: bool) -> io::Result<()> {
+    let mut flags = MntFlags::UMOUNT_NOFOLLOW;
+    flags.set(MntFlags::MNT_DETACH, is_lazy);
+    match umount2(path, flags) {
+        Err(Errno::EPERM) if !geteuid().is_root() => {
+            fusermount::unmount(path, is_lazy).map_err(io::Error::other)
+        }
+        result => Ok(result?),
     }
 }
 
@@ -152,17 +171,21 @@ pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
     for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME] {
         let above = path.join(name);
         if find(&above).is_some_and(|mounted| mounted.kind == TYPE) {
-            umount2(&above, MntFlags::UMOUNT_NOFOLLOW)?;
+            take_off(&above, false)?;
         }
     }
-    Ok(umount2(path, MntFlags::UMOUNT_NOFOLLOW)?)
+    take_off(path, false)
 }
 
-/// Mounts, and returns the descriptor that a server answers on.
+/// Mounts, and returns the descriptor that a server answers on; who is not root needs `fusermount3` for it.
 ///
 /// # Errors
-/// [`MountError`] if the kernel refuses.
+/// [`MountError`] if the kernel or `fusermount3` refuses.
 pub fn attach(path: &Path, source: &str, is_private: bool, flags: MsFlags) -> Result<OwnedFd, MountError> {
+    if !geteuid().is_root() {
+        return fusermount::mount(path, source, is_private, flags)
+            .map_err(|source| MountError::Fusermount { path: shown(path), source });
+    }
     let device = File::options()
         .read(true)
         .write(true)

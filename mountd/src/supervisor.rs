@@ -45,7 +45,12 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
     let signals = SignalFd::with_flags(&signals, flags).map_err(refused)?;
 
     let options = &plan.options;
-    let fuse = mountpoint::attach(&plan.mountpoint, &plan.source, options.is_private, options.flags())?;
+    let fuse = mountpoint::attach(
+        &plan.mountpoint,
+        &plan.source,
+        options.is_private(),
+        options.flags(plan.has_staging || plan.has_tapes),
+    )?;
     let connections = Connections { fuse, tapes: None, staging: None };
     let (server, connections) = match begin(plan, connections) {
         Ok(begun) => begun,
@@ -114,7 +119,7 @@ fn mount_tapes(plan: &Plan, started: &mut Started) -> Result<Option<OwnedFd>, La
     let path = plan.mountpoint.join(crate::view::TAPES_NAME);
     let source = format!("{}/{}", plan.source, crate::view::TAPES_NAME);
     let options = &plan.options;
-    let fuse = match mountpoint::attach(&path, &source, options.is_private, options.flags()) {
+    let fuse = match mountpoint::attach(&path, &source, options.is_private(), options.flags(false)) {
         Ok(fuse) => fuse,
         Err(error) => {
             log::warn!("cartridges are not mounted: {}", crate::errno::chain(&error));
@@ -135,7 +140,7 @@ fn mount_staging(plan: &Plan, started: &mut Started) -> Result<(OwnedFd, OwnedFd
     let options = &plan.options;
     let source = format!("{}/{}", plan.source, crate::view::STAGING_NAME);
     let table = crate::staging::make_table().map_err(LaunchError::Start)?;
-    let fuse = mountpoint::attach(&path, &source, options.is_private, options.staging_flags())?;
+    let fuse = mountpoint::attach(&path, &source, options.is_private(), options.staging_flags())?;
     let told =
         handover::give_staging(&started.socket, fuse.as_fd(), table.as_fd()).map_err(LaunchError::Start);
     if let Err(error) = told.and_then(|()| wait_until_ready(started)) {

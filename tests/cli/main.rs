@@ -9,6 +9,7 @@ mod help;
 mod interrupt;
 mod interrupted_calls;
 mod kill_points;
+mod mounting;
 mod reading;
 mod staging;
 mod support;

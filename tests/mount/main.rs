@@ -18,3 +18,4 @@ mod shown;
 mod staging;
 mod support;
 mod tree;
+mod unprivileged;

@@ -196,8 +196,14 @@ pub(crate) fn shell_ok(script: &str, arguments: &[&Path]) -> String {
 
 /// Runs a shell script as a user without rights.
 pub(crate) fn as_nobody(script: &str, path: &Path) -> bool {
+    as_user(65534, 65534, script, path)
+}
+
+/// Runs a shell script as this user, in this group and no other.
+pub(crate) fn as_user(uid: u32, gid: u32, script: &str, path: &Path) -> bool {
     let mut command = Command::new("sh");
-    command.arg("-euc").arg(script).arg("sh").arg(path).uid(65534).gid(65534);
+    // Groups are dropped with the rights of root.
+    command.arg("-euc").arg(script).arg("sh").arg(path).uid(uid).gid(gid);
     command.output().unwrap().status.success()
 }
 

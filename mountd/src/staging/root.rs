@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::unistd::{getegid, geteuid};
 use reelfs::format::record::FileKind;
 use reelfs::id::ClientName;
 use reelfs::repo::staging::{self, StagingError, StagingTree};
@@ -64,6 +65,8 @@ impl Adapter {
     fn root_attributes(&self) -> answer::Attributes {
         let mut shown = nodes::bare(nodes::ROOT, FileKind::Directory);
         shown.mode |= PERMISSIONS;
+        // To make a client is for who mounts.
+        (shown.uid, shown.gid) = (geteuid().as_raw(), getegid().as_raw());
         shown.size = u64::from(BLOCK_LEN);
         let time = (self.started.seconds, self.started.nanoseconds);
         (shown.atime, shown.mtime, shown.ctime) = (time, time, time);

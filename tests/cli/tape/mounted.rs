@@ -150,3 +150,14 @@ fn a_cartridge_appears_in_a_mount_when_it_is_written_and_numbers_hold() {
 fn original(mounted: &Mounted, file: &Path) -> PathBuf {
     mounted.vault.sandbox.source().join(file.strip_prefix(mounted.latest()).unwrap())
 }
+
+#[test]
+fn owners_are_mapped_on_cartridges_too() {
+    let mounted = Mounted::new(",uid=1,gid=77,umask=027");
+    let file = first_file(&mounted.latest());
+    for path in [mounted.at.join("tapes"), mounted.at.join("tapes/RL0001L8"), mounted.latest(), file] {
+        let metadata = path.symlink_metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (1, 77), "{path:?}");
+        assert!(metadata.is_symlink() || metadata.mode() & 0o027 == 0, "{path:?}: {:o}", metadata.mode());
+    }
+}

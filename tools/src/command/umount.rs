@@ -32,13 +32,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Cartridges and staging are mounted on the mount; when it is taken away lazily, all go at once.
     let above = ["tapes", "staging"].map(|name| args.mountpoint.join(name));
     let above = above.iter().filter(|path| !args.lazy && is_mounted(path));
-    let result = above.chain([&args.mountpoint]).try_for_each(|path| umount2(path, flags));
-    let errno = match result {
-        Ok(()) => return Ok(()),
-        Err(Errno::EPERM) => return by_helper(args),
-        Err(errno) => errno,
-    };
-    Err(refused(args, errno))
+    for path in above.chain([&args.mountpoint]) {
+        match umount2(path, flags) {
+            Ok(()) => {}
+            Err(Errno::EPERM) => by_helper(args, path)?,
+            Err(errno) => return Err(refused(args, errno)),
+        }
+    }
+    Ok(())
 }
 
 fn is_mounted(path: &std::path::Path) -> bool {
@@ -49,9 +50,9 @@ fn is_mounted(path: &std::path::Path) -> bool {
 }
 
 // The kernel lets only root unmount; the helper of FUSE is set-user-id and checks whose mount it is.
-fn by_helper(args: &Args) -> Result<(), Failure> {
+fn by_helper(args: &Args, path: &std::path::Path) -> Result<(), Failure> {
     let mut command = std::process::Command::new("fusermount3");
-    command.args(args.lazy.then_some("-z")).arg("-u").arg("--").arg(&args.mountpoint);
+    command.args(args.lazy.then_some("-z")).arg("-u").arg("--").arg(path);
     let output = match command.output() {
         Ok(output) => output,
         Err(_) => return Err(refused(args, Errno::EPERM)),
