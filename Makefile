@@ -66,12 +66,9 @@ fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
 	    $(CARGO) install cargo-fuzz --version 0.13.2 --locked --root "$(FUZZ_TOOLS)"
 	cd fuzz && $(FUZZ) build
 	@for target in $(FUZZ_TARGETS); do \
-	    mkdir -p "fuzz/corpus/$$target" && \
-	    for seed in fixtures/format/v1/$$(echo $$target | tr _ -)*; do \
-	        test ! -f "$$seed" || cp "$$seed" "fuzz/corpus/$$target/"; \
-	    done && \
-	    (cd fuzz && $(FUZZ) run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
-	        -rss_limit_mb=1024 -verbosity=0) || exit 1; \
+	    python3 fuzz/seeds.py "$$target" "fuzz/corpus/$$target" && \
+	    (cd fuzz && $(FUZZ) run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384 \
+	        -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1) || exit 1; \
 	done
 
 soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, long archives, races, then the tests again and again for SOAK_SECONDS

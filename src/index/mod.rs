@@ -2,5 +2,7 @@
 
 mod rocks;
 pub mod staging;
+mod trust;
 
 pub use rocks::{Index, IndexBatch, IndexError, RfeKey, RfeRecord};
+pub use trust::UntrustedError;

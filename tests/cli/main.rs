@@ -5,11 +5,14 @@
 mod backup;
 mod compare;
 mod exit;
+mod golden;
 mod help;
 mod interrupt;
 mod interrupted_calls;
 mod kill_points;
 mod mounting;
+#[path = "../shared/random.rs"]
+mod random;
 mod reading;
 mod staging;
 mod support;

@@ -13,9 +13,12 @@ mod chain;
 mod damage;
 mod export;
 mod life;
+#[path = "../shared/random.rs"]
+mod random;
 mod rights;
 mod shown;
 mod staging;
 mod support;
+mod traps;
 mod tree;
 mod unprivileged;

@@ -14,6 +14,8 @@ use reelfs::progress::Progress;
 use reelfs::repo::generation_writer::WriterInputs;
 use reelfs::repo::{CacheBytes, GenerationId, Repository};
 
+pub(crate) use crate::random::Random;
+
 /// Longest wait for something that takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -28,26 +30,6 @@ pub(crate) fn can_mount() -> bool {
     };
     eprintln!("skipped: {reason}");
     false
-}
-
-/// A small generator: the trees of a test are the same each time.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub(crate) fn bytes(&mut self, len: u64) -> Vec<u8> {
-        (0..len).map(|_| self.next().to_le_bytes()[3]).collect()
-    }
 }
 
 pub(crate) struct Site {

@@ -17,6 +17,8 @@ use reelfs::tape::reader::{VolumeIndex, VolumeReader};
 use reelfs::tape::writer::{Ended, Overwrite, Place, Session, VolumeWriter, WriterOptions, label};
 use reelfs::tape::{Object, ObjectSource, TapeError};
 
+use crate::random::Random;
+
 /// Address of the first slot and of the first drive of an emulated library, and of its arm.
 const SLOT: u16 = 1024;
 const DRIVE: u16 = 256;
@@ -200,16 +202,7 @@ pub(crate) fn object(name: &str, content: Vec<u8>) -> Object {
 
 /// Bytes that look like none other.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
+    Random::seeded(seed).bytes(len)
 }
 
 /// Objects of many lengths, named as in a repository.

@@ -17,6 +17,7 @@ use super::error::StagingStoreError;
 use super::row::{EntryRow, Home, ObjectRow};
 use super::state::TreeState;
 use crate::codec::{DecodeError, Reader, put_varint};
+use crate::index::trust;
 
 const ENTRY: u8 = b'e';
 const OBJECT: u8 = b'o';
@@ -108,6 +109,9 @@ impl StagingStore {
             log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
         }
         let shown = crate::path::display(path.as_os_str().as_encoded_bytes());
+        if let Err(source) = trust::check(path) {
+            return Err(StagingStoreError::Untrusted { path: shown, source });
+        }
         match DB::open(&settings(), path) {
             Ok(db) => Ok(Self { db, path: shown }),
             Err(source) => Err(StagingStoreError::Rocks { path: shown, operation: "open", source }),

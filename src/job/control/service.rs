@@ -5,9 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::message::{
-    Answer, ClientStatus, CommitAnswer, CommitRequest, FileAnswer, Refusal, RefusalKind, Request,
-};
+use super::message::{Answer, ClientStatus, CommitAnswer, FileAnswer, Refusal, RefusalKind};
+use super::request::{CommitRequest, Request};
 use crate::format::config::Config;
 use crate::format::dtf::TEXT_LEN_MAX;
 use crate::format::staging_policy::{StagingPolicy, When};

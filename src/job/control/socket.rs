@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::message::{Answer, Request};
+use super::message::Answer;
+use super::request::Request;
 use crate::repo::staging::STAGING;
 
 /// Name of the socket in the directory of staging; no client has such a name.

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::message::{Answer, CommitRequest, Refusal, Request};
+use super::message::{Answer, Refusal};
+use super::request::{CommitRequest, Request};
 use super::service::Service;
 use crate::format::record::Time;
 use crate::format::staging_policy::{StagingPolicy, When};

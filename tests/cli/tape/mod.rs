@@ -16,7 +16,7 @@ use reelfs::clock::ManualClock;
 use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape};
 use serde_json::Value;
 
-use crate::support::{Ended, Numbers, Sandbox, ended};
+use crate::support::{Ended, Random, Sandbox, ended};
 
 const MIB: u64 = 1 << 20;
 
@@ -119,7 +119,7 @@ impl Vault {
 
 /// Two generations of a source with files of all sizes, `len` bytes that cannot be compressed in the largest.
 fn two_generations(sandbox: &Sandbox, len: usize) {
-    let mut numbers = Numbers(0x5eed_0004);
+    let mut numbers = Random(0x5eed_0004);
     for index in 0..40 {
         let len = usize::try_from(numbers.below(60_000)).unwrap();
         sandbox.write(&format!("small/{}/{index}", index % 5), numbers.bytes(len));
@@ -183,7 +183,7 @@ fn a_later_archive_writes_only_what_is_new() {
     let vault = Vault::new(2, 256 * MIB);
     two_generations(&vault.sandbox, 9_000_000);
     let first = vault.archive(&[]);
-    vault.sandbox.write("small/4/newer", Numbers(9).bytes(100_000));
+    vault.sandbox.write("small/4/newer", Random(9).bytes(100_000));
     vault.sandbox.backup(&[]);
     let plan = vault.json(&["archive", "--dry-run", "--finish-by", "17:30"]).pop().unwrap();
     assert!(plan["start_seconds"].as_i64().unwrap() > 1_700_000_000, "{plan}");
