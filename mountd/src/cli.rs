@@ -48,7 +48,7 @@ Options of -o, and of mount(8):
   passthrough, nopassthrough
                          let the kernel write new files of staging itself: the default, or not
   tapes, notapes         show cartridges: the default, or not
-  tape_library=LIBRARY   where they are: /dev/sgN, a directory, iscsi://HOST[:PORT]/TARGET; else REELFS_LIBRARY
+  tape_library=LIBRARY   where they are: /dev/sgN, a directory, iscsi://HOST[:PORT]/TARGET; or REELFS_LIBRARY
   tape_wait=SECONDS      wait for a drive so long; 300
   tape_idle=SECONDS      put away a cartridge that was not read from for so long; 60
   tape_cache=MIB         bound of the cache on disk of what was read from tape; 4096
@@ -58,7 +58,8 @@ Options of -o, and of mount(8):
   frame_cache=MIB        bound of the cache of data; 32
   read_ahead=KIB         how far the kernel reads ahead; 1024
 
-Who is not root needs fusermount3, and has no suid, dev and nosymfollow.
+Who is not root needs fusermount3, has no suid, dev and nosymfollow, and staging and cartridges only
+with allow_other.
 
 Examples:
   mountd --repo /srv/backup /mnt

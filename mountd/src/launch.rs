@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::unistd::geteuid;
 use reelfs::format::record::FileKind;
 use reelfs::id::{ClientName, Ordinal};
 use reelfs::path;
@@ -58,7 +59,9 @@ pub enum LaunchError {
     #[error("cannot start the server")]
     Start(#[source] io::Error),
     /// Staging was demanded and cannot be.
-    #[error("staging needs a repository that can be written, mounted as a whole")]
+    #[error(
+        "staging needs a repository that can be written, mounted as a whole, by root or with allow_other"
+    )]
     NoStaging(#[source] io::Error),
     /// The server died too often.
     #[error("the server died {count} times within {seconds} seconds; the mount stays dead")]
@@ -97,6 +100,7 @@ impl LaunchError {
             Self::NoPath { .. } => Some("'reelfs ls' shows what is there; symbolic links are not followed"),
             Self::NotDirectory { .. } => Some("'reelfs cat' writes a file out; its directory can be mounted"),
             Self::Mount(error) => error.hint(),
+            Self::NoStaging(_) => Some("leave the option out; reelfs-mountd(8) says what staging needs"),
             _ => None,
         }
     }
@@ -228,7 +232,7 @@ fn plan(request: &Request) -> Result<Plan, LaunchError> {
     let has_staging = has_staging(&root, &path, &request.options)?;
     let mut options = request.options.clone();
     options.tape_library = tape_library(&options);
-    let has_tapes = root == PlannedRoot::All && options.tapes;
+    let has_tapes = root == PlannedRoot::All && options.tapes && can_be_mounted_on(&options);
     Ok(Plan { repository: path, mountpoint, source, root, has_staging, has_tapes, options, log })
 }
 
@@ -244,8 +248,14 @@ fn tape_library(options: &MountOptions) -> Option<String> {
     Some(absolute.unwrap_or(named))
 }
 
+// A private mount shuts out the program that would mount in it for its owner: it is set-user-id.
+fn can_be_mounted_on(options: &MountOptions) -> bool {
+    geteuid().is_root() || !options.is_private()
+}
+
 fn has_staging(root: &PlannedRoot, repository: &Path, options: &MountOptions) -> Result<bool, LaunchError> {
     let refusal = match root {
+        PlannedRoot::All if !can_be_mounted_on(options) => Some(rustix::io::Errno::ACCESS),
         PlannedRoot::All => rustix::fs::access(repository, rustix::fs::Access::WRITE_OK).err(),
         _ => Some(rustix::io::Errno::INVAL),
     };
@@ -309,7 +319,8 @@ pub fn run_supervisor(plan: &str) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{}", chain(&error));
-            say(&chain(&error));
+            let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            say(&format!("{}{hint}", chain(&error)));
             error.exit_code()
         }
     }

@@ -44,7 +44,8 @@ fn replace_frame(memory: &MemoryStorage, name: &str, header: &FrameHeader, store
 
 fn assert_refused(memory: &MemoryStorage, generation: GenerationId, what: &str) {
     let repository: Repository = open(memory);
-    read_all(&repository, generation).expect_err(what);
+    let read = read_all(&repository, generation).unwrap();
+    assert!(read.len() == 1 && read.iter().all(|(_, content)| content.is_err()), "{what}: {read:?}");
     assert!(!verify(&open(memory), None).is_sound(), "{what}");
 }
 
