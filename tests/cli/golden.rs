@@ -91,7 +91,8 @@ fn describe(root: &Path) -> String {
 fn xattrs(path: &Path) -> String {
     let arguments = ["--absolute-names", "--no-dereference", "--dump", "--match=-", "--encoding=hex"];
     let output = Command::new("getfattr").args(arguments).arg("--").arg(path).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    // The path in it need not be UTF-8.
+    let text = String::from_utf8_lossy(&output.stdout);
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     let pairs = pairs.filter(|(name, _)| !name.starts_with("user.attribute-"));
     let mut listed: Vec<_> =
