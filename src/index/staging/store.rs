@@ -10,12 +10,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBRawIterator, Options, ReadOptions, Snapshot, WriteBatch, WriteOptions,
-};
+use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot, WriteBatch, WriteOptions};
 
 use super::error::StagingStoreError;
 use super::row::{EntryRow, Home, ObjectRow};
+use super::settings::settings;
 use super::state::TreeState;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::index::trust;
@@ -28,8 +27,6 @@ const KEPT: u8 = b'k';
 const UNNAMED: u8 = b'u';
 const DIRECT: u8 = b'd';
 const STATE: &[u8] = b"m";
-const CACHE_BYTES: usize = 8 << 20;
-const WRITE_BUFFER_BYTES: usize = 8 << 20;
 
 /// A set of numbers that the database keeps beside the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -501,26 +498,4 @@ fn number_key(letter: u8, number: u64) -> [u8; 9] {
 
 fn malformed(family: &'static str) -> impl FnOnce(DecodeError) -> StagingStoreError {
     move |source| StagingStoreError::Malformed { family, source }
-}
-
-fn settings() -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
-    table.set_bloom_filter(10.0, false);
-    table.set_cache_index_and_filter_blocks(true);
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.set_paranoid_checks(true);
-    // Whole batches up to the first damage: what was synced is before it.
-    options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
-    options.set_max_open_files(64);
-    options.set_keep_log_file_num(2);
-    options.set_max_total_wal_size(32 << 20);
-    options.set_max_background_jobs(2);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_max_write_buffer_number(3);
-    options.set_memtable_whole_key_filtering(true);
-    options.set_memtable_prefix_bloom_ratio(0.05);
-    options.set_block_based_table_factory(&table);
-    options
 }

@@ -175,10 +175,10 @@ impl Rounds {
     }
 }
 
-// A server that was being started has no name of its own yet, but answers for the mount.
+// A server that was being started has no name of its own yet, but answers for the mount. What the kernel keeps is
+// told by a dead mount too, this is not.
 fn is_dead(stage: &Stage) -> bool {
-    fs::metadata(stage.mount().path("clients"))
-        .is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
+    rustix::fs::statvfs(&stage.mount().mountpoint).err() == Some(rustix::io::Errno::NOTCONN)
 }
 
 fn commit_in(repository: &Path) -> Result<(), String> {
