@@ -65,12 +65,20 @@ impl Repository {
     pub fn create(root: &Path, id: FileId) -> Result<Self, RepoError> {
         let shown = path::display(root.as_os_str().as_encoded_bytes());
         let refused = |source: io::Error| StorageError { operation: "create", path: shown.clone(), source };
+        let above: Vec<&Path> = root.ancestors().skip(1).collect();
+        let missing_count = above.iter().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let missing_count = missing_count.count();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(refused)?;
         if fs::read_dir(root).map_err(refused)?.next().is_some() {
             return Err(RepoError::NotEmpty { path: shown });
         }
         let storage: Arc<dyn Storage> = Arc::new(LocalStorage::new(root));
         Self::initialise(&storage, id)?;
+        // Its own name, and those of the directories that were made with it.
+        for path in above.into_iter().take(missing_count + 1) {
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(refused)?;
+        }
         Self::open(root, CacheBytes::default())
     }
 

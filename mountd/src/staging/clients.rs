@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reelfs::id::ClientName;
 use reelfs::repo::Repository;
@@ -14,6 +14,8 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 // How often what a commit left is looked for.
 const RECLAIM_PERIOD: Duration = Duration::from_millis(500);
+// A server that ends more often is given up by its supervisor, and with it what can still be read.
+const LIFE_MIN: Duration = Duration::from_secs(10);
 // A tree that is about to be removed may still be in use for an instant, by what runs in the background.
 const REMOVE_ATTEMPT_COUNT: u32 = 100;
 const REMOVE_PAUSE: Duration = Duration::from_millis(5);
@@ -144,10 +146,13 @@ impl Clients {
     /// # Errors
     /// The refusal of the system.
     pub(crate) fn start_reclaiming(self: &Arc<Self>) -> io::Result<()> {
-        let clients = Arc::downgrade(self);
+        let (clients, started) = (Arc::downgrade(self), Instant::now());
         thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
             while let Some(trees) = clients.upgrade().map(|clients| clients.all_opened()) {
                 for tree in trees {
+                    if tree.has_stopped() && started.elapsed() >= LIFE_MIN {
+                        start_again(&tree);
+                    }
                     reclaim(&tree);
                 }
                 thread::sleep(RECLAIM_PERIOD);
@@ -169,7 +174,17 @@ impl Clients {
     }
 }
 
+// Open files and requests outlive the server; the next one opens the database anew.
+fn start_again(tree: &StagingTree) {
+    let name = tree.client();
+    log::error!("staging of {name}: the disk refused to write its database; the server starts again");
+    std::process::abort();
+}
+
 fn reclaim(tree: &StagingTree) {
+    if tree.has_stopped() {
+        return;
+    }
     loop {
         match tree.reclaim() {
             Ok(true) => {}

@@ -2,6 +2,7 @@
 
 mod error;
 mod row;
+mod settings;
 mod state;
 mod store;
 

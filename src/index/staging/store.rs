@@ -8,13 +8,13 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBRawIterator, Options, ReadOptions, Snapshot, WriteBatch, WriteOptions,
-};
+use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot, WriteBatch, WriteOptions};
 
 use super::error::StagingStoreError;
 use super::row::{EntryRow, Home, ObjectRow};
+use super::settings::settings;
 use super::state::TreeState;
 use crate::codec::{DecodeError, Reader, put_varint};
 
@@ -26,8 +26,6 @@ const KEPT: u8 = b'k';
 const UNNAMED: u8 = b'u';
 const DIRECT: u8 = b'd';
 const STATE: &[u8] = b"m";
-const CACHE_BYTES: usize = 8 << 20;
-const WRITE_BUFFER_BYTES: usize = 8 << 20;
 
 /// A set of numbers that the database keeps beside the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +61,11 @@ pub enum FrozenPlace {
 pub struct StagingStore {
     db: DB,
     path: String,
+    /// Batches written so far; 1 is what was found, of which nobody knows whether it was synced.
+    written: AtomicU64,
+    /// So many had been written when a sync began that ended well.
+    synced: AtomicU64,
+    has_stopped: AtomicBool,
 }
 
 impl std::fmt::Debug for StagingStore {
@@ -109,7 +112,10 @@ impl StagingStore {
         }
         let shown = crate::path::display(path.as_os_str().as_encoded_bytes());
         match DB::open(&settings(), path) {
-            Ok(db) => Ok(Self { db, path: shown }),
+            Ok(db) => {
+                let (written, synced) = (AtomicU64::new(1), AtomicU64::new(0));
+                Ok(Self { db, path: shown, written, synced, has_stopped: AtomicBool::new(false) })
+            }
             Err(source) => Err(StagingStoreError::Rocks { path: shown, operation: "open", source }),
         }
     }
@@ -224,7 +230,10 @@ impl StagingStore {
     /// # Errors
     /// [`StagingStoreError`] if RocksDB refuses; then nothing of the batch is there.
     pub fn write(&self, batch: StagingBatch) -> Result<(), StagingStoreError> {
-        self.db.write_opt(batch.batch, &WriteOptions::default()).map_err(self.refused("write"))
+        let written = self.db.write_opt(batch.batch, &WriteOptions::default());
+        written.map_err(self.refused_change("write"))?;
+        self.written.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Writes a batch that outlives a loss of power, with all before it.
@@ -232,17 +241,34 @@ impl StagingStore {
     /// # Errors
     /// As [`StagingStore::write`].
     pub fn write_durable(&self, batch: StagingBatch) -> Result<(), StagingStoreError> {
+        let written = self.written.load(Ordering::Acquire);
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(batch.batch, &options).map_err(self.refused("write"))
+        self.db.write_opt(batch.batch, &options).map_err(self.refused_change("write"))?;
+        self.synced.fetch_max(written, Ordering::AcqRel);
+        Ok(())
     }
 
-    /// Makes all that was written outlive a loss of power.
+    /// Makes all that was written outlive a loss of power. Costs nothing if nothing was written since the
+    /// last time; who comes while another one syncs waits for a sync of his own.
     ///
     /// # Errors
     /// [`StagingStoreError`] if RocksDB refuses.
     pub fn sync(&self) -> Result<(), StagingStoreError> {
-        self.db.flush_wal(true).map_err(self.refused("sync"))
+        let written = self.written.load(Ordering::Acquire);
+        if self.synced.load(Ordering::Acquire) >= written {
+            return Ok(());
+        }
+        self.db.flush_wal(true).map_err(self.refused_change("sync"))?;
+        self.synced.fetch_max(written, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Tells whether the database takes nothing more until it is opened again, which reads the log back and
+    /// writes what it holds anew.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.has_stopped.load(Ordering::Acquire)
     }
 
     /// Count of rows by RocksDB's estimate.
@@ -257,6 +283,18 @@ impl StagingStore {
         let mut iterator = self.db.raw_iterator_opt(options);
         iterator.seek(from);
         Rows { iterator, store: self, ended: false }
+    }
+
+    // After a write or sync of the log that failed RocksDB takes nothing more, because it does not know what is
+    // on the disk. When the disk was full it goes on by itself once there is space.
+    fn refused_change(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
+        move |source| {
+            let error = self.refused(operation)(source);
+            if !error.is_disk_full() {
+                self.has_stopped.store(true, Ordering::Release);
+            }
+            error
+        }
     }
 
     fn refused(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
@@ -443,26 +481,4 @@ fn number_key(letter: u8, number: u64) -> [u8; 9] {
 
 fn malformed(family: &'static str) -> impl FnOnce(DecodeError) -> StagingStoreError {
     move |source| StagingStoreError::Malformed { family, source }
-}
-
-fn settings() -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
-    table.set_bloom_filter(10.0, false);
-    table.set_cache_index_and_filter_blocks(true);
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.set_paranoid_checks(true);
-    // Whole batches up to the first damage: what was synced is before it.
-    options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
-    options.set_max_open_files(64);
-    options.set_keep_log_file_num(2);
-    options.set_max_total_wal_size(32 << 20);
-    options.set_max_background_jobs(2);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_max_write_buffer_number(3);
-    options.set_memtable_whole_key_filtering(true);
-    options.set_memtable_prefix_bloom_ratio(0.05);
-    options.set_block_based_table_factory(&table);
-    options
 }

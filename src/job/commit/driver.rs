@@ -248,9 +248,11 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         };
         if content.is_some() && self.is_unsafe(number, object, &name) {
             inode.inconsistent = true;
-            self.summary
-                .inconsistent
-                .note(path::display(&path), "was being written at the freeze".to_owned());
+            let why = match self.context.unsafe_files.is_unsynced(number) {
+                true => "could not be synced: what was written to it may be lost",
+                false => "was being written at the freeze",
+            };
+            self.summary.inconsistent.note(path::display(&path), why.to_owned());
         }
         let described = Described { inode, xattrs };
         let file = File { target: Target::Entry { object, name }, before, number, described, path };

@@ -151,7 +151,11 @@ impl StagingTree {
     /// [`StagingError::Stale`] if there is none with this number.
     pub fn attributes(&self, number: u64) -> Result<Attributes, StagingError> {
         let core = self.core();
-        self.attributes_of(&self.load(&core, number)?)
+        let object = self.load(&core, number)?;
+        if object.is_removed_file() {
+            return Err(StagingError::Stale { number });
+        }
+        self.attributes_of(&object)
     }
 
     pub(super) fn attributes_of(&self, object: &Loaded) -> Result<Attributes, StagingError> {

@@ -214,6 +214,9 @@ impl StagingTree {
             return Ok(open);
         }
         let object = self.load(core, number)?;
+        if object.is_removed_file() {
+            return Err(StagingError::Stale { number });
+        }
         let state = self.file_state(&object)?;
         if object.is_valid && object.state.content().is_some_and(|row| row.layers != state.content.layers) {
             self.put_cut_short(&object, &state)?;

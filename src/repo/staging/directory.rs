@@ -75,6 +75,7 @@ pub(super) fn create(repository: &Repository, client: &ClientName) -> Result<(),
     if path.join(SLOT).exists() {
         return Err(StagingError::Exists);
     }
+    remove_leftovers(&path)?;
     let mut taken = Vec::new();
     for other in clients(repository)? {
         taken.push(slot(&root.join(other.as_str()))?);
@@ -94,11 +95,34 @@ pub(super) fn create(repository: &Repository, client: &ClientName) -> Result<(),
     sync().map_err(refused("write", &partial))
 }
 
+// Of a tree that was being removed, or made, when power or process went.
+fn remove_leftovers(path: &Path) -> Result<(), StagingError> {
+    let remove = || -> io::Result<()> {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(refused("remove what is left in", path))
+}
+
+/// Makes the names in a client's directory durable.
+pub(super) fn sync(path: &Path) -> Result<(), StagingError> {
+    fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(refused("sync", path))
+}
+
 /// Removes a client's directory.
 pub(super) fn remove(path: &Path) -> Result<(), StagingError> {
     let slot = path.join(SLOT);
     // Without it nothing is a staging tree; the rest may take long.
     fs::remove_file(&slot).map_err(refused("remove", &slot))?;
+    // It must not come back, with a part of the rest, when power is lost.
+    sync(path)?;
     let removed = path.with_file_name(format!(
         "{REMOVED}-{}",
         path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()

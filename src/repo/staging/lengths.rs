@@ -85,7 +85,9 @@ impl StagingTree {
             if state.is_stale {
                 return Err(StagingError::Stale { number });
             }
-            self.is_live(&state) && state.plain().is_some()
+            // One of which a sync failed is not written again.
+            self.is_live(&state)
+                && state.plain().is_some_and(|(layer, _)| !self.failed_syncs.contains(layer.file))
         };
         if is_plain_and_live {
             let mut state = handle.file().state_mut();

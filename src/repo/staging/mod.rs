@@ -43,6 +43,7 @@ mod space;
 mod stack;
 mod terms;
 mod tree;
+mod unsynced;
 mod watching;
 mod writing;
 mod xattrs;

@@ -100,6 +100,7 @@ impl StagingTree {
         }
         // A file must not be gone while a loss of power could bring back the row that names it.
         self.sync_rows()?;
+        self.failed_syncs.forget(&some);
         for id in some {
             self.data.remove(id)?;
         }
@@ -132,6 +133,8 @@ impl StagingTree {
             }
         }
         if orphans.len() == ids.len() {
+            // A row that was removed meanwhile must not come back without its file.
+            self.sync_rows()?;
             for id in &orphans {
                 self.data.remove(*id)?;
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quick_cache::sync::Cache;
@@ -18,6 +18,7 @@ use super::nodes::Nodes;
 use super::objects::{CachedRow, Edit};
 use super::options::{Limits, OpenMode, StagingOptions};
 use super::space::SpaceGuard;
+use super::unsynced::FailedSyncs;
 use crate::format::record::{ROOT_OBJECT, Time, Xattrs};
 use crate::id::{ClientName, Ordinal};
 use crate::index::staging::{ObjectState, RowDetail, StagingBatch, StagingStore, TreeState};
@@ -64,8 +65,8 @@ pub struct StagingTree {
     pub(super) direct: DirectFiles,
     pub(super) missing: Mutex<HashSet<u64>>,
     pub(super) space: SpaceGuard,
+    pub(super) failed_syncs: FailedSyncs,
     change_count: AtomicU64,
-    pub(super) has_unsynced_rows: AtomicBool,
     /// Backing files of no use any more, and those that a running commit may still read.
     pub(super) garbage: Mutex<Vec<u64>>,
     pub(super) deferred: Mutex<Vec<u64>>,
@@ -138,6 +139,8 @@ impl StagingTree {
         let slot = directory::slot(&path)?;
         let store = StagingStore::open(&path.join("meta"))?;
         let data = SparseDirectory::open(&path.join("data"))?;
+        // What is synced in either is there only if their own names are.
+        directory::sync(&path)?;
         let keeps_holes = data.keeps_holes(0, BLOCK)?;
         if !keeps_holes {
             log::warn!(
@@ -181,8 +184,8 @@ impl StagingTree {
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),
+            failed_syncs: FailedSyncs::default(),
             change_count: AtomicU64::new(0),
-            has_unsynced_rows: AtomicBool::new(true),
             garbage: Mutex::default(),
             deferred: Mutex::default(),
             repository,

@@ -18,7 +18,7 @@ use super::stack::{read_at_most, refused};
 use super::terms::{SeekFrom, Synced};
 use super::tree::{BLOCK, Core, StagingTree};
 use crate::index::staging::{ContentRow, LAYER_COUNT_MAX, LayerRow, ObjectState};
-use crate::storage::sparse;
+use crate::storage::{StorageError, sparse};
 
 /// Largest length of a file in bytes.
 pub(super) const SIZE_MAX: u64 = i64::MAX.cast_unsigned();
@@ -364,20 +364,30 @@ impl StagingTree {
                 (state.content.layers.clone(), state.files.clone())
             };
             for (layer, file) in layers.iter().zip(&files) {
-                sparse::sync(file, synced == Synced::All).map_err(refused("sync", layer.file))?;
-                self.data.sync_name(layer.file)?;
+                self.sync_layer(number, layer.file, file, synced)?;
             }
         }
         self.sync_rows()
     }
 
+    fn sync_layer(
+        &self,
+        number: u64,
+        layer: u64,
+        file: &std::fs::File,
+        synced: Synced,
+    ) -> Result<(), StagingError> {
+        let refused = |source| StorageError { operation: "sync", path: self.data.shown(layer), source };
+        if self.failed_syncs.contains(layer) {
+            return Err(refused(std::io::Error::from_raw_os_error(libc::EIO)).into());
+        }
+        let done = sparse::sync(file, synced == Synced::All).map_err(refused);
+        Ok(self.failed_syncs.note(number, layer, done.and_then(|()| self.data.sync_name(layer)))?)
+    }
+
     /// Makes all rows durable that were written so far.
     pub(super) fn sync_rows(&self) -> Result<(), StagingError> {
-        if !self.has_unsynced_rows.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        self.store.sync().inspect_err(|_| self.has_unsynced_rows.store(true, Ordering::Release))?;
-        Ok(())
+        Ok(self.store.sync()?)
     }
 
     /// Makes everything durable.

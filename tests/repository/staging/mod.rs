@@ -6,6 +6,7 @@ mod commit;
 mod contents;
 mod driver;
 mod hard;
+mod leftovers;
 mod model;
 mod names;
 mod seeds;
