@@ -6,6 +6,9 @@ FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 3600
 FSX_OPERATIONS ?= 1000000
 RACE_OPERATIONS ?= 1000000
+KILL_ROUNDS ?= 1000
+POWER_CUTS ?= 2000
+THRASH_ROUNDS ?= 200
 
 CARGO ?= cargo
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -74,10 +77,14 @@ fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
 	        -rss_limit_mb=1024 -verbosity=0) || exit 1; \
 	done
 
-soak: build $(POSIX_TOOLS)/bin/fsx ## fsx on ten seeds, races, then the tests again and again for SOAK_SECONDS
+soak: build $(POSIX_TOOLS)/bin/fsx ## fsx, races, kills, power cuts, then the tests again and again for SOAK_SECONDS
 	FSX="$(POSIX_TOOLS)/bin/fsx" FSX_OPERATIONS=$(FSX_OPERATIONS) $(CARGO) test --release --locked -p mountd \
 	    --test mount -- --nocapture staging::posix::a_long
 	REELFS_RACE_OPERATIONS=$(RACE_OPERATIONS) $(CARGO) test --release --locked -p reelfs --test live race -- --nocapture
+	REELFS_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --release --locked -p mountd --test mount -- --nocapture \
+	    staging::random_kills
+	REELFS_POWER_CUTS=$(POWER_CUTS) $(CARGO) test --release --locked -p tools --test powercut -- --nocapture
+	REELFS_THRASH_ROUNDS=$(THRASH_ROUNDS) $(CARGO) test --release --locked -p tools --test cli -- --nocapture thrash
 	@end=$$(($$(date +%s) + $(SOAK_SECONDS))); rounds=0; \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	    $(CARGO) test --release --workspace --locked --quiet || exit 1; \

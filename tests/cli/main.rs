@@ -5,11 +5,15 @@
 mod backup;
 mod compare;
 mod exit;
+mod failed_syncs;
+mod full_disk;
 mod help;
 mod interrupt;
 mod interrupted_calls;
 mod kill_points;
+mod limits;
 mod reading;
 mod staging;
 mod support;
 mod tape;
+mod thrash;

@@ -11,7 +11,10 @@ use crate::support::{Ended, Sandbox};
 
 fn options() -> StagingOptions {
     let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap();
-    StagingOptions::new(OpenMode::Fresh, boot)
+    let mut options = StagingOptions::new(OpenMode::Fresh, boot);
+    // Some tests are on small disks.
+    options.limits.reserve_bytes = 0;
+    options
 }
 
 fn caller() -> Caller {
@@ -20,7 +23,7 @@ fn caller() -> Caller {
 }
 
 /// Writes files into a client's staging, as a mount would.
-fn stage(sandbox: &Sandbox, client: &str, files: &[(&str, &[u8])]) {
+pub(crate) fn stage(sandbox: &Sandbox, client: &str, files: &[(&str, &[u8])]) {
     let repository = Arc::new(Repository::open(&sandbox.repository(), CacheBytes::default()).unwrap());
     let name: ClientName = client.parse().unwrap();
     let tree = if StagingTree::clients(&repository).unwrap().contains(&name) {

@@ -51,6 +51,7 @@ impl Random {
 }
 
 pub(crate) struct Site {
+    _small: Option<SmallDisk>,
     _directory: tempfile::TempDir,
     pub(crate) root: PathBuf,
     pub(crate) repository: PathBuf,
@@ -67,15 +68,36 @@ fn random_id() -> FileId {
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap(), None)
+    }
+
+    /// A repository on a disk of its own, of so many bytes.
+    pub(crate) fn on_small_disk(size: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let small = SmallDisk(directory.path().canonicalize().unwrap().join("small"));
+        fs::create_dir(&small.0).unwrap();
+        shell_ok(&format!("mount -t tmpfs -o size={size},mode=700 small $1"), &[&small.0]);
+        Self::in_directory(directory, Some(small))
+    }
+
+    fn in_directory(directory: tempfile::TempDir, small: Option<SmallDisk>) -> Self {
         let root = directory.path().canonicalize().unwrap();
         // Other users must come as far as the mount point.
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let (repository, source, mountpoint) = (root.join("repo"), root.join("source"), root.join("mnt"));
+        let repository = small.as_ref().map_or(&root, |small| &small.0).join("repo");
+        let (source, mountpoint) = (root.join("source"), root.join("mnt"));
         fs::create_dir(&source).unwrap();
         fs::create_dir(&mountpoint).unwrap();
         Repository::create(&repository, random_id()).unwrap();
-        Self { _directory: directory, root, repository, source, mountpoint, time: 1_700_000_000 }
+        Self {
+            _small: small,
+            _directory: directory,
+            root,
+            repository,
+            source,
+            mountpoint,
+            time: 1_700_000_000,
+        }
     }
 
     pub(crate) fn open(&self) -> Repository {
@@ -110,6 +132,16 @@ impl Site {
         let output = self.command(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Mount { mountpoint: self.mountpoint.clone() }
+    }
+}
+
+/// A file system of a fixed size, unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // What a failed test left is taken off all the same.
+        let _taken_off = mountd::mountpoint::detach(&self.0);
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod committed;
 mod exerciser;
+mod failed_syncs;
+mod full_disk;
 mod killed;
 mod posix;
 mod programs;
+mod random_kills;
 mod semantics;
 
 use std::path::PathBuf;
@@ -47,6 +50,12 @@ impl Stage {
     pub(crate) fn remount(&mut self) {
         drop(self.mount.take());
         self.mount = Some(self.site.mount(&["-o", "staging,suid,dev"]));
+    }
+
+    /// Mounts over what a daemon that was killed has left.
+    pub(crate) fn mount_over(&mut self) {
+        let fresh = self.site.mount(&["-o", "staging,suid,dev"]);
+        std::mem::forget(self.mount.replace(fresh));
     }
 }
 
