@@ -5,6 +5,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 3600
 FSX_OPERATIONS ?= 1000000
+FSX_SEED_COUNT ?= 10
 RACE_OPERATIONS ?= 1000000
 
 CARGO ?= cargo
@@ -17,7 +18,7 @@ POSIX_TOOLS := $(TARGET_DIR)/tools
 FUZZ := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz PATH="$(FUZZ_TOOLS)/bin:$$PATH" $(CARGO) fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help build test test-guest posix demo bench fuzz lint format install soak clean deps
+.PHONY: help build test test-guest posix fsx stress demo bench fuzz lint format install soak clean deps
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -40,7 +41,18 @@ $(POSIX_TOOLS)/bin/%:
 
 posix: build $(POSIX_TOOLS)/bin/pjdfstest ## run the suite of POSIX tests in a mounted staging
 	PJDFSTEST="$(POSIX_TOOLS)/bin/pjdfstest" $(CARGO) test --release --locked -p mountd --test mount -- \
-	    --nocapture staging::posix
+	    --nocapture staging::posix::the_suite
+
+fsx: build $(POSIX_TOOLS)/bin/fsx ## run fsx in a mounted staging, FSX_OPERATIONS on each of FSX_SEED_COUNT seeds
+	FSX="$(POSIX_TOOLS)/bin/fsx" FSX_OPERATIONS=$(FSX_OPERATIONS) FSX_SEED_COUNT=$(FSX_SEED_COUNT) \
+	    $(CARGO) test --release --locked -p mountd --test mount -- --nocapture staging::posix::a_long
+
+# All stressors of the class that ask nothing of a file system that a FUSE mount cannot have.
+STRESSORS ?= access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup fallocate fcntl fiemap \
+    file-ioctl filename flock fpunch fsize fstat getdent hdd inode-flags inotify io iomix lease link locka lockf \
+    lockofd mknod open rename symlink sync-file touch utime verity xattr
+stress: build ## run stress-ng's file system stressors in a mounted staging
+	STRESSORS="$(STRESSORS)" $(CARGO) test --release --locked -p mountd --test mount -- --nocapture staging::suites
 
 demo: build ## back up a real tree, mount it, stage, archive on tape, restore, compare
 	RELEASE="$(RELEASE)" tools/demo/run

@@ -1,6 +1,7 @@
 //! The writable tree: what a file system must do, with the programs that people use.
 
 mod committed;
+mod databases;
 mod exerciser;
 mod killed;
 mod listing;
@@ -9,6 +10,7 @@ mod privileges;
 mod programs;
 mod semantics;
 mod space;
+mod suites;
 
 use std::path::PathBuf;
 
