@@ -140,7 +140,7 @@ fn many_overwrites_of_a_large_file_are_what_overwrites_of_its_list_are() {
     };
     for round in 0..40 {
         let (_, repository) = in_memory();
-        let before: Vec<_> = (0..3000)
+        let before: Vec<_> = (0..3000_u64)
             .filter(|number| !number.is_multiple_of(7))
             .map(|number| extent(number, number * 500, 200 + below(301)))
             .collect();
