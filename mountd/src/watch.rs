@@ -5,15 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use reelfs::repo::catalog;
+use reelfs::repo::{GenerationId, catalog};
 
 use crate::clients::{Client, Snapshot};
 use crate::errno::chain;
+use crate::mountpoint;
 use crate::session::Notices;
 use crate::view::{CLIENTS, ROOT, View};
 
@@ -21,17 +22,50 @@ const PERIOD: Duration = Duration::from_millis(400);
 
 type Times = BTreeMap<String, Option<SystemTime>>;
 
-/// Starts the thread that watches.
+/// Starts the thread that watches for the tree of everything, or of one client.
 pub(crate) fn start(view: Arc<View>, notices: Notices) -> io::Result<()> {
-    let mut watch =
-        Watch { told: view.clients.snapshot(), times: BTreeMap::new(), is_fresh: false, view, notices };
-    thread::Builder::new().name("watch".to_owned()).spawn(move || {
-        loop {
-            thread::sleep(PERIOD);
-            watch.look();
+    Watch::new(view, notices, None).start(Weak::new())
+}
+
+/// Starts the thread that watches for the connection of `clients` without extended attributes, mounted at
+/// `mountpoint`: when a generation comes that has some, it is taken off. `checked` are the generations known to have
+/// none. The thread ends when `connection` is gone.
+pub(crate) fn start_plain(
+    view: Arc<View>,
+    notices: Notices,
+    mountpoint: PathBuf,
+    checked: Arc<Snapshot>,
+    connection: Weak<()>,
+) -> io::Result<()> {
+    Watch::new(view, notices, Some(Plain { mountpoint, checked, is_mounted: true })).start(connection)
+}
+
+struct Plain {
+    mountpoint: PathBuf,
+    checked: Arc<Snapshot>,
+    is_mounted: bool,
+}
+
+impl Plain {
+    // Takes the connection off its place if a generation has attributes that it cannot show.
+    fn check(&mut self, view: &View, now: &Arc<Snapshot>) {
+        let is_new = |client: &Client, generation: &GenerationId| {
+            self.checked.get(&client.name).and_then(|known| known.find(generation.time)) != Some(*generation)
+        };
+        let has_xattrs = now.clients().any(|client| {
+            let mut all = client.generations.iter();
+            all.any(|generation| is_new(client, generation) && !view.is_plain(generation.ordinal))
+        });
+        if !has_xattrs {
+            self.checked = Arc::clone(now);
+        } else if self.is_mounted {
+            log::info!("a generation has extended attributes; clients are shown by the mount itself again");
+            match mountpoint::detach(&self.mountpoint) {
+                Ok(()) => self.is_mounted = false,
+                Err(error) => log::warn!("cannot unmount {}: {error}", self.mountpoint.display()),
+            }
         }
-    })?;
-    Ok(())
+    }
 }
 
 struct Watch {
@@ -43,9 +77,32 @@ struct Watch {
     // A change in the same tick of the file system's clock does not change a time: after each change the
     // directories are read once more. That also repeats what an answer under way may have crossed.
     is_fresh: bool,
+    plain: Option<Plain>,
 }
 
 impl Watch {
+    fn new(view: Arc<View>, notices: Notices, plain: Option<Plain>) -> Self {
+        let told = view.clients.snapshot();
+        Self { told, times: BTreeMap::new(), is_fresh: false, view, notices, plain }
+    }
+
+    // A connection that never was lasts as long as the process.
+    fn start(mut self, connection: Weak<()>) -> io::Result<()> {
+        let is_endless = connection.ptr_eq(&Weak::new());
+        thread::Builder::new().name("watch".to_owned()).spawn(move || {
+            while is_endless || connection.strong_count() > 0 {
+                thread::sleep(PERIOD);
+                self.look();
+            }
+        })?;
+        Ok(())
+    }
+
+    // The number by which the kernel knows the directory of clients.
+    fn clients_number(&self) -> u64 {
+        if self.plain.is_some() { ROOT } else { CLIENTS }
+    }
+
     fn look(&mut self) {
         let times = self.read_times();
         let is_changed = times != self.times;
@@ -55,6 +112,9 @@ impl Watch {
         let before = Arc::clone(&self.told);
         match self.view.clients.refresh(&self.view.repository) {
             Ok(now) => {
+                if let Some(plain) = &mut self.plain {
+                    plain.check(&self.view, &now);
+                }
                 self.tell(&before, &now);
                 // On the second look, what was told last is told again.
                 if !is_changed || *before == *now {
@@ -88,17 +148,17 @@ impl Watch {
                 Some(old) if old == client => {}
                 Some(old) => self.tell_client(old, client),
                 None => {
-                    self.notices.forget_name(CLIENTS, client.name.as_str());
+                    self.notices.forget_name(self.clients_number(), client.name.as_str());
                     is_changed = true;
                 }
             }
         }
         for gone in before.clients().filter(|client| now.get(&client.name).is_none()) {
-            self.notices.forget_name(CLIENTS, gone.name.as_str());
+            self.notices.forget_name(self.clients_number(), gone.name.as_str());
             is_changed = true;
         }
         if is_changed || before.latest_time() != now.latest_time() {
-            self.notices.forget(CLIENTS);
+            self.notices.forget(self.clients_number());
             self.notices.forget(ROOT);
         }
     }

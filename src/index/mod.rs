@@ -3,6 +3,8 @@
 mod rocks;
 mod scratch;
 pub mod staging;
+mod trust;
 
 pub use rocks::{Index, IndexBatch, IndexError, RfeKey, RfeRecord};
 pub use scratch::{Scratch, ScratchRow};
+pub use trust::UntrustedError;

@@ -27,6 +27,7 @@ use crate::codec::{DecodeError, Reader};
 use crate::format::frame::{ChunkPointer, Location};
 use crate::format::record::Time;
 use crate::id::{ClientName, FileId, Fingerprint};
+use crate::index::trust::{self, UntrustedError};
 
 const CHUNKS: &str = "chunks";
 const RFE: &str = "rfe";
@@ -48,6 +49,14 @@ pub enum IndexError {
         operation: &'static str,
         /// The refusal.
         source: rocksdb::Error,
+    },
+    /// It is not opened, because RocksDB would trust it.
+    #[error("index {path}: not to be trusted")]
+    Untrusted {
+        /// Directory of the index.
+        path: String,
+        /// What is wrong with it.
+        source: UntrustedError,
     },
     /// The table for spilled memory of a job that was killed cannot be removed.
     #[error("cannot remove {path}")]
@@ -90,6 +99,9 @@ impl IndexError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Malformed { .. } => true,
+            Self::Untrusted { source, .. } => {
+                matches!(source, UntrustedError::Kind { .. } | UntrustedError::Writable { .. })
+            }
             Self::Scratch { .. } | Self::Row => false,
             Self::Rocks { source, .. } => {
                 use rocksdb::ErrorKind;
@@ -100,6 +112,13 @@ impl IndexError {
             }
         }
     }
+}
+
+fn check(path: &Path) -> Result<(), IndexError> {
+    trust::check(path).map_err(|source| {
+        let path = crate::path::display(path.as_os_str().as_encoded_bytes());
+        IndexError::Untrusted { path, source }
+    })
 }
 
 /// CRC-32 over name, size and mtime: candidates for being the same file (row H4).
@@ -180,6 +199,7 @@ impl Index {
     /// # Errors
     /// [`IndexError`] if it is damaged or another process has it; the first calls for a rebuild.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
+        check(path)?;
         let (options, families) = settings();
         make_private_directory(path);
         Self::opened(path, DB::open_cf_descriptors(&options, path, families))
@@ -190,6 +210,7 @@ impl Index {
     /// # Errors
     /// [`IndexError`] if there is none or it is damaged.
     pub fn open_read_only(path: &Path) -> Result<Self, IndexError> {
+        check(path)?;
         let (options, families) = settings();
         Self::opened(path, DB::open_cf_descriptors_read_only(&options, path, families, false))
     }

@@ -100,6 +100,13 @@ impl LiveError {
         matches!(self, Self::Refused { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Tells whether this process, or the system, has no descriptor or memory left: the object itself may be well.
+    #[must_use]
+    pub fn is_exhaustion(&self) -> bool {
+        let Self::Refused { source, .. } = self else { return false };
+        matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+    }
+
     fn refused(operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Refused { operation, path: path::display(path), source: source.into() }
     }

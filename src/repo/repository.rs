@@ -18,6 +18,7 @@ use super::last;
 use super::locator::ChunkLocator;
 use super::node::Node;
 use super::pages::PageReader;
+use super::staging::STAGING;
 use crate::format::bdf::Area;
 use crate::format::config::{self, Config};
 use crate::format::record::{Content, Detail, Inode, XattrList, Xattrs};
@@ -65,12 +66,20 @@ impl Repository {
     pub fn create(root: &Path, id: FileId) -> Result<Self, RepoError> {
         let shown = path::display(root.as_os_str().as_encoded_bytes());
         let refused = |source: io::Error| StorageError { operation: "create", path: shown.clone(), source };
+        let above: Vec<&Path> = root.ancestors().skip(1).collect();
+        let missing_count = above.iter().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let missing_count = missing_count.count();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(refused)?;
         if fs::read_dir(root).map_err(refused)?.next().is_some() {
             return Err(RepoError::NotEmpty { path: shown });
         }
         let storage: Arc<dyn Storage> = Arc::new(LocalStorage::new(root));
         Self::initialise(&storage, id)?;
+        // Its own name, and those of the directories that were made with it.
+        for path in above.into_iter().take(missing_count + 1) {
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(refused)?;
+        }
         Self::open(root, CacheBytes::default())
     }
 
@@ -206,7 +215,10 @@ impl Repository {
         let shown = path::display(root.as_os_str().as_encoded_bytes());
         let open = || {
             use std::os::unix::fs::OpenOptionsExt;
-            fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
+            let mut options = fs::OpenOptions::new();
+            // A planted link must not make a file elsewhere.
+            options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+            options.open(&path)
         };
         let file =
             open().map_err(|source| StorageError { operation: "lock", path: shown.clone(), source })?;
@@ -375,10 +387,22 @@ fn check_owner(root: &Path) -> Result<(), RepoError> {
         Ok(metadata) if metadata.mode() & 0o002 != 0 => {
             Err(RepoError::Insecure { path: shown(), mode: metadata.mode() & 0o7777 })
         }
-        Ok(_) => Ok(()),
+        Ok(_) => check_links(root),
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
             Err(RepoError::NoRepository { path: shown() })
         }
         Err(source) => Err(StorageError { operation: "open", path: shown(), source }.into()),
     }
+}
+
+// A directory that is a link leads writers elsewhere.
+fn check_links(root: &Path) -> Result<(), RepoError> {
+    let areas = Area::ALL.iter().map(|area| area.directory());
+    for name in areas.chain([catalog::CLIENTS, INDEX, STAGING]) {
+        let path = root.join(name);
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+            return Err(RepoError::Linked { path: path::display(path.as_os_str().as_encoded_bytes()) });
+        }
+    }
+    Ok(())
 }

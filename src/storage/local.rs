@@ -91,9 +91,11 @@ impl Storage for LocalStorage {
             made.push_str(part);
             let path = self.path(&made);
             match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => self.sync_directory(&above)?,
-                Err(source) if source.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-                Err(source) => return Err(error("create directory", &path)(source)),
+                Err(source) if source.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {
+                    return Err(error("create directory", &path)(source));
+                }
+                // One that is there may have been made by a process that was killed before it synced.
+                _ => self.sync_directory(&above)?,
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! File `id` is `id / 1024 / id % 1024` in hexadecimal: files made one after the other lie together.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,14 +17,31 @@ use super::StorageError;
 use crate::path;
 
 const IDS_PER_DIRECTORY: u64 = 1024;
+/// `f_type` of a file system in user space, as in statfs(2).
+const FUSE: rustix::fs::FsWord = 0x6573_5546;
 
 /// A directory of sparse files.
 #[derive(Debug)]
 pub struct SparseDirectory {
     directory: OwnedFd,
     path: PathBuf,
-    // Directories with names that were not synced.
-    unsynced: Mutex<HashSet<u64>>,
+    // Groups whose names this process has made or synced.
+    groups: Mutex<HashMap<u64, GroupNames>>,
+}
+
+/// Names of a group, counted as they are made. Of a group that was not synced yet nothing is known: a process
+/// that was killed may have made names in it.
+#[derive(Debug, Clone, Copy, Default)]
+struct GroupNames {
+    made: u64,
+    /// So many had been made when a sync began that ended well.
+    synced: Option<u64>,
+}
+
+impl GroupNames {
+    fn is_synced(self) -> bool {
+        self.synced == Some(self.made)
+    }
 }
 
 /// What the system tells of a sparse file.
@@ -68,7 +85,11 @@ impl SparseDirectory {
             Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
         };
         let directory = open().map_err(refused)?;
-        Ok(Self { directory, path: path.to_owned(), unsynced: Mutex::default() })
+        Ok(Self { directory, path: path.to_owned(), groups: Mutex::default() })
+    }
+
+    fn known<T>(&self, what: impl FnOnce(&mut HashMap<u64, GroupNames>) -> T) -> T {
+        what(&mut self.groups.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn refused(&self, operation: &'static str, id: u64) -> impl FnOnce(Errno) -> StorageError {
@@ -100,7 +121,7 @@ impl SparseDirectory {
             created => created,
         };
         let file = created.map_err(self.refused("create", id))?;
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).insert(id / IDS_PER_DIRECTORY);
+        self.known(|groups| groups.entry(id / IDS_PER_DIRECTORY).or_default().made += 1);
         Ok(file.into())
     }
 
@@ -146,36 +167,47 @@ impl SparseDirectory {
     /// # Errors
     /// [`StorageError`] if that is refused.
     pub fn sync_name(&self, id: u64) -> Result<(), StorageError> {
-        self.sync_directory(id / IDS_PER_DIRECTORY, id)
+        self.sync_group(id / IDS_PER_DIRECTORY).map_err(self.refused("sync the name of", id))
     }
 
-    fn sync_directory(&self, above: u64, id: u64) -> Result<(), StorageError> {
-        if !self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).remove(&above) {
+    // Who finds it synced may rely on it: it is noted when it is done, not when it begins.
+    fn sync_group(&self, group: u64) -> Result<(), Errno> {
+        let names = self.known(|groups| *groups.entry(group).or_default());
+        if names.is_synced() {
             return Ok(());
         }
-        let sync = || -> Result<(), Errno> {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let directory = rustix::fs::openat(&self.directory, format!("{above:x}"), flags, Mode::empty())?;
-            rustix::fs::fsync(&directory)?;
-            rustix::fs::fsync(&self.directory)
-        };
-        sync().map_err(|errno| {
-            self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).insert(above);
-            self.refused("sync the name of", id)(errno)
-        })
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(&self.directory, format!("{group:x}"), flags, Mode::empty())?;
+        rustix::fs::fsync(&directory)?;
+        rustix::fs::fsync(&self.directory)?;
+        self.known(|groups| {
+            let known = groups.entry(group).or_default();
+            known.synced = known.synced.max(Some(names.made));
+        });
+        Ok(())
     }
 
-    /// Makes all files of the file system, and their names, durable.
+    /// Makes all files of the directory, and their names, durable.
     ///
     /// # Errors
     /// [`StorageError`] if that is refused.
     pub fn sync(&self) -> Result<(), StorageError> {
-        let above: Vec<u64> =
-            self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        for above in above {
-            self.sync_directory(above, above * IDS_PER_DIRECTORY)?;
+        // The kernel takes syncfs(2) no further than the caches of a file system in user space.
+        let kind = rustix::fs::fstatfs(&self.directory).map_err(self.refused("look up", 0))?.f_type;
+        if kind != FUSE {
+            return rustix::fs::syncfs(&self.directory).map_err(self.refused("sync", 0));
         }
-        rustix::fs::syncfs(&self.directory).map_err(self.refused("sync", 0))
+        for group in self.groups()? {
+            for id in self.ids(group)? {
+                match self.open_file(id) {
+                    Ok(file) => rustix::fs::fsync(&file).map_err(self.refused("sync", id))?,
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.sync_name(group * IDS_PER_DIRECTORY)?;
+        }
+        Ok(())
     }
 
     /// Space of the file system.
@@ -215,7 +247,7 @@ impl SparseDirectory {
     /// Removes the directory of a group if it is empty.
     pub fn remove_group(&self, group: u64) {
         if rustix::fs::unlinkat(&self.directory, format!("{group:x}"), AtFlags::REMOVEDIR).is_ok() {
-            self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+            self.known(|groups| groups.remove(&group));
         }
     }
 

@@ -5,12 +5,21 @@
 mod backup;
 mod compare;
 mod exit;
+mod failed_syncs;
+mod full_disk;
+mod golden;
 mod help;
 mod interrupt;
 mod interrupted_calls;
 mod kill_points;
+mod limits;
 mod memory;
+mod mounting;
+#[path = "../shared/random.rs"]
+mod random;
 mod reading;
 mod staging;
 mod support;
 mod tape;
+mod thrash;
+mod vtape;

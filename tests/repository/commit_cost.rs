@@ -173,7 +173,8 @@ fn many_overwrites_of_a_large_file_are_what_overwrites_of_its_list_are() {
         assert!(matches!(content, Content::Tree { allocated: found, .. } if found == allocated), "{round}");
         writer.put(ROOT_OBJECT, b"large", &Record::Inode(inode(large(content.clone())))).unwrap();
         writer.commit(b"", b"").unwrap();
-        let read = repository.content(&inode(large(content))).unwrap();
+        let large = inode(large(content));
+        let read = repository.content(&large).unwrap();
         let read: Vec<_> = read.extents_from(0).map(Result::unwrap).collect();
         assert_eq!(read, expected, "round {round}");
     }

@@ -8,6 +8,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBRawIterator, Options, ReadOptions, Snapshot, WriteBatch, WriteOptions,
@@ -17,6 +18,7 @@ use super::error::StagingStoreError;
 use super::row::{EntryRow, Home, ObjectRow};
 use super::state::TreeState;
 use crate::codec::{DecodeError, Reader, put_varint};
+use crate::index::trust;
 
 const ENTRY: u8 = b'e';
 const OBJECT: u8 = b'o';
@@ -63,6 +65,11 @@ pub enum FrozenPlace {
 pub struct StagingStore {
     db: DB,
     path: String,
+    /// Batches written so far; 1 is what was found, of which nobody knows whether it was synced.
+    written: AtomicU64,
+    /// So many had been written when a sync began that ended well.
+    synced: AtomicU64,
+    has_stopped: AtomicBool,
 }
 
 impl std::fmt::Debug for StagingStore {
@@ -108,8 +115,14 @@ impl StagingStore {
             log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
         }
         let shown = crate::path::display(path.as_os_str().as_encoded_bytes());
+        if let Err(source) = trust::check(path) {
+            return Err(StagingStoreError::Untrusted { path: shown, source });
+        }
         match DB::open(&settings(), path) {
-            Ok(db) => Ok(Self { db, path: shown }),
+            Ok(db) => {
+                let (written, synced) = (AtomicU64::new(1), AtomicU64::new(0));
+                Ok(Self { db, path: shown, written, synced, has_stopped: AtomicBool::new(false) })
+            }
             Err(source) => Err(StagingStoreError::Rocks { path: shown, operation: "open", source }),
         }
     }
@@ -224,7 +237,10 @@ impl StagingStore {
     /// # Errors
     /// [`StagingStoreError`] if RocksDB refuses; then nothing of the batch is there.
     pub fn write(&self, batch: StagingBatch) -> Result<(), StagingStoreError> {
-        self.db.write_opt(batch.batch, &WriteOptions::default()).map_err(self.refused("write"))
+        let written = self.db.write_opt(batch.batch, &WriteOptions::default());
+        written.map_err(self.refused_change("write"))?;
+        self.written.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Writes a batch that outlives a loss of power, with all before it.
@@ -232,17 +248,34 @@ impl StagingStore {
     /// # Errors
     /// As [`StagingStore::write`].
     pub fn write_durable(&self, batch: StagingBatch) -> Result<(), StagingStoreError> {
+        let written = self.written.load(Ordering::Acquire);
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(batch.batch, &options).map_err(self.refused("write"))
+        self.db.write_opt(batch.batch, &options).map_err(self.refused_change("write"))?;
+        self.synced.fetch_max(written, Ordering::AcqRel);
+        Ok(())
     }
 
-    /// Makes all that was written outlive a loss of power.
+    /// Makes all that was written outlive a loss of power. Costs nothing if nothing was written since the
+    /// last time; who comes while another one syncs waits for a sync of his own.
     ///
     /// # Errors
     /// [`StagingStoreError`] if RocksDB refuses.
     pub fn sync(&self) -> Result<(), StagingStoreError> {
-        self.db.flush_wal(true).map_err(self.refused("sync"))
+        let written = self.written.load(Ordering::Acquire);
+        if self.synced.load(Ordering::Acquire) >= written {
+            return Ok(());
+        }
+        self.db.flush_wal(true).map_err(self.refused_change("sync"))?;
+        self.synced.fetch_max(written, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Tells whether the database takes nothing more until it is opened again, which reads the log back and
+    /// writes what it holds anew.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.has_stopped.load(Ordering::Acquire)
     }
 
     /// Count of rows by RocksDB's estimate.
@@ -257,6 +290,18 @@ impl StagingStore {
         let mut iterator = self.db.raw_iterator_opt(options);
         iterator.seek(from);
         Rows { iterator, store: self, ended: false }
+    }
+
+    // After a write or sync of the log that failed RocksDB takes nothing more, because it does not know what is
+    // on the disk. When the disk was full it goes on by itself once there is space.
+    fn refused_change(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
+        move |source| {
+            let error = self.refused(operation)(source);
+            if !error.is_disk_full() {
+                self.has_stopped.store(true, Ordering::Release);
+            }
+            error
+        }
     }
 
     fn refused(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
@@ -310,6 +355,19 @@ impl StagingBatch {
     /// Sets an object.
     pub fn put_object(&mut self, number: u64, row: &ObjectRow) {
         self.batch.put(number_key(OBJECT, number), row.encode());
+    }
+
+    /// Removes the rows of all names from one to another, both included.
+    pub fn delete_entries(&mut self, first: &Home, last: &Home) {
+        let mut end = entry_key(last.directory, &last.name);
+        // No name has a zero: this is the key behind the last.
+        end.push(0);
+        self.batch.delete_range(entry_key(first.directory, &first.name), end);
+    }
+
+    /// Removes the rows of all objects from one number to another, both included.
+    pub fn delete_objects(&mut self, first: u64, last: u64) {
+        self.batch.delete_range(number_key(OBJECT, first), number_key(OBJECT, last.saturating_add(1)));
     }
 
     /// Removes the row of an object.

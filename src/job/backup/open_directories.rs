@@ -7,6 +7,9 @@ use crate::live::{LiveError, SourceDirectory, descriptor_count_max};
 
 // Directories near each other in the walk share most of their path.
 const OPEN_DIRECTORY_COUNT_MAX: usize = 64;
+const OPEN_DIRECTORY_COUNT_MIN: usize = 4;
+// Standard streams, lock, logs and tables of the index, files being written.
+const RESERVED_COUNT: usize = 32;
 
 /// The root and the directories opened last.
 #[derive(Debug)]
@@ -15,13 +18,22 @@ pub(super) struct OpenDirectories {
     // Directories that files to be read hold open, too.
     held: Vec<Weak<SourceDirectory>>,
     held_count_max: usize,
+    open_count_max: usize,
 }
 
 impl Default for OpenDirectories {
     fn default() -> Self {
-        // Half of the descriptors that the process may have; the rest is for the repository and for files.
-        let half = usize::try_from(descriptor_count_max() / 2).unwrap_or(usize::MAX);
-        Self { open: VecDeque::new(), held: Vec::new(), held_count_max: half.clamp(64, 4096) }
+        // Half of the descriptors that the process may have, but for those that the repository and its index
+        // need; the rest is for files.
+        let free =
+            usize::try_from(descriptor_count_max()).unwrap_or(usize::MAX).saturating_sub(RESERVED_COUNT);
+        let (held_count_max, open_count_max) = ((free / 2).min(4096), free / 8);
+        Self {
+            open: VecDeque::new(),
+            held: Vec::new(),
+            held_count_max: held_count_max.max(OPEN_DIRECTORY_COUNT_MIN),
+            open_count_max: open_count_max.clamp(OPEN_DIRECTORY_COUNT_MIN, OPEN_DIRECTORY_COUNT_MAX),
+        }
     }
 }
 
@@ -59,7 +71,7 @@ impl OpenDirectories {
             directory = Arc::new(directory.open_directory(name)?);
             reached = joined(&reached, name);
             self.open.push_back((reached.clone(), Arc::clone(&directory)));
-            if self.open.len() > OPEN_DIRECTORY_COUNT_MAX {
+            if self.open.len() > self.open_count_max {
                 // The first is the root, which stays.
                 self.open.remove(1);
             }

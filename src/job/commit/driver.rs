@@ -156,7 +156,12 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 let inode = before.and_then(|before| before.inode).filter(|_| linked_before.is_none());
                 return self.object(directory, name, *object, inode);
             }
-            FrozenTarget::Directory { object } => (FileKind::Directory, object),
+            FrozenTarget::Directory { object } => {
+                if object >= self.first_new_directory {
+                    self.paths.learn(directory, &name, object);
+                }
+                (FileKind::Directory, object)
+            }
             FrozenTarget::Linked { kind, object } => (kind, object),
         };
         if linked_before == Some(link) {
@@ -248,9 +253,11 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         };
         if content.is_some() && self.is_unsafe(number, object, &name) {
             inode.inconsistent = true;
-            self.summary
-                .inconsistent
-                .note(path::display(&path), "was being written at the freeze".to_owned());
+            let why = match self.context.unsafe_files.is_unsynced(number) {
+                true => "could not be synced: what was written to it may be lost",
+                false => "was being written at the freeze",
+            };
+            self.summary.inconsistent.note(path::display(&path), why.to_owned());
         }
         let described = Described { inode, xattrs };
         let file = File { target: Target::Entry { object, name }, before, number, described, path };
@@ -296,5 +303,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
 // A short file is stored whole, unless that would fill a hole.
 fn has_hole(content: &FrozenContent) -> bool {
     let is_hole = |segment: Segment| segment.kind == SegmentKind::Hole && segment.len >= HOLE_LEN_MIN;
-    content.size > HOLE_LEN_MIN && content.segments().any(|segment| segment.is_ok_and(is_hole))
+    content.size > HOLE_LEN_MIN
+        && !content.is_dense()
+        && content.segments().any(|segment| segment.is_ok_and(is_hole))
 }

@@ -34,12 +34,10 @@ pub(super) fn wait(
             .filter(|writer| since(writer.last_write, now) < policy.quiet.duration())
             .map(|writer| writer.number)
             .collect();
-        if hot.is_empty() {
-            return Ok((UnsafeFiles::default(), waited));
-        }
-        if waited >= policy.give_up.duration() {
+        if hot.is_empty() || waited >= policy.give_up.duration() {
+            let unsynced = tree.unsynced_files().map_err(|source| staging_error(tree, source))?;
             let groups = groups(tree, policy, &hot)?;
-            return Ok((UnsafeFiles::new(hot, groups), waited));
+            return Ok((UnsafeFiles::new(hot, unsynced.into_iter().collect(), groups), waited));
         }
         outside.sleep(PAUSE);
     }

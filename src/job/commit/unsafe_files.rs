@@ -8,17 +8,24 @@ use super::groups::Groups;
 #[derive(Debug, Default)]
 pub(super) struct UnsafeFiles {
     numbers: HashSet<u64>,
+    unsynced: HashSet<u64>,
     groups: Groups,
 }
 
 impl UnsafeFiles {
-    pub(super) fn new(numbers: HashSet<u64>, groups: Groups) -> Self {
-        Self { numbers, groups }
+    /// Takes those that are being written, those of which a sync failed, and the groups of the former.
+    pub(super) fn new(numbers: HashSet<u64>, unsynced: HashSet<u64>, groups: Groups) -> Self {
+        Self { numbers, unsynced, groups }
     }
 
-    /// Tells whether this object was being written.
+    /// Tells whether a sync of this object failed: what was written to it may be lost.
+    pub(super) fn is_unsynced(&self, number: u64) -> bool {
+        self.unsynced.contains(&number)
+    }
+
+    /// Tells whether this object was being written, or could not be synced.
     pub(super) fn contains(&self, number: u64) -> bool {
-        self.numbers.contains(&number)
+        self.numbers.contains(&number) || self.is_unsynced(number)
     }
 
     /// Tells whether any group was not safe.

@@ -57,6 +57,8 @@ pub(in crate::job) struct Emitter<'a, 'r> {
     pub(super) large: Option<LargeFile>,
     waiting_extent_count: usize,
     compressor: Compressor,
+    /// What the process ran out of, which says nothing about the files that it could not open then.
+    pub(super) exhausted: Option<StoreError>,
     /// A file differs in more than what every touch changes ([`record::is_alike`]).
     pub(in crate::job) has_news: bool,
     /// What was done with the files that were put last, of those that came with a report.
@@ -86,6 +88,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
             large: None,
             waiting_extent_count: 0,
             compressor: Compressor::new(repository.config().compression.level),
+            exhausted: None,
             has_news: false,
             reports: Vec::new(),
             batch: Batch::default(),
@@ -114,6 +117,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
         while let Some((number, outcome)) = self.pipeline.poll()? {
             self.apply(number, outcome)?;
         }
+        self.exhausted.take().map_or(Ok(()), Err)?;
         self.emit()
     }
 
@@ -181,8 +185,13 @@ impl<'a, 'r> Emitter<'a, 'r> {
         if error.is_not_found() {
             return;
         }
+        let reason = crate::job::chain(error);
+        if error.is_exhaustion() {
+            let path = error.path().to_owned();
+            self.exhausted.get_or_insert(StoreError::Read { path, source: reason.clone().into() });
+        }
         self.summary.failed_count += 1;
-        let reason = format!("{}; {}", crate::job::chain(error), what_becomes.as_str());
+        let reason = format!("{reason}; {}", what_becomes.as_str());
         Summary::note(&mut self.summary.failed, error.path().to_owned(), reason);
     }
 

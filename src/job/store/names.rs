@@ -167,6 +167,6 @@ impl Emitter<'_, '_> {
         for object in gone {
             self.writer.remove(object, b"");
         }
-        Ok(())
+        self.exhausted.take().map_or(Ok(()), Err)
     }
 }

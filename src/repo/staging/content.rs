@@ -214,6 +214,9 @@ impl StagingTree {
             return Ok(open);
         }
         let object = self.load(core, number)?;
+        if object.is_removed_file() {
+            return Err(StagingError::Stale { number });
+        }
         let state = self.file_state(&object)?;
         if object.is_valid && object.state.content().is_some_and(|row| row.layers != state.content.layers) {
             self.put_cut_short(&object, &state)?;
@@ -259,8 +262,9 @@ impl StagingTree {
         let refused = |error: io::Error| super::stack::refused("open", layer.file)(error);
         match self.data.open_file(layer.file) {
             Ok(file) => {
-                let len = file.metadata().map_err(refused)?.len();
-                layer.below_len = layer.below_len.min(len);
+                if layer.below_len > 0 {
+                    layer.below_len = layer.below_len.min(file.metadata().map_err(refused)?.len());
+                }
                 Ok(file)
             }
             Err(error) if error.is_not_found() => {
@@ -274,7 +278,7 @@ impl StagingTree {
     }
 
     pub(super) fn handle(&self, file: Arc<OpenFile>, writable: bool) -> FileHandle {
-        FileHandle::new(file, writable, self.frozen_mark())
+        FileHandle::new(file, writable, self.frozen_mark(), self.space.bounded_mark())
     }
 
     /// Takes notice of handles that were dropped.

@@ -45,6 +45,21 @@ pub(super) fn clients(repository: &Repository) -> Result<Vec<ClientName>, Stagin
     Ok(clients)
 }
 
+/// The same with their slots, in order of slots.
+pub(super) fn slots(repository: &Repository) -> Result<Vec<(u16, ClientName)>, StagingError> {
+    let mut slots = Vec::new();
+    for client in clients(repository)? {
+        match path(repository, &client) {
+            Ok(path) => slots.push((slot(&path)?, client)),
+            // Removed meanwhile.
+            Err(StagingError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    slots.sort();
+    Ok(slots)
+}
+
 /// Directory of a client; it must be there.
 pub(super) fn path(repository: &Repository, client: &ClientName) -> Result<PathBuf, StagingError> {
     let path = root(repository)?.join(client.as_str());
@@ -75,12 +90,10 @@ pub(super) fn create(repository: &Repository, client: &ClientName) -> Result<(),
     if path.join(SLOT).exists() {
         return Err(StagingError::Exists);
     }
-    let mut taken = Vec::new();
-    for other in clients(repository)? {
-        taken.push(slot(&root.join(other.as_str()))?);
-    }
+    remove_leftovers(&path)?;
+    let taken = slots(repository)?;
     let what = "staging for more clients";
-    let slot = (1..=SLOT_MAX).find(|slot| !taken.contains(slot));
+    let slot = (1..=SLOT_MAX).find(|slot| taken.iter().all(|(taken, _)| taken != slot));
     let slot = slot.ok_or(StagingError::NotSupported { what })?;
     let partial = path.join("slot.partial");
     fs::write(&partial, format!("{slot}\n")).map_err(refused("write", &partial))?;
@@ -94,11 +107,34 @@ pub(super) fn create(repository: &Repository, client: &ClientName) -> Result<(),
     sync().map_err(refused("write", &partial))
 }
 
+// Of a tree that was being removed, or made, when power or process went.
+fn remove_leftovers(path: &Path) -> Result<(), StagingError> {
+    let remove = || -> io::Result<()> {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(refused("remove what is left in", path))
+}
+
+/// Makes the names in a client's directory durable.
+pub(super) fn sync(path: &Path) -> Result<(), StagingError> {
+    fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(refused("sync", path))
+}
+
 /// Removes a client's directory.
 pub(super) fn remove(path: &Path) -> Result<(), StagingError> {
     let slot = path.join(SLOT);
     // Without it nothing is a staging tree; the rest may take long.
     fs::remove_file(&slot).map_err(refused("remove", &slot))?;
+    // It must not come back, with a part of the rest, when power is lost.
+    sync(path)?;
     let removed = path.with_file_name(format!(
         "{REMOVED}-{}",
         path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()

@@ -105,7 +105,7 @@ pub enum StagingError {
     /// `EIO`, or `ENOSPC`: the database of rows refused.
     #[error("the staging database refuses")]
     Store(#[source] StagingStoreError),
-    /// `EIO`, `ENOSPC` or `EDQUOT` as the system said: a backing file could not be used.
+    /// `EIO`, or `ENOSPC`, `EDQUOT`, `EMFILE` and the like as the system said: a backing file could not be used.
     #[error(transparent)]
     Backing(#[from] StorageError),
 }
@@ -135,7 +135,14 @@ impl StagingError {
             Self::Store(error) if error.is_disk_full() => libc::ENOSPC,
             Self::Base(_) | Self::Repository(_) | Self::Store(_) => libc::EIO,
             Self::Backing(error) => match error.source.raw_os_error() {
-                Some(errno @ (libc::ENOSPC | libc::EDQUOT | libc::EFBIG)) => errno,
+                Some(
+                    errno @ (libc::ENOSPC
+                    | libc::EDQUOT
+                    | libc::EFBIG
+                    | libc::EMFILE
+                    | libc::ENFILE
+                    | libc::ENOMEM),
+                ) => errno,
                 _ => libc::EIO,
             },
         }

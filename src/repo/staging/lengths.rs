@@ -85,7 +85,9 @@ impl StagingTree {
             if state.is_stale {
                 return Err(StagingError::Stale { number });
             }
-            self.is_live(&state) && state.plain().is_some()
+            // One of which a sync failed is not written again.
+            self.is_live(&state)
+                && state.plain().is_some_and(|(layer, _)| !self.failed_syncs.contains(layer.file))
         };
         if is_plain_and_live {
             let mut state = handle.file().state_mut();
@@ -167,11 +169,13 @@ impl StagingTree {
         }
         drop(core);
         self.count_change();
-        self.kill_after_change(number, caller)
+        self.note_change(number, caller)
     }
 
-    fn kill_after_change(&self, number: u64, caller: Caller) -> Result<(), StagingError> {
-        let now = SetAttributes { mtime: Some(SetTime::Now), ..SetAttributes::default() };
+    // The kernel does not say whether set-id bits shall go.
+    fn note_change(&self, number: u64, caller: Caller) -> Result<(), StagingError> {
+        let kill_privileges = caller.uid != 0;
+        let now = SetAttributes { mtime: Some(SetTime::Now), kill_privileges, ..SetAttributes::default() };
         self.set_attributes(number, &now, caller).map(drop)
     }
 

@@ -22,6 +22,14 @@ pub(super) struct Loaded {
     pub(super) is_valid: bool,
 }
 
+impl Loaded {
+    /// Tells whether it is a file that lost its last name while nobody had it open. A kernel that comes with its
+    /// number has looked the name up before; told that it is stale, it looks again.
+    pub(super) fn is_removed_file(&self) -> bool {
+        !self.is_valid && self.state.link_count == 0 && self.state.kind() == FileKind::Regular
+    }
+}
+
 /// A row as it is in the database.
 #[derive(Debug)]
 pub(super) struct CachedRow {
@@ -345,6 +353,7 @@ impl<'t> Edit<'t> {
 
     /// Lets a name lead to nothing.
     pub(super) fn remove_entry(&mut self, directory: u64, name: &[u8]) -> Result<(), StagingError> {
+        self.tree.removed.add(directory, name);
         if self.tree.frozen_epoch() > 0 || self.tree.base_has(&self.core.base, directory, name)? {
             let row = EntryRow { epoch: self.core.state.epoch, target: None };
             self.batch.put_entry(directory, name, &row);
@@ -399,7 +408,6 @@ impl<'t> Edit<'t> {
     /// Writes it all.
     pub(super) fn apply(self) -> Result<(), StagingError> {
         self.tree.store.write(self.batch)?;
-        self.tree.has_unsynced_rows.store(true, std::sync::atomic::Ordering::Release);
         self.core.is_changed = true;
         self.core.is_changed_since = true;
         self.tree.count_change();

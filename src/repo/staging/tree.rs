@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quick_cache::sync::Cache;
@@ -14,10 +14,12 @@ use super::content::OpenFiles;
 use super::direct::DirectFiles;
 use super::directory;
 use super::error::StagingError;
+use super::listing::RemovedNames;
 use super::nodes::Nodes;
 use super::objects::{CachedRow, Edit};
 use super::options::{Limits, OpenMode, StagingOptions};
 use super::space::SpaceGuard;
+use super::unsynced::FailedSyncs;
 use crate::format::record::{ROOT_OBJECT, Time, Xattrs};
 use crate::id::{ClientName, Ordinal};
 use crate::index::staging::{ObjectState, RowDetail, StagingBatch, StagingStore, TreeState};
@@ -60,12 +62,13 @@ pub struct StagingTree {
     frozen: Arc<AtomicU32>,
     pub(super) rows: RowCache,
     pub(super) nodes: Nodes,
+    pub(super) removed: RemovedNames,
     pub(super) files: OpenFiles,
     pub(super) direct: DirectFiles,
     pub(super) missing: Mutex<HashSet<u64>>,
     pub(super) space: SpaceGuard,
+    pub(super) failed_syncs: FailedSyncs,
     change_count: AtomicU64,
-    pub(super) has_unsynced_rows: AtomicBool,
     /// Backing files of no use any more, and those that a running commit may still read.
     pub(super) garbage: Mutex<Vec<u64>>,
     pub(super) deferred: Mutex<Vec<u64>>,
@@ -95,6 +98,14 @@ impl StagingTree {
     /// [`StagingError`] if they cannot be listed.
     pub fn clients(repository: &Repository) -> Result<Vec<ClientName>, StagingError> {
         directory::clients(repository)
+    }
+
+    /// The same with their slots ([`StagingTree::slot`]), in order of slots.
+    ///
+    /// # Errors
+    /// [`StagingError`] if they cannot be listed.
+    pub fn slots(repository: &Repository) -> Result<Vec<(u16, ClientName)>, StagingError> {
+        directory::slots(repository)
     }
 
     /// Makes an empty staging tree for a client, on its latest generation if it has one, and opens it
@@ -138,6 +149,8 @@ impl StagingTree {
         let slot = directory::slot(&path)?;
         let store = StagingStore::open(&path.join("meta"))?;
         let data = SparseDirectory::open(&path.join("data"))?;
+        // What is synced in either is there only if their own names are.
+        directory::sync(&path)?;
         let keeps_holes = data.keeps_holes(0, BLOCK)?;
         if !keeps_holes {
             log::warn!(
@@ -165,7 +178,7 @@ impl StagingTree {
             .build()
             .expect("both capacities are set");
         let tree = Self {
-            space: SpaceGuard::new(options.limits),
+            space: SpaceGuard::new(options.limits, path.join("reserve")),
             client: client.clone(),
             path,
             slot,
@@ -178,11 +191,12 @@ impl StagingTree {
             frozen: Arc::default(),
             rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
             nodes: Nodes::default(),
+            removed: RemovedNames::default(),
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),
+            failed_syncs: FailedSyncs::default(),
             change_count: AtomicU64::new(0),
-            has_unsynced_rows: AtomicBool::new(true),
             garbage: Mutex::default(),
             deferred: Mutex::default(),
             repository,

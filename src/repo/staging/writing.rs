@@ -18,7 +18,7 @@ use super::stack::{read_at_most, refused};
 use super::terms::{SeekFrom, Synced};
 use super::tree::{BLOCK, Core, StagingTree};
 use crate::index::staging::{ContentRow, LAYER_COUNT_MAX, LayerRow, ObjectState};
-use crate::storage::sparse;
+use crate::storage::{StorageError, sparse};
 
 /// Largest length of a file in bytes.
 pub(super) const SIZE_MAX: u64 = i64::MAX.cast_unsigned();
@@ -51,10 +51,14 @@ impl StagingTree {
     ) -> Result<FileHandle, StagingError> {
         self.release_dropped()?;
         let handle = self.handle(self.opened(&self.core(), number)?, writable);
+        if writable && self.has_privileges(&self.load(&self.core(), number)?.state)? {
+            handle.watch();
+        }
         if truncate {
             self.set_length(number, 0, caller)?;
         }
-        if writable && handle.passthrough().is_some() {
+        let is_direct = handle.file().direct.load(Ordering::Acquire) > 0;
+        if writable && (is_direct || handle.passthrough().is_some()) {
             self.note_direct(handle.file())?;
         }
         Ok(handle)
@@ -319,7 +323,7 @@ impl StagingTree {
     }
 
     /// Copies up to `len` bytes between files; returns how many, 0 at the end of the source.
-    /// Set-id bits stay: the kernel takes them away by itself.
+    /// Set-id bits go unless root copies: the kernel does not say of copies whether they shall.
     ///
     /// # Errors
     /// As for reads and writes; [`StagingError::Invalid`] for ranges of one file that overlap.
@@ -341,7 +345,7 @@ impl StagingTree {
             if bytes.is_empty() {
                 break;
             }
-            self.write(target.0, target.1.saturating_add(copied), &bytes, false, caller)?;
+            self.write(target.0, target.1.saturating_add(copied), &bytes, caller.uid != 0, caller)?;
             copied += bytes.len() as u64;
         }
         Ok(copied)
@@ -364,20 +368,30 @@ impl StagingTree {
                 (state.content.layers.clone(), state.files.clone())
             };
             for (layer, file) in layers.iter().zip(&files) {
-                sparse::sync(file, synced == Synced::All).map_err(refused("sync", layer.file))?;
-                self.data.sync_name(layer.file)?;
+                self.sync_layer(number, layer.file, file, synced)?;
             }
         }
         self.sync_rows()
     }
 
+    fn sync_layer(
+        &self,
+        number: u64,
+        layer: u64,
+        file: &std::fs::File,
+        synced: Synced,
+    ) -> Result<(), StagingError> {
+        let refused = |source| StorageError { operation: "sync", path: self.data.shown(layer), source };
+        if self.failed_syncs.contains(layer) {
+            return Err(refused(std::io::Error::from_raw_os_error(libc::EIO)).into());
+        }
+        let done = sparse::sync(file, synced == Synced::All).map_err(refused);
+        Ok(self.failed_syncs.note(number, layer, done.and_then(|()| self.data.sync_name(layer)))?)
+    }
+
     /// Makes all rows durable that were written so far.
     pub(super) fn sync_rows(&self) -> Result<(), StagingError> {
-        if !self.has_unsynced_rows.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        self.store.sync().inspect_err(|_| self.has_unsynced_rows.store(true, Ordering::Release))?;
-        Ok(())
+        Ok(self.store.sync()?)
     }
 
     /// Makes everything durable.

@@ -3,31 +3,35 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 
-use reelfs::job::control::{Answer, CommitRequest, ControlClient, Request};
+use reelfs::job::control::{Answer, CommitRequest, ControlClient, Refusal, Request};
 
 use super::{Stage, has};
 use crate::support::{Random, can_mount, shell_ok, wait_until};
 use crate::tree::{grow, look};
 
-fn ask(stage: &Stage, request: &Request) -> Vec<Answer> {
+pub(super) fn try_ask(stage: &Stage, request: &Request) -> Result<Vec<Answer>, Refusal> {
     let mut daemon = ControlClient::connect(&stage.site.repository).unwrap().expect("a daemon answers");
     daemon.ask(request).unwrap();
     let mut answers = Vec::new();
     loop {
         match daemon.answer().unwrap().expect("an answer") {
-            Answer::Done => return answers,
-            Answer::Failed(refusal) => panic!("{refusal:?}"),
+            Answer::Done => return Ok(answers),
+            Answer::Failed(refusal) => return Err(refusal),
             answer => answers.push(answer),
         }
     }
 }
 
-fn commit(stage: &Stage) {
+pub(super) fn ask(stage: &Stage, request: &Request) -> Vec<Answer> {
+    try_ask(stage, request).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+}
+
+pub(super) fn commit(stage: &Stage) {
     let request = CommitRequest { client: "web1".into(), now: true, ..CommitRequest::default() };
     ask(stage, &Request::Commit(request));
 }
 
-fn generation_count(stage: &Stage) -> usize {
+pub(super) fn generation_count(stage: &Stage) -> usize {
     // Without `latest`.
     fs::read_dir(stage.mount().path("clients/web1")).map_or(0, |entries| entries.count() - 1)
 }

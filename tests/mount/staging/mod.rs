@@ -1,11 +1,20 @@
 //! The writable tree: what a file system must do, with the programs that people use.
 
 mod committed;
+mod databases;
 mod exerciser;
+mod failed_syncs;
+mod full_disk;
 mod killed;
+mod listing;
 mod posix;
+mod privileges;
 mod programs;
+mod random_kills;
+mod requests;
 mod semantics;
+mod space;
+mod suites;
 
 use std::path::PathBuf;
 
@@ -47,6 +56,12 @@ impl Stage {
     pub(crate) fn remount(&mut self) {
         drop(self.mount.take());
         self.mount = Some(self.site.mount(&["-o", "staging,suid,dev"]));
+    }
+
+    /// Mounts over what a daemon that was killed has left.
+    pub(crate) fn mount_over(&mut self) {
+        let fresh = self.site.mount(&["-o", "staging,suid,dev"]);
+        std::mem::forget(self.mount.replace(fresh));
     }
 }
 

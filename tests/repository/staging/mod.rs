@@ -6,6 +6,8 @@ mod commit;
 mod contents;
 mod driver;
 mod hard;
+mod leftovers;
+mod listing;
 mod model;
 mod names;
 mod seeds;
