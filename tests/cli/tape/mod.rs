@@ -224,7 +224,7 @@ fn sessions_are_listed_and_a_cartridge_is_compared_with_the_repository() {
     let vault = Vault::new(1, 256 * MIB);
     two_generations(&vault.sandbox, 2_000_000);
     vault.archive(&["--generations", "all"]);
-    vault.sandbox.write("more", Numbers(7).bytes(100_000));
+    vault.sandbox.write("more", Random(7).bytes(100_000));
     vault.sandbox.backup(&[]);
     vault.archive(&[]);
     let sessions = vault.json(&["scan", "--sessions", "RL0001L8"]);
