@@ -6,11 +6,13 @@
 //! on `clients`.
 //!
 //! Below it the tree of everything shows `clients` as ever, for who does not cross mounts. When a generation
-//! with attributes comes, the connection is taken off: paths lead to the tree again, and who is still within, by
-//! a working directory or an open one, finds that generation stale. Its attributes are never shown as missing.
+//! with attributes comes, the connection is taken off, before anybody can look into that generation: a path is
+//! walked again by the kernel when it hears ESTALE, and leads to the tree then. Who is still within, by a working
+//! directory or an open one, finds that generation stale. Its attributes are never shown as missing.
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reelfs::format::record::XattrList;
@@ -20,6 +22,7 @@ use reelfs::repo::Node;
 use crate::attributes::Attributes;
 use crate::clients::Snapshot;
 use crate::errno::ViewError;
+use crate::mountpoint;
 use crate::reading::{Disk, Seek};
 use crate::shown::Shown;
 use crate::view::{CLIENTS, Lifetime, ListEntry, ROOT, View};
@@ -47,10 +50,40 @@ impl View {
     }
 }
 
+/// Where the connection is mounted, until it is taken off.
+#[derive(Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    is_taken_off: Mutex<bool>,
+}
+
+impl Place {
+    /// Takes the path on which the connection is mounted.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, is_taken_off: Mutex::new(false) }
+    }
+
+    /// Takes the connection off, once; returns when paths lead to the tree below.
+    ///
+    /// The kernel asks the tree for the way there, and this connection for nothing: its own dispatcher may call.
+    pub(crate) fn take_off(&self) {
+        let mut is_taken_off = self.is_taken_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_taken_off {
+            return;
+        }
+        *is_taken_off = true;
+        log::info!("a generation has extended attributes: clients are no mount of their own any more");
+        if let Err(error) = mountpoint::detach(&self.path) {
+            log::warn!("cannot unmount {}: {error}", self.path.display());
+        }
+    }
+}
+
 /// The directory of all clients as the root of a connection.
 #[derive(Debug)]
 pub(crate) struct PlainClients {
     view: Arc<View>,
+    place: Arc<Place>,
 }
 
 // The kernel calls the root of each connection 1.
@@ -64,9 +97,9 @@ fn outer(attributes: Attributes) -> Attributes {
 }
 
 impl PlainClients {
-    /// Shows the clients of a view.
-    pub(crate) fn new(view: Arc<View>) -> Self {
-        Self { view }
+    /// Shows the clients of a view at a place.
+    pub(crate) fn new(view: Arc<View>, place: Arc<Place>) -> Self {
+        Self { view, place }
     }
 
     // Whatever is in a generation is reached through its directories, whose numbers say which one it is.
@@ -95,7 +128,8 @@ impl Shown for PlainClients {
 
     fn lookup(&self, parent: u64, name: &[u8]) -> Result<(Attributes, Lifetime), ViewError> {
         let (attributes, lifetime) = self.view.lookup(self.checked(parent)?, name)?;
-        self.check(attributes.number)?;
+        // Who walks a path from above walks it once more.
+        self.check(attributes.number).inspect_err(|_| self.place.take_off())?;
         Ok((outer(attributes), lifetime))
     }
 

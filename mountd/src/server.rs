@@ -20,7 +20,7 @@ use crate::filesystem::ReelFilesystem;
 use crate::handover::{self, Handed};
 use crate::launch::Plan;
 use crate::logger;
-use crate::plain::{self, PlainClients};
+use crate::plain::{self, Place, PlainClients};
 use crate::pool::Pool;
 use crate::session::Connection;
 use crate::shown::Shown;
@@ -147,7 +147,8 @@ impl More {
     }
 
     fn serve_clients(&self, fuse: &OwnedFd) {
-        let tree = Arc::new(PlainClients::new(Arc::clone(&self.view)));
+        let place = Arc::new(Place::new(self.plan.mountpoint.join(CLIENTS_NAME)));
+        let tree = Arc::new(PlainClients::new(Arc::clone(&self.view), Arc::clone(&place)));
         let session = match connect(&self.plan, tree, self.pool.clone(), fuse, &self.gate, self.is_resumed) {
             Ok(session) => session,
             Err(error) => {
@@ -158,9 +159,8 @@ impl More {
         };
         let connection = Arc::new(());
         let (view, checked) = (Arc::clone(&self.view), Arc::clone(&self.checked));
-        let mountpoint = self.plan.mountpoint.join(CLIENTS_NAME);
         let ended = Arc::downgrade(&connection);
-        if let Err(error) = watch::start_plain(view, session.notices(), mountpoint, checked, ended) {
+        if let Err(error) = watch::start_plain(view, session.notices(), place, checked, ended) {
             log::error!("clients: cannot watch: {error}");
         }
         say(READY);

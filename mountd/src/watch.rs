@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use reelfs::repo::{GenerationId, catalog};
 
 use crate::clients::{Client, Snapshot};
 use crate::errno::chain;
-use crate::mountpoint;
+use crate::plain::Place;
 use crate::session::Notices;
 use crate::view::{CLIENTS, ROOT, View};
 
@@ -27,23 +27,22 @@ pub(crate) fn start(view: Arc<View>, notices: Notices) -> io::Result<()> {
     Watch::new(view, notices, None).start(Weak::new())
 }
 
-/// Starts the thread that watches for the connection of `clients` without extended attributes, mounted at
-/// `mountpoint`: when a generation comes that has some, it is taken off. `checked` are the generations known to have
-/// none. The thread ends when `connection` is gone.
+/// Starts the thread that watches for the connection of `clients` without extended attributes: when a generation
+/// comes that has some, the connection is taken off its place. `checked` are the generations known to have none.
+/// The thread ends when `connection` is gone.
 pub(crate) fn start_plain(
     view: Arc<View>,
     notices: Notices,
-    mountpoint: PathBuf,
+    place: Arc<Place>,
     checked: Arc<Snapshot>,
     connection: Weak<()>,
 ) -> io::Result<()> {
-    Watch::new(view, notices, Some(Plain { mountpoint, checked, is_mounted: true })).start(connection)
+    Watch::new(view, notices, Some(Plain { place, checked })).start(connection)
 }
 
 struct Plain {
-    mountpoint: PathBuf,
+    place: Arc<Place>,
     checked: Arc<Snapshot>,
-    is_mounted: bool,
 }
 
 impl Plain {
@@ -56,14 +55,10 @@ impl Plain {
             let mut all = client.generations.iter();
             all.any(|generation| is_new(client, generation) && !view.is_plain(generation.ordinal))
         });
-        if !has_xattrs {
+        if has_xattrs {
+            self.place.take_off();
+        } else {
             self.checked = Arc::clone(now);
-        } else if self.is_mounted {
-            log::info!("a generation has extended attributes; clients are shown by the mount itself again");
-            match mountpoint::detach(&self.mountpoint) {
-                Ok(()) => self.is_mounted = false,
-                Err(error) => log::warn!("cannot unmount {}: {error}", self.mountpoint.display()),
-            }
         }
     }
 }
