@@ -81,10 +81,11 @@ pub(crate) fn open_directory(mount: BorrowedFd<'_>, node: u64) -> io::Result<Own
     let mut handle = NodeHandle { len_bytes: 12, kind: NODE_HANDLE_KIND, upper, lower, generation: 0 };
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: the descriptor is open as long as it is borrowed; the handle has the length that it says, twelve
-    // bytes behind the two fields, and lives until the call returns. What is returned is a new descriptor that
-    // nobody else owns.
-    unsafe {
-        let fd = libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut handle).cast(), flags);
-        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    // bytes behind the two fields, and lives until the call returns.
+    let fd = unsafe { libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut handle).cast(), flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
     }
+    // SAFETY: the call has made this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

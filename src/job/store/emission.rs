@@ -176,7 +176,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
             return self.file(file);
         }
         let next = self.next_task();
-        self.queue(Emission::Large { file, tasks: next..next });
+        self.queue(Emission::Large { file: Box::new(file), tasks: next..next });
         Ok(())
     }
 
@@ -344,7 +344,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
                 Some(Emission::Large { mut file, tasks }) => {
                     self.waiting_extent_count -= file.bytes.memory_count();
                     self.add_pieces(&mut file, tasks)?;
-                    self.file(file)?;
+                    self.file(*file)?;
                 }
             }
         }

@@ -33,7 +33,7 @@ impl Emitter<'_, '_> {
             Bytes::Kept(_) => return Err(StoreError::Worker),
         }
         let tasks = next_task..self.next_task();
-        self.queue(Emission::Large { file, tasks });
+        self.queue(Emission::Large { file: Box::new(file), tasks });
         Ok(())
     }
 

@@ -110,7 +110,7 @@ pub(in crate::job) enum Emission {
     },
     /// Its extents come from the tasks, and are added to those that it has.
     Large {
-        file: StoredFile,
+        file: Box<StoredFile>,
         tasks: Range<u64>,
     },
 }
