@@ -88,7 +88,9 @@ fn check_growth(few: u64, many: u64, growth_max_kib: u64, peak_max_kib: u64) {
     let mut too_much = Vec::new();
     for ((what, before), (_, after)) in of_few.iter().zip(&of_many) {
         println!("{what}: {before} KiB with {few} files, {after} KiB with {many}");
-        if *after > before + growth_max_kib || *after > peak_max_kib {
+        // Others have caches of pages and of the index, which a first backup hardly fills.
+        let caches_kib = if *what == "first backup" { 0 } else { 32 << 10 };
+        if *after > before + growth_max_kib + caches_kib || *after > peak_max_kib + caches_kib {
             too_much.push(*what);
         }
     }
