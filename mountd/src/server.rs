@@ -57,7 +57,7 @@ pub(crate) fn serve(plan: &Plan, is_resumed: bool) -> Result<(), String> {
     let session = connect(plan, Arc::clone(&view), &fuse, &gate, is_resumed)
         .map_err(failed("cannot talk to the kernel"))?;
     if view.is_changing() {
-        watch::start(Arc::clone(&view), session.notices()).map_err(failed("cannot watch"))?;
+        watch::start(Arc::clone(&view), session.notices(), is_resumed).map_err(failed("cannot watch"))?;
     }
     view.repository.frames().start_read_ahead(READ_AHEAD_THREAD_COUNT);
     say(READY);

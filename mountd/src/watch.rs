@@ -22,10 +22,13 @@ const PERIOD: Duration = Duration::from_millis(400);
 type Times = BTreeMap<String, Option<SystemTime>>;
 
 /// Starts the thread that watches.
-pub(crate) fn start(view: Arc<View>, notices: Notices) -> io::Result<()> {
+pub(crate) fn start(view: Arc<View>, notices: Notices, is_resumed: bool) -> io::Result<()> {
     let mut watch =
         Watch { told: view.clients.snapshot(), times: BTreeMap::new(), is_fresh: false, view, notices };
     thread::Builder::new().name("watch".to_owned()).spawn(move || {
+        if is_resumed {
+            watch.tell_all();
+        }
         loop {
             thread::sleep(PERIOD);
             watch.look();
@@ -79,6 +82,22 @@ impl Watch {
             add(catalog::client_directory(&client.name));
         }
         times
+    }
+
+    // What came just before the last server died was told to nobody.
+    fn tell_all(&self) {
+        for client in self.told.clients() {
+            let number = self.view.client_number(client);
+            // One with more generations was known before.
+            if client.generations.len() <= 1 {
+                self.notices.forget_name(CLIENTS, client.name.as_str());
+            }
+            self.notices.forget(client.latest_number);
+            self.notices.forget_name(number, "latest");
+            self.notices.forget(number);
+        }
+        self.notices.forget(CLIENTS);
+        self.notices.forget(ROOT);
     }
 
     fn tell(&self, before: &Snapshot, now: &Snapshot) {
