@@ -5,7 +5,9 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 3600
 FSX_OPERATIONS ?= 1000000
+FSX_SEED_COUNT ?= 10
 RACE_OPERATIONS ?= 1000000
+MEMORY_FILES ?= 1000000
 KILL_ROUNDS ?= 1000
 POWER_CUTS ?= 2000
 THRASH_ROUNDS ?= 200
@@ -20,7 +22,7 @@ POSIX_TOOLS := $(TARGET_DIR)/tools
 FUZZ := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz PATH="$(FUZZ_TOOLS)/bin:$$PATH" $(CARGO) fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help build test test-guest posix demo bench fuzz lint format install soak clean deps
+.PHONY: help build test test-guest posix fsx stress demo bench fuzz lint format install soak clean deps
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -43,7 +45,18 @@ $(POSIX_TOOLS)/bin/%:
 
 posix: build $(POSIX_TOOLS)/bin/pjdfstest ## run the suite of POSIX tests in a mounted staging
 	PJDFSTEST="$(POSIX_TOOLS)/bin/pjdfstest" $(CARGO) test --release --locked -p mountd --test mount -- \
-	    --nocapture staging::posix
+	    --nocapture staging::posix::the_suite
+
+fsx: build $(POSIX_TOOLS)/bin/fsx ## run fsx in a mounted staging, FSX_OPERATIONS on each of FSX_SEED_COUNT seeds
+	FSX="$(POSIX_TOOLS)/bin/fsx" FSX_OPERATIONS=$(FSX_OPERATIONS) FSX_SEED_COUNT=$(FSX_SEED_COUNT) \
+	    $(CARGO) test --release --locked -p mountd --test mount -- --nocapture staging::posix::a_long
+
+# All stressors of the class that ask nothing of a file system that a FUSE mount cannot have.
+STRESSORS ?= access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup fallocate fcntl fiemap \
+    file-ioctl filename flock fpunch fsize fstat getdent hdd inode-flags inotify io iomix lease link locka lockf \
+    lockofd mknod open rename symlink sync-file touch utime verity xattr
+stress: build ## run stress-ng's file system stressors in a mounted staging
+	STRESSORS="$(STRESSORS)" $(CARGO) test --release --locked -p mountd --test mount -- --nocapture staging::suites
 
 demo: build ## back up a real tree, mount it, stage, archive on tape, restore, compare
 	RELEASE="$(RELEASE)" tools/demo/run
@@ -69,18 +82,16 @@ fuzz: deps ## fuzz every parser for FUZZ_SECONDS each
 	    $(CARGO) install cargo-fuzz --version 0.13.2 --locked --root "$(FUZZ_TOOLS)"
 	cd fuzz && $(FUZZ) build
 	@for target in $(FUZZ_TARGETS); do \
-	    mkdir -p "fuzz/corpus/$$target" && \
-	    for seed in fixtures/format/v1/$$(echo $$target | tr _ -)*; do \
-	        test ! -f "$$seed" || cp "$$seed" "fuzz/corpus/$$target/"; \
-	    done && \
-	    (cd fuzz && $(FUZZ) run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
-	        -rss_limit_mb=1024 -verbosity=0) || exit 1; \
+	    python3 fuzz/seeds.py "$$target" "fuzz/corpus/$$target" && \
+	    (cd fuzz && $(FUZZ) run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384 \
+	        -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1) || exit 1; \
 	done
 
-soak: build $(POSIX_TOOLS)/bin/fsx ## fsx, races, kills, power cuts, then the tests again and again for SOAK_SECONDS
-	FSX="$(POSIX_TOOLS)/bin/fsx" FSX_OPERATIONS=$(FSX_OPERATIONS) $(CARGO) test --release --locked -p mountd \
-	    --test mount -- --nocapture staging::posix::a_long
+soak: fsx stress ## fsx on ten seeds, stressors, long archives, races, memory, kills, power cuts, then the tests again and again for SOAK_SECONDS
+	$(CARGO) test --release --locked -p reelfs --test tape streaming -- --ignored --nocapture
 	REELFS_RACE_OPERATIONS=$(RACE_OPERATIONS) $(CARGO) test --release --locked -p reelfs --test live race -- --nocapture
+	REELFS_MEMORY_FILES=$(MEMORY_FILES) $(CARGO) test --release --locked -p tools --test cli memory::memory_does_not -- \
+	    --nocapture --ignored
 	REELFS_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --release --locked -p mountd --test mount -- --nocapture \
 	    staging::random_kills
 	REELFS_POWER_CUTS=$(POWER_CUTS) $(CARGO) test --release --locked -p tools --test powercut -- --nocapture

@@ -24,17 +24,7 @@ const OBJECT_LEN: u64 = 256 << 20;
 #[derive(Debug)]
 struct RealTime(Instant);
 
-impl reelfs::tape::Clock for RealTime {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
-}
-
-impl reelfs::emulator::Clock for RealTime {
+impl reelfs::clock::Clock for RealTime {
     fn now(&self) -> Duration {
         self.0.elapsed()
     }

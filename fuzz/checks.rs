@@ -5,6 +5,9 @@
 //! golden bytes, each damaged in every place, and with what fuzzing has found before. Where a checksum
 //! would stop everything, it is put right first, so that the code behind it is reached.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use reelfs::checksum::crc32;
 use reelfs::chunk::compress::Decompressor;
 use reelfs::format::bdf::{self, BdfHeader};
@@ -15,24 +18,32 @@ use reelfs::format::page::{self, Page, PageHeader, TreeKind};
 use reelfs::format::record::{Extent, Record, Xattrs, entry_key, split_key};
 use reelfs::format::seal::{SEAL_LEN, Seal};
 use reelfs::id::{ClientName, FileId, GenerationTime};
+use reelfs::index::staging::{EntryRow, ObjectRow, TreeState};
+use reelfs::job::control::Request;
+use reelfs::live::Exclusions;
+use reelfs::repo::Address;
 
 /// A parser's name, and what must hold for it.
 pub(crate) type Check = (&'static str, fn(&[u8]));
 
 /// All checks; each has a fuzz target of its name.
 pub(crate) const ALL: &[Check] = &[
+    ("address", address),
     ("bdf_footer", bdf_footer),
     ("bdf_header", bdf_header),
     ("compress", compress),
     ("config", config),
+    ("control_request", control_request),
     ("dtf_footer", dtf_footer),
     ("dtf_header", dtf_header),
+    ("exclusions", exclusions),
     ("extent", extent),
     ("frame", frame),
     ("names", names),
     ("page", page),
     ("record", record),
     ("seal", seal),
+    ("staging_rows", staging_rows),
     ("xattr_list", xattr_list),
 ];
 
@@ -249,6 +260,61 @@ pub(crate) fn names(data: &[u8]) {
     let seconds = data.first_chunk::<8>().map(|bytes| i64::from_le_bytes(*bytes));
     if let Some(time) = seconds.and_then(GenerationTime::from_seconds) {
         assert_eq!(time.to_string().parse(), Ok(time));
+    }
+}
+
+/// What names a generation or a path in it on a command line.
+pub(crate) fn address(data: &[u8]) {
+    match Address::parse(OsStr::from_bytes(data)) {
+        Ok(address) => {
+            assert!(!address.path.starts_with(b"/"));
+            assert!(address.to_string().chars().all(|c| !c.is_control()));
+        }
+        Err(error) => assert!(error.to_string().chars().all(|c| !c.is_control())),
+    }
+}
+
+/// A line on the control socket.
+pub(crate) fn control_request(data: &[u8]) {
+    if let Ok(request) = serde_json::from_slice::<Request>(data) {
+        let again = serde_json::to_vec(&request).expect("plain values can be written as JSON");
+        assert_eq!(serde_json::from_slice::<Request>(&again).expect("what was written can be read"), request);
+    }
+}
+
+/// Patterns that leave something out, one in a line; the last line is a path.
+pub(crate) fn exclusions(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let path = lines.pop().unwrap_or_default();
+    match Exclusions::new(&[("list".to_owned(), lines.clone())]) {
+        Ok(exclusions) => {
+            let path = path.trim_start_matches('/').as_bytes();
+            let found = [true, false].map(|is_directory| exclusions.is_excluded(path, is_directory));
+            assert!(!exclusions.is_empty() || found == [false, false]);
+            // The same list again changes nothing: the last pattern that matches decides.
+            let twice = [("list".to_owned(), lines.clone()), ("again".to_owned(), lines)];
+            let twice = Exclusions::new(&twice).expect("the same patterns");
+            assert_eq!([true, false].map(|is_directory| twice.is_excluded(path, is_directory)), found);
+        }
+        Err(error) => assert!((1..=lines.len()).contains(&error.line), "{error}"),
+    }
+}
+
+/// A row of staging, of each sort.
+pub(crate) fn staging_rows(data: &[u8]) {
+    if let Ok(row) = EntryRow::decode(data) {
+        assert_eq!(EntryRow::decode(&row.encode()), Ok(row));
+    }
+    if let Ok(row) = ObjectRow::decode(data) {
+        let _shown = row.object.as_ref().map(|state| state.kind());
+        assert!(row.memory_len() >= 64);
+        assert_eq!(ObjectRow::decode(&row.encode()), Ok(row));
+    }
+    if let Ok(state) = TreeState::decode(data) {
+        assert_eq!(TreeState::decode(&state.encode()), Ok(state));
     }
 }
 

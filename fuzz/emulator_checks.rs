@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use reelfs::clock::ManualClock;
 use reelfs::emulator::{
-    EmulatedLibrary, EmulatedTransport, Generation, IscsiTarget, LibraryShape, ManualClock, TargetSettings,
+    EmulatedLibrary, EmulatedTransport, Generation, IscsiTarget, LibraryShape, TargetSettings,
 };
 use reelfs::scsi::iscsi::frame::{self, Digests};
 use reelfs::scsi::iscsi::pdu::{LoginRequest, Stage};

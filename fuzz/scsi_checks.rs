@@ -212,6 +212,9 @@ pub(crate) fn iscsi_text(data: &[u8]) {
     }
     if let Ok(address) = std::str::from_utf8(data).unwrap_or_default().parse::<Address>() {
         let shown = address.to_string().parse::<Address>().expect("what is shown is an address");
-        assert_eq!((&shown.host, shown.port, shown.lun), (&address.host, address.port, address.lun));
+        assert_eq!(
+            (&shown.portal.host, shown.portal.port, &shown.target),
+            (&address.portal.host, address.portal.port, &address.target)
+        );
     }
 }

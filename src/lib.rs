@@ -9,7 +9,7 @@
 //! 2  index  live                          what is found quickly; live trees, read and written
 //!    tape  library  emulator              drives and what is on tape; changers; both made of files
 //! 1  format  chunk  storage  scsi         bytes; cutting and compressing; durable files; commands
-//! 0  codec  checksum  id  path  progress
+//! 0  allocator  clock  codec  checksum  id  path  progress
 //! ```
 //!
 //! The library never prints, never exits and reads neither the clock nor a source of randomness: both
@@ -17,8 +17,10 @@
 
 #![deny(clippy::indexing_slicing, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod allocator;
 pub mod checksum;
 pub mod chunk;
+pub mod clock;
 pub mod codec;
 pub mod emulator;
 pub mod format;

@@ -46,6 +46,10 @@ class Mounted:
         """Resident memory of the daemon, all its processes together."""
         return process.memory_bytes(self._daemons)
 
+    def cpu_s(self):
+        """CPU time of the daemon so far, all its processes together."""
+        return process.cpu_s(self._daemons)
+
     def peak_rss_bytes(self):
         """The most resident memory the daemon ever had."""
         return process.memory_bytes(self._daemons, "VmHWM")

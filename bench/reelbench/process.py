@@ -91,3 +91,17 @@ def memory_bytes(ids, field="VmRSS"):
         if found := re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE):
             total_bytes += int(found.group(1)) * 1024
     return total_bytes
+
+
+def cpu_s(ids):
+    """The CPU time so far of the processes `ids`, in user and kernel."""
+    ticks = 0
+    for process in ids:
+        try:
+            text = Path(f"/proc/{process}/stat").read_text()
+        except OSError:
+            continue
+        # The name may hold anything; fields 14 and 15 of proc(5) are the 12th and 13th behind it.
+        fields = text.rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

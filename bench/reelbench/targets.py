@@ -6,6 +6,8 @@ NATIVE = ("native",)
 PEERS = ("restic", "borg", "rustic")
 TAR = ("tar-zstd",)
 USER_SPACE = ("bindfs", "fuse-overlayfs")
+KERNEL_OVERLAY = ("overlayfs",)
+BACKUP = ("reelfs backup",)
 ANY = ""  # a measurement without cold and warm
 
 MIB = 1024 * 1024
@@ -68,9 +70,16 @@ TARGETS = [
     Target("1 % of pages changed, elapsed", "D4", ANY, PEERS),
     *(Target(name, "20 000 files", ANY, USER_SPACE, at_most=0.8) for name in ("cp -a", "tar -x", "rsync -a")),
     *(Target(name, "20 000 files", ANY, NATIVE) for name in ("cp -a", "tar -x", "rsync -a")),
+    *(Target(name, "20 000 files", ANY, KERNEL_OVERLAY) for name in ("cp -a", "tar -x", "rsync -a")),
     Target("rsync -a, nothing changed", "20 000 files", ANY, NATIVE, at_most=1.3),
     Target("write, rate", "1 GiB", ANY, NATIVE, at_least=0.9),
     Target("cp, rate", "1 GiB", ANY, NATIVE, at_least=0.9),
+    Target("commit, elapsed", "D1", ANY, BACKUP, at_most=1.0),
+    Target("commit, CPU", "D1", ANY, BACKUP, at_most=1.0),
+    Target("mountd RSS, peak after the commit", "D1", ANY, (), at_most=128 * MIB),
+    Target("commit of few, elapsed", "100 of 1 000 000 files", ANY, (), at_most=1.0),
+    # What an LTO-9 drive writes.
+    Target("tape feed", "memory", ANY, (), at_least=400.0),
     Target("mount ready", "synthetic", ANY, (), at_most=0.2),
     Target("mountd RSS, ready", "synthetic", ANY, (), at_most=64 * MIB),
     Target("mountd RSS, walked", "synthetic", ANY, (), at_most=128 * MIB),

@@ -1,6 +1,7 @@
 //! Attributes of what is shown, and the mapping of owners.
 
-use reelfs::format::record::{Detail, FileKind, Inode, Time};
+use nix::unistd::{getegid, geteuid};
+use reelfs::format::record::{Detail, FileKind, Inode, Time, XattrList};
 
 /// What `stat` tells of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,15 +65,15 @@ impl Attributes {
         }
     }
 
-    /// Attributes of a directory that the mount itself makes.
+    /// Attributes of a directory that the mount itself makes; it belongs to who mounts.
     #[must_use]
     pub fn directory(number: u64, permissions: u16, time: Time) -> Self {
         Self {
             number,
             kind: FileKind::Directory,
             permissions,
-            uid: 0,
-            gid: 0,
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
             size: DIRECTORY_LEN,
             block_count: 0,
             atime: time,
@@ -91,9 +92,17 @@ pub struct OwnerMap {
     pub uid: Option<u32>,
     /// Group of everything, in place of the stored one.
     pub gid: Option<u32>,
-    /// Permission bits taken away from everything.
+    /// Permission bits taken away from everything, from access lists too.
     pub umask: u16,
 }
+
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
+// struct posix_acl_xattr_header and _entry of linux/posix_acl_xattr.h, little-endian: the version; tag,
+// permissions, id.
+const ACCESS_LIST_HEADER_LEN: usize = 4;
+const ACCESS_LIST_ENTRY_LEN: usize = 8;
+const ACL_USER_OBJ: u16 = 0x01;
+const ACL_OTHER: u16 = 0x20;
 
 impl OwnerMap {
     /// Applies the mapping.
@@ -105,5 +114,66 @@ impl OwnerMap {
             attributes.permissions &= !self.umask;
         }
         attributes
+    }
+
+    /// Applies the mapping to extended attributes: where a file has an access list, the kernel goes by it and
+    /// not by the permission bits.
+    #[must_use]
+    pub fn apply_to_xattrs(&self, mut list: XattrList) -> XattrList {
+        if self.umask != 0 {
+            let access_lists = list.iter_mut().filter(|(name, _)| name == ACCESS_LIST);
+            access_lists.for_each(|(_, value)| self.mask_access_list(value));
+        }
+        list
+    }
+
+    // Entries of users and groups are in the class of the group, as the mask is.
+    fn mask_access_list(&self, value: &mut [u8]) {
+        let entries = value.get_mut(ACCESS_LIST_HEADER_LEN..).unwrap_or_default();
+        for entry in entries.as_chunks_mut::<ACCESS_LIST_ENTRY_LEN>().0 {
+            let [tag_0, tag_1, permissions, ..] = entry;
+            let taken = match u16::from_le_bytes([*tag_0, *tag_1]) {
+                ACL_USER_OBJ => self.umask >> 6,
+                ACL_OTHER => self.umask,
+                _ => self.umask >> 3,
+            };
+            *permissions &= !taken.to_le_bytes()[0] | !0o7;
+        }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn the_umask_holds_in_an_access_list_too() {
+        // u::rwx, u:1:rwx, g::r-x, m::rwx, o::r--
+        let entries: [(u16, u16, u32); 5] =
+            [(1, 7, u32::MAX), (2, 7, 1), (4, 5, u32::MAX), (0x10, 7, u32::MAX), (0x20, 4, u32::MAX)];
+        let encode = |permissions: [u16; 5]| {
+            let mut value = vec![2, 0, 0, 0];
+            for ((tag, _, id), permissions) in entries.iter().zip(permissions) {
+                value.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+                value.extend(id.to_le_bytes());
+            }
+            value
+        };
+        let stored = vec![
+            (ACCESS_LIST.to_vec(), encode(entries.map(|entry| entry.1))),
+            (b"user.a".to_vec(), encode(entries.map(|entry| entry.1))),
+        ];
+        let shown = OwnerMap { umask: 0o127, ..OwnerMap::default() }.apply_to_xattrs(stored.clone());
+        assert_eq!(shown, [(ACCESS_LIST.to_vec(), encode([6, 5, 5, 5, 0])), stored[1].clone()]);
+        assert_eq!(OwnerMap { uid: Some(5), ..OwnerMap::default() }.apply_to_xattrs(stored.clone()), stored);
+    }
+
+    #[test]
+    fn an_access_list_of_any_length_is_no_harm() {
+        for len in 0..30 {
+            let list = vec![(ACCESS_LIST.to_vec(), vec![0xff; len])];
+            let shown = OwnerMap { umask: 0o777, ..OwnerMap::default() }.apply_to_xattrs(list);
+            assert_eq!(shown[0].1.len(), len);
+        }
     }
 }

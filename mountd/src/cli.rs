@@ -30,9 +30,43 @@ pub enum Task {
     Serve(String),
     /// Be a server after the first.
     Resume(String),
+    /// Be the lister of the staging that is mounted here.
+    List(String),
 }
 
-const INTERNAL: [&str; 3] = ["supervise", "serve", "resume"];
+const INTERNAL: [&str; 4] = ["supervise", "serve", "resume", "list"];
+
+const AFTER_LONG_HELP: &str = "\
+Options of -o, and of mount(8):
+  uid=USER, gid=GROUP    show everything as owned by them, by name or number
+  umask=OCTAL            take these permission bits away from everything
+  private, allow_other   only who mounts may use it, or all users; all is the default for root
+  suid, nosuid           let set-id bits have effect, or not: the default
+  dev, nodev             let devices be opened, or not: the default
+  exec, noexec           let programs be run: the default, or not
+  symfollow, nosymfollow follow symbolic links: the default, or not
+  ro, nostaging          without staging
+  staging                no mount without staging
+  passthrough, nopassthrough
+                         let the kernel write new files of staging itself: the default, or not
+  tapes, notapes         show cartridges: the default, or not
+  tape_library=LIBRARY   where they are: /dev/sgN, a directory, iscsi://HOST[:PORT]/TARGET; or REELFS_LIBRARY
+  tape_wait=SECONDS      wait for a drive so long; 300
+  tape_idle=SECONDS      put away a cartridge that was not read from for so long; 60
+  tape_cache=MIB         bound of the cache on disk of what was read from tape; 4096
+  tape_refuse=NAME:...   programs that move no tape
+  spin, nospin           answer without sleeping while requests come, or not
+  page_cache=MIB         bound of the cache of tree pages; 16
+  frame_cache=MIB        bound of the cache of data; 32
+  read_ahead=KIB         how far the kernel reads ahead; 1024
+
+Who is not root needs fusermount3, has no suid, dev and nosymfollow, and staging and cartridges only
+with allow_other.
+
+Examples:
+  mountd --repo /srv/backup /mnt
+  mountd --repo /srv/backup /mnt web1@latest
+  mountd --repo /srv/backup /mnt web1@2026-11:/etc -o uid=alice,umask=077";
 
 /// The command as clap knows it.
 #[must_use]
@@ -45,6 +79,7 @@ pub fn command() -> Command {
             "Examples:\n  mountd --repo /srv/backup /mnt\n  mountd --repo /srv/backup /mnt web1@latest\n  \
              mountd --repo /srv/backup /mnt web1@2026-11:/etc -o uid=alice,umask=077",
         )
+        .after_long_help(AFTER_LONG_HELP)
         .arg(
             Arg::new("repo")
                 .long("repo")
@@ -72,7 +107,7 @@ pub fn command() -> Command {
                 .short('o')
                 .value_name("OPTIONS")
                 .action(ArgAction::Append)
-                .help("private, suid, dev, noexec, nosymfollow, uid=, gid=, umask=, read_ahead=KIB, ..."),
+                .help("Options separated by commas, as mount(8) takes them; --help lists all"),
         );
     for (name, what) in [
         ("uid", "Show everything as owned by this user"),
@@ -115,7 +150,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    let internal: [fn(String) -> Task; 3] = [Task::Supervise, Task::Serve, Task::Resume];
+    let internal: [fn(String) -> Task; 4] = [Task::Supervise, Task::Serve, Task::Resume, Task::List];
     for (name, make) in INTERNAL.into_iter().zip(internal) {
         if let Some(plan) = text(name) {
             return Ok(make(plan));
@@ -225,4 +260,33 @@ fn parse_helper(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     let request =
         Request { repository, mountpoint, address, source: Some(spec), options, is_foreground: false };
     Ok(Task::Mount(Box::new(request)))
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    // Names in the arms of `MountOptions::set` and `set_value` that set something.
+    fn options() -> Vec<&'static str> {
+        let lines = include_str!("options.rs").lines().map(str::trim_start);
+        let arms = lines.take_while(|line| *line != "#[cfg(test)]").filter(|line| line.starts_with('"'));
+        let patterns = arms.filter_map(|line| line.split_once(" => ")).filter(|(_, what)| *what != "{}");
+        patterns.flat_map(|(pattern, _)| pattern.split('"').skip(1).step_by(2)).collect()
+    }
+
+    #[test]
+    fn help_and_manual_name_every_option() {
+        let help = command().render_long_help().to_string();
+        let manual = include_str!("../../man/reelfs-mountd.8");
+        let has = |text: &str, name: &str| {
+            text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name)
+        };
+        assert!(options().len() > 30, "{:?}", options());
+        for name in options().into_iter().filter(|name| *name != "remount") {
+            assert!(has(&help, name), "mountd --help does not name {name}");
+            assert!(has(manual, name), "reelfs-mountd(8) does not name {name}");
+        }
+        let longest = help.lines().map(|line| line.chars().count()).max();
+        assert!(longest.is_some_and(|longest| longest <= 110), "a line of {longest:?} characters");
+    }
 }

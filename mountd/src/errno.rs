@@ -32,12 +32,21 @@ pub enum ViewError {
     /// The position is not in the file.
     #[error("position is not in the file")]
     NoPosition,
+    /// The generation has extended attributes, and this connection cannot show any; another path can.
+    #[error("the generation is shown elsewhere")]
+    Elsewhere,
     /// A part of the directory cannot be read; the rest was listed.
     #[error("part of the directory is damaged")]
     PartlyListed,
     /// The set of a cartridge cannot be opened; the reason is in the log.
     #[error("the cartridge's set cannot be opened")]
     NoCatalogue,
+    /// The cartridge is in the library and was never scanned.
+    #[error("the cartridge was never scanned; 'reelfs tape scan' takes it into the catalogue")]
+    Unscanned,
+    /// The cartridge is another program's and holds nothing that can be read.
+    #[error("the cartridge is another program's")]
+    Foreign,
     /// The program must not move a tape.
     #[error("no tape is moved for this program")]
     Refused,
@@ -58,12 +67,14 @@ impl ViewError {
     pub fn errno(&self) -> i32 {
         match self {
             Self::NoName => libc::ENOENT,
-            Self::NoNumber => libc::ESTALE,
+            Self::NoNumber | Self::Elsewhere => libc::ESTALE,
             Self::NotDirectory => libc::ENOTDIR,
             Self::WrongKind => libc::EINVAL,
             Self::NoXattr => libc::ENODATA,
             Self::NoLabel => libc::EOPNOTSUPP,
             Self::NoPosition => libc::ENXIO,
+            Self::Unscanned => libc::ENODATA,
+            Self::Foreign => libc::EOPNOTSUPP,
             Self::Refused => libc::EACCES,
             Self::Read(error) => errno_of(error),
             Self::PartlyListed | Self::NoCatalogue | Self::Numbers(_) | Self::Repo(_) => libc::EIO,
@@ -72,11 +83,11 @@ impl ViewError {
 }
 
 // Of a tape it is told apart what a person can do something about: the cartridge is not in the library, or no
-// drive was free in time.
+// drive was free in time; and that nobody waits for it any more.
 fn errno_of(error: &ReadError) -> i32 {
     let ReadError::Storage(error) = error else { return libc::EIO };
     match error.source.raw_os_error() {
-        Some(errno @ (libc::ENOMEDIUM | libc::EBUSY)) => errno,
+        Some(errno @ (libc::ENOMEDIUM | libc::EBUSY | libc::EINTR)) => errno,
         _ => libc::EIO,
     }
 }

@@ -1,4 +1,5 @@
-//! What only raw descriptors can do: put one in the place of another, and register backing files.
+//! What only raw descriptors can do: put one in the place of another, register backing files, open an inode by
+//! its number.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -53,4 +54,38 @@ pub(crate) fn close_backing(connection: BorrowedFd<'_>, number: u32) -> io::Resu
     // SAFETY: the descriptor is open as long as it is borrowed, and the request reads exactly one `u32`.
     let result = unsafe { libc::ioctl(connection.as_raw_fd(), BACKING_CLOSE, &raw const number) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+// struct file_handle of name_to_handle_at(2) with what fuse_encode_fh() of Linux puts into it: the upper and the
+// lower half of the inode number, and its generation.
+#[repr(C)]
+struct NodeHandle {
+    len_bytes: u32,
+    kind: i32,
+    upper: u32,
+    lower: u32,
+    generation: u32,
+}
+
+// FILEID_INO64_GEN.
+const NODE_HANDLE_KIND: i32 = 0x81;
+
+/// Opens the directory with an inode number that the kernel has in memory; generation 0, as all of ours have.
+///
+/// # Errors
+/// The refusal of the kernel: `ESTALE` if it knows no such inode, `EPERM` if this process may not.
+#[allow(unsafe_code, reason = "there is no safe binding")]
+pub(crate) fn open_directory(mount: BorrowedFd<'_>, node: u64) -> io::Result<OwnedFd> {
+    let lower = u32::try_from(node & u64::from(u32::MAX)).unwrap_or_default();
+    let upper = u32::try_from(node >> 32).unwrap_or_default();
+    let mut handle = NodeHandle { len_bytes: 12, kind: NODE_HANDLE_KIND, upper, lower, generation: 0 };
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the descriptor is open as long as it is borrowed; the handle has the length that it says, twelve
+    // bytes behind the two fields, and lives until the call returns.
+    let fd = unsafe { libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut handle).cast(), flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has made this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::unistd::geteuid;
 use reelfs::format::record::FileKind;
 use reelfs::id::{ClientName, Ordinal};
 use reelfs::path;
@@ -58,7 +59,9 @@ pub enum LaunchError {
     #[error("cannot start the server")]
     Start(#[source] io::Error),
     /// Staging was demanded and cannot be.
-    #[error("staging needs a repository that can be written, mounted as a whole")]
+    #[error(
+        "staging needs a repository that can be written, mounted as a whole, by root or with allow_other"
+    )]
     NoStaging(#[source] io::Error),
     /// The server died too often.
     #[error("the server died {count} times within {seconds} seconds; the mount stays dead")]
@@ -97,6 +100,7 @@ impl LaunchError {
             Self::NoPath { .. } => Some("'reelfs ls' shows what is there; symbolic links are not followed"),
             Self::NotDirectory { .. } => Some("'reelfs cat' writes a file out; its directory can be mounted"),
             Self::Mount(error) => error.hint(),
+            Self::NoStaging(_) => Some("leave the option out; reelfs-mountd(8) says what staging needs"),
             _ => None,
         }
     }
@@ -167,6 +171,13 @@ pub struct Plan {
     pub log: Target,
 }
 
+impl Plan {
+    /// Tells whether `clients` may be a mount of its own.
+    pub(crate) fn has_clients(&self) -> bool {
+        self.root == PlannedRoot::All && self.options.submount
+    }
+}
+
 /// Mounts: returns when the mount is ready, or in the foreground when it is gone.
 ///
 /// # Errors
@@ -228,7 +239,7 @@ fn plan(request: &Request) -> Result<Plan, LaunchError> {
     let has_staging = has_staging(&root, &path, &request.options)?;
     let mut options = request.options.clone();
     options.tape_library = tape_library(&options);
-    let has_tapes = root == PlannedRoot::All && options.tapes;
+    let has_tapes = root == PlannedRoot::All && options.tapes && can_be_mounted_on(&options);
     Ok(Plan { repository: path, mountpoint, source, root, has_staging, has_tapes, options, log })
 }
 
@@ -244,8 +255,14 @@ fn tape_library(options: &MountOptions) -> Option<String> {
     Some(absolute.unwrap_or(named))
 }
 
+// A private mount shuts out the program that would mount in it for its owner: it is set-user-id.
+fn can_be_mounted_on(options: &MountOptions) -> bool {
+    geteuid().is_root() || !options.is_private()
+}
+
 fn has_staging(root: &PlannedRoot, repository: &Path, options: &MountOptions) -> Result<bool, LaunchError> {
     let refusal = match root {
+        PlannedRoot::All if !can_be_mounted_on(options) => Some(rustix::io::Errno::ACCESS),
         PlannedRoot::All => rustix::fs::access(repository, rustix::fs::Access::WRITE_OK).err(),
         _ => Some(rustix::io::Errno::INVAL),
     };
@@ -309,7 +326,8 @@ pub fn run_supervisor(plan: &str) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{}", chain(&error));
-            say(&chain(&error));
+            let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            say(&format!("{}{hint}", chain(&error)));
             error.exit_code()
         }
     }
@@ -327,6 +345,17 @@ pub fn run_server(plan: &str, is_resumed: bool) -> u8 {
             say(&text);
             1
         }
+    }
+}
+
+/// Runs as the lister of staging.
+#[must_use]
+pub fn run_lister(path: &str) -> u8 {
+    set_process_name();
+    match crate::lister::run(Path::new(path)) {
+        Ok(()) => 0,
+        // The server that started it says so.
+        Err(_) => 1,
     }
 }
 

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Task::Supervise(plan) => launch::run_supervisor(&plan),
         Task::Serve(plan) => launch::run_server(&plan, false),
         Task::Resume(plan) => launch::run_server(&plan, true),
+        Task::List(path) => launch::run_lister(&path),
         Task::Unmount { mountpoint, is_lazy } => match mountpoint::unmount(&mountpoint, is_lazy) {
             Ok(()) => 0,
             Err(error) => {

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::{getgid, getuid};
+use nix::unistd::{geteuid, getgid, getuid};
 use thiserror::Error;
+
+use crate::fusermount::{self, FusermountError};
 
 /// Type of the file system, as `findmnt -t` takes it.
 pub const TYPE: &str = "fuse.reelfs";
@@ -16,6 +18,8 @@ const DEVICE: &str = "/dev/fuse";
 const MOUNTS: &str = "/proc/self/mountinfo";
 // Dead mounts can lie one over the other.
 const DEAD_COUNT_MAX: usize = 16;
+const BUSY_ATTEMPT_COUNT: u32 = 20;
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Why there is no mount.
 #[derive(Debug, Error)]
@@ -63,6 +67,14 @@ pub enum MountError {
         /// Why.
         source: io::Error,
     },
+    /// The program that mounts for users who are not root did not.
+    #[error("cannot mount on {path}")]
+    Fusermount {
+        /// The mount point.
+        path: String,
+        /// Why.
+        source: FusermountError,
+    },
 }
 
 impl MountError {
@@ -74,6 +86,7 @@ impl MountError {
                 source.kind()
             }
             Self::NotDirectory { .. } => return Some("name a directory, best an empty one"),
+            Self::Fusermount { source, .. } => return source.hint(),
             Self::Overlap { .. } => return Some("name a directory outside the repository"),
             Self::Mounted { .. } => {
                 return Some("'reelfs umount' takes it off; 'findmnt' tells what is mounted");
@@ -135,13 +148,32 @@ fn remove_dead(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The refusal of the kernel.
 pub fn detach(path: &Path) -> io::Result<()> {
-    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) => Ok(()),
-        Err(errno) => Err(errno.into()),
+    take_off(path, true)
+}
+
+fn take_off(path: &Path, is_lazy: bool) -> io::Result<()> {
+    let mut flags = MntFlags::UMOUNT_NOFOLLOW;
+    flags.set(MntFlags::MNT_DETACH, is_lazy);
+    match unmount_one(path, flags) {
+        Err(Errno::EPERM) if !geteuid().is_root() => {
+            fusermount::unmount(path, is_lazy).map_err(io::Error::other)
+        }
+        result => Ok(result?),
     }
 }
 
-/// Unmounts a mount with what is mounted on its `staging` and `tapes` directories.
+// The server itself uses staging for moments, when much was renamed in it.
+fn unmount_one(path: &Path, flags: MntFlags) -> nix::Result<()> {
+    for _ in 0..BUSY_ATTEMPT_COUNT {
+        match umount2(path, flags) {
+            Err(Errno::EBUSY) => std::thread::sleep(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+    umount2(path, flags)
+}
+
+/// Unmounts a mount with what is mounted on its `staging`, `tapes` and `clients` directories.
 ///
 /// # Errors
 /// The refusal of the kernel.
@@ -149,20 +181,24 @@ pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
     if is_lazy {
         return detach(path);
     }
-    for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME] {
+    for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME, crate::view::CLIENTS_NAME] {
         let above = path.join(name);
         if find(&above).is_some_and(|mounted| mounted.kind == TYPE) {
-            umount2(&above, MntFlags::UMOUNT_NOFOLLOW)?;
+            take_off(&above, false)?;
         }
     }
-    Ok(umount2(path, MntFlags::UMOUNT_NOFOLLOW)?)
+    take_off(path, false)
 }
 
-/// Mounts, and returns the descriptor that a server answers on.
+/// Mounts, and returns the descriptor that a server answers on; who is not root needs `fusermount3` for it.
 ///
 /// # Errors
-/// [`MountError`] if the kernel refuses.
+/// [`MountError`] if the kernel or `fusermount3` refuses.
 pub fn attach(path: &Path, source: &str, is_private: bool, flags: MsFlags) -> Result<OwnedFd, MountError> {
+    if !geteuid().is_root() {
+        return fusermount::mount(path, source, is_private, flags)
+            .map_err(|source| MountError::Fusermount { path: shown(path), source });
+    }
     let device = File::options()
         .read(true)
         .write(true)

@@ -1,7 +1,7 @@
 //! Options of a mount: `-o ro,uid=1000,private` and the like.
 
 use nix::mount::MsFlags;
-use nix::unistd::{Group, User};
+use nix::unistd::{Group, User, geteuid};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -37,8 +37,8 @@ pub enum OptionError {
 pub struct MountOptions {
     /// Whom everything is shown to belong to.
     pub owners: OwnerMap,
-    /// Only the user who mounts may use the mount.
-    pub is_private: bool,
+    /// Only the user who mounts may use the mount; absent: unless that is root.
+    pub private: Option<bool>,
     /// Set-id bits have effect.
     pub allows_suid: bool,
     /// Devices can be opened.
@@ -51,6 +51,8 @@ pub struct MountOptions {
     pub staging: Option<bool>,
     /// The kernel writes new files of staging itself, where it can.
     pub passthrough: bool,
+    /// `clients` is a mount of its own while nothing in it has extended attributes.
+    pub submount: bool,
     /// Cartridges are mounted too, if what is mounted is everything.
     pub tapes: bool,
     /// The library in which cartridges are; absent: what `REELFS_LIBRARY` says.
@@ -78,13 +80,14 @@ impl Default for MountOptions {
         let cache = reelfs::repo::CacheBytes::default();
         Self {
             owners: OwnerMap::default(),
-            is_private: false,
+            private: None,
             allows_suid: false,
             allows_devices: false,
             forbids_programs: false,
             forbids_symlinks: false,
             staging: None,
             passthrough: true,
+            submount: true,
             tapes: true,
             tape_library: None,
             tape_wait_seconds: 300,
@@ -119,8 +122,8 @@ impl MountOptions {
             return self.set_value(name, value);
         }
         match option {
-            "private" => self.is_private = true,
-            "allow_other" => self.is_private = false,
+            "private" => self.private = Some(true),
+            "allow_other" => self.private = Some(false),
             "suid" => self.allows_suid = true,
             "nosuid" => self.allows_suid = false,
             "dev" => self.allows_devices = true,
@@ -128,10 +131,13 @@ impl MountOptions {
             "exec" => self.forbids_programs = false,
             "noexec" => self.forbids_programs = true,
             "nosymfollow" => self.forbids_symlinks = true,
+            "symfollow" => self.forbids_symlinks = false,
             "staging" => self.staging = Some(true),
             "nostaging" | "ro" => self.staging = Some(false),
             "passthrough" => self.passthrough = true,
             "nopassthrough" => self.passthrough = false,
+            "submount" => self.submount = true,
+            "nosubmount" => self.submount = false,
             "tapes" => self.tapes = true,
             "notapes" => self.tapes = false,
             "spin" => self.spin = Some(true),
@@ -163,7 +169,6 @@ impl MountOptions {
             | "nolazytime"
             | "silent"
             | "loud"
-            | "symfollow"
             | "" => {}
             other if other.starts_with("x-") || other.starts_with("X-") => {}
             other => return Err(OptionError::Unknown { option: other.to_owned() }),
@@ -200,10 +205,21 @@ impl MountOptions {
         Ok(())
     }
 
-    /// Flags of mount(2) for the tree of generations.
+    /// Tells whether only the user who mounts may use the mount.
     #[must_use]
-    pub fn flags(&self) -> MsFlags {
-        self.staging_flags() | MsFlags::MS_RDONLY
+    pub fn is_private(&self) -> bool {
+        self.private.unwrap_or_else(|| !geteuid().is_root())
+    }
+
+    /// Flags of mount(2) for the tree of generations.
+    ///
+    /// Who is not root can mount on a directory only where the kernel lets him write: there the server alone
+    /// refuses changes, with the same error.
+    #[must_use]
+    pub fn flags(&self, is_mounted_on: bool) -> MsFlags {
+        let mut flags = self.staging_flags();
+        flags.set(MsFlags::MS_RDONLY, !is_mounted_on || geteuid().is_root());
+        flags
     }
 
     /// Flags of mount(2) for staging.
@@ -223,11 +239,16 @@ impl MountOptions {
 }
 
 fn parse_user(text: &str) -> Option<u32> {
-    text.parse().ok().or_else(|| User::from_name(text).ok().flatten().map(|user| user.uid.as_raw()))
+    parse_id(text).or_else(|| User::from_name(text).ok().flatten().map(|user| user.uid.as_raw()))
 }
 
 fn parse_group(text: &str) -> Option<u32> {
-    text.parse().ok().or_else(|| Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw()))
+    parse_id(text).or_else(|| Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw()))
+}
+
+// The last number stands for nobody in chown(2), and the kernel takes no inode with it.
+fn parse_id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
 fn parse_mib(text: &str) -> Option<u64> {
@@ -261,22 +282,31 @@ mod test {
             )
             .expect("valid");
         assert_eq!(options.owners, OwnerMap { uid: Some(0), gid: Some(0), umask: 0o022 });
-        assert!(options.flags().contains(MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC));
+        assert!(options.flags(false).contains(MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC));
     }
 
     #[test]
     fn a_mount_is_read_only_and_without_set_id_and_devices_unless_asked_for() {
         let mut options = MountOptions::default();
         let safe = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        assert!(options.flags().contains(safe));
+        assert!(options.flags(false).contains(safe));
         options.parse("suid,dev,rw", false).expect("valid");
-        assert!(!options.flags().intersects(MsFlags::MS_NOSUID | MsFlags::MS_NODEV));
-        assert!(options.flags().contains(MsFlags::MS_RDONLY));
+        assert!(!options.flags(false).intersects(MsFlags::MS_NOSUID | MsFlags::MS_NODEV));
+        assert!(options.flags(false).contains(MsFlags::MS_RDONLY));
     }
 
     #[test]
     fn what_is_not_an_option_is_refused() {
-        for bad in ["frobnicate", "uid=no such user", "umask=9", "umask=1777", "remount,ro", "page_cache=0"] {
+        for bad in [
+            "frobnicate",
+            "uid=no such user",
+            "uid=4294967295",
+            "gid=-1",
+            "umask=9",
+            "umask=1777",
+            "remount,ro",
+            "page_cache=0",
+        ] {
             assert!(MountOptions::default().parse(bad, false).is_err(), "{bad}");
         }
         assert!(MountOptions::default().parse("frobnicate,a=b", true).is_ok());

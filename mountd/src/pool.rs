@@ -10,7 +10,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A fixed number of threads that take jobs in order.
 ///
 /// The queue needs no bound: the kernel has a bounded number of requests under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pool {
     jobs: Sender<Job>,
 }

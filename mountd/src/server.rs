@@ -13,21 +13,26 @@ use std::thread;
 use reelfs::job::tape::catalogue::{CATALOGUE, Catalogue};
 use reelfs::repo::{CacheBytes, Repository};
 
+use crate::clients::Snapshot;
 use crate::control;
 use crate::errno::chain;
 use crate::filesystem::ReelFilesystem;
 use crate::handover::{self, Handed};
 use crate::launch::Plan;
 use crate::logger;
+use crate::plain::{self, Place, PlainClients};
 use crate::pool::Pool;
 use crate::session::Connection;
+use crate::shown::Shown;
 use crate::spin::{self, Gate, Spin};
-use crate::view::View;
+use crate::view::{CLIENTS_NAME, View};
 use crate::watch;
 use crate::{staging, tapes};
 
 /// What the server says when it answers.
 pub(crate) const READY: &str = "ready";
+/// What it says instead when nothing that clients have stored has extended attributes.
+pub(crate) const READY_PLAIN: &str = "ready, without extended attributes";
 
 const READ_AHEAD_THREAD_COUNT: usize = 2;
 const READER_COUNT_MAX: usize = 4;
@@ -54,17 +59,22 @@ pub(crate) fn serve(plan: &Plan, is_resumed: bool) -> Result<(), String> {
 
     let gate = Arc::new(Gate::default());
     let view = open(plan)?;
-    let session = connect(plan, Arc::clone(&view), &fuse, &gate, is_resumed)
+    let pool = Pool::start(cpu_count().clamp(1, READER_COUNT_MAX)).map_err(failed("cannot read"))?;
+    let session = connect(plan, Arc::clone(&view) as _, pool.clone(), &fuse, &gate, is_resumed)
         .map_err(failed("cannot talk to the kernel"))?;
     if view.is_changing() {
-        watch::start(Arc::clone(&view), session.notices(), is_resumed).map_err(failed("cannot watch"))?;
+        watch::start(Arc::clone(&view), session.notices()).map_err(failed("cannot watch"))?;
     }
     view.repository.frames().start_read_ahead(READ_AHEAD_THREAD_COUNT);
-    say(READY);
+    let known = view.clients.snapshot();
+    let is_plain = !is_resumed && plan.has_clients() && plain::is_possible(&view, &known);
+    say(if is_plain { READY_PLAIN } else { READY });
     let more = More {
         plan: plan.clone(),
         view: Arc::clone(&view),
-        gate: spins(plan).then(|| Arc::clone(&gate)),
+        pool,
+        gate,
+        checked: if is_plain { known } else { Arc::default() },
         is_resumed,
     };
     let thread = thread::Builder::new().name("connections".to_owned());
@@ -83,7 +93,10 @@ fn say(text: &str) {
 struct More {
     plan: Plan,
     view: Arc<View>,
-    gate: Option<Arc<Gate>>,
+    pool: Pool,
+    gate: Arc<Gate>,
+    // Generations that have no extended attributes.
+    checked: Arc<Snapshot>,
     is_resumed: bool,
 }
 
@@ -93,9 +106,10 @@ impl More {
         thread::scope(|scope| {
             loop {
                 match handover::take(socket) {
+                    Ok(Some(Handed::Clients(fuse))) => drop(scope.spawn(move || self.serve_clients(&fuse))),
                     Ok(Some(Handed::Tapes(fuse))) => drop(scope.spawn(move || self.serve_tapes(&fuse))),
-                    Ok(Some(Handed::Staging { fuse, table })) => {
-                        drop(scope.spawn(move || self.serve_staging(fuse, table)));
+                    Ok(Some(Handed::Staging(handed))) => {
+                        drop(scope.spawn(move || self.serve_staging(handed)));
                     }
                     Ok(_) => break,
                     Err(error) => {
@@ -110,15 +124,16 @@ impl More {
         });
     }
 
-    fn serve_staging(&self, fuse: OwnedFd, table: OwnedFd) {
+    fn serve_staging(&self, handed: handover::Staging) {
         let inputs = staging::Inputs {
             repository: Arc::clone(&self.view.repository),
             passthrough: self.plan.options.passthrough,
-            gate: self.gate.clone(),
+            gate: spins(&self.plan).then(|| Arc::clone(&self.gate)),
             counts: Arc::clone(&self.view.staging_counts),
             is_resumed: self.is_resumed,
+            path: self.plan.mountpoint.join(crate::view::STAGING_NAME),
         };
-        let session = match staging::Session::start(inputs, fuse, table) {
+        let session = match staging::Session::start(inputs, handed) {
             Ok(session) => session,
             Err(error) => {
                 log::error!("staging: {error}");
@@ -129,6 +144,30 @@ impl More {
         if let Err(error) = session.run() {
             log::error!("staging: the connection to the kernel failed: {error}");
         }
+    }
+
+    fn serve_clients(&self, fuse: &OwnedFd) {
+        let place = Arc::new(Place::new(self.plan.mountpoint.join(CLIENTS_NAME)));
+        let tree = Arc::new(PlainClients::new(Arc::clone(&self.view), Arc::clone(&place)));
+        let session = match connect(&self.plan, tree, self.pool.clone(), fuse, &self.gate, self.is_resumed) {
+            Ok(session) => session,
+            Err(error) => {
+                // A server that is resumed finds it gone if it was taken off before.
+                log::info!("clients: cannot talk to the kernel: {error}");
+                return say(READY);
+            }
+        };
+        let connection = Arc::new(());
+        let (view, checked) = (Arc::clone(&self.view), Arc::clone(&self.checked));
+        let ended = Arc::downgrade(&connection);
+        if let Err(error) = watch::start_plain(view, session.notices(), place, checked, ended) {
+            log::error!("clients: cannot watch: {error}");
+        }
+        say(READY);
+        if let Err(error) = session.run() {
+            log::error!("clients: the connection to the kernel failed: {error}");
+        }
+        drop(connection);
     }
 
     fn serve_tapes(&self, fuse: &OwnedFd) {
@@ -176,7 +215,8 @@ fn spins(plan: &Plan) -> bool {
 
 fn connect(
     plan: &Plan,
-    view: Arc<View>,
+    tree: Arc<dyn Shown>,
+    pool: Pool,
     fuse: &OwnedFd,
     gate: &Arc<Gate>,
     is_resumed: bool,
@@ -188,7 +228,6 @@ fn connect(
     } else {
         None
     };
-    let pool = Pool::start(cpu_count().clamp(1, READER_COUNT_MAX))?;
-    let filesystem = ReelFilesystem::new(view, pool, spin);
+    let filesystem = ReelFilesystem::new(tree, pool, spin);
     Connection::new(filesystem, fuse, is_resumed)
 }

@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::handover::Staging;
 use crate::launch::{LaunchError, Plan, this_program, to_json};
 use crate::{handover, mountpoint, server};
 
@@ -45,8 +46,13 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
     let signals = SignalFd::with_flags(&signals, flags).map_err(refused)?;
 
     let options = &plan.options;
-    let fuse = mountpoint::attach(&plan.mountpoint, &plan.source, options.is_private, options.flags())?;
-    let connections = Connections { fuse, tapes: None, staging: None };
+    let fuse = mountpoint::attach(
+        &plan.mountpoint,
+        &plan.source,
+        options.is_private(),
+        options.flags(plan.has_staging || plan.has_tapes),
+    )?;
+    let connections = Connections { fuse, clients: None, tapes: None, staging: None };
     let (server, connections) = match begin(plan, connections) {
         Ok(begun) => begun,
         Err(error) => {
@@ -62,9 +68,9 @@ pub fn supervise(plan: &Plan, on_ready: impl FnOnce()) -> Result<(), LaunchError
 /// What outlives a server.
 struct Connections {
     fuse: OwnedFd,
+    clients: Option<OwnedFd>,
     tapes: Option<OwnedFd>,
-    // With the table of open files.
-    staging: Option<(OwnedFd, OwnedFd)>,
+    staging: Option<Staging>,
 }
 
 fn take_off(plan: &Plan) {
@@ -83,9 +89,10 @@ struct Started {
 
 fn begin(plan: &Plan, connections: Connections) -> Result<(Child, Connections), LaunchError> {
     let mut started = start(plan, &connections, false)?;
-    wait_until_ready(&mut started)?;
+    let is_plain = wait_until_ready(&mut started)?;
+    let clients = if is_plain { mount_clients(plan, &mut started)? } else { None };
     let tapes = if plan.has_tapes { mount_tapes(plan, &mut started)? } else { None };
-    let connections = Connections { tapes, ..connections };
+    let connections = Connections { clients, tapes, ..connections };
     if !plan.has_staging {
         return Ok((started.server, connections));
     }
@@ -109,12 +116,30 @@ fn is_running(server: &mut Child) -> bool {
     matches!(server.try_wait(), Ok(None))
 }
 
+// Below it the tree shows the same, only slower.
+fn mount_clients(plan: &Plan, started: &mut Started) -> Result<Option<OwnedFd>, LaunchError> {
+    let path = plan.mountpoint.join(crate::view::CLIENTS_NAME);
+    let source = format!("{}/{}", plan.source, crate::view::CLIENTS_NAME);
+    let options = &plan.options;
+    let fuse = match mountpoint::attach(&path, &source, options.is_private(), options.flags(false)) {
+        Ok(fuse) => fuse,
+        Err(error) => {
+            log::debug!("clients have no mount of their own: {}", crate::errno::chain(&error));
+            return Ok(None);
+        }
+    };
+    handover::give_clients(&started.socket, fuse.as_fd()).map_err(LaunchError::Start)?;
+    wait_until_ready(started)?;
+    mountpoint::set_read_ahead(&path, options.read_ahead_kib);
+    Ok(Some(fuse))
+}
+
 // A mount without cartridges is better than none.
 fn mount_tapes(plan: &Plan, started: &mut Started) -> Result<Option<OwnedFd>, LaunchError> {
     let path = plan.mountpoint.join(crate::view::TAPES_NAME);
     let source = format!("{}/{}", plan.source, crate::view::TAPES_NAME);
     let options = &plan.options;
-    let fuse = match mountpoint::attach(&path, &source, options.is_private, options.flags()) {
+    let fuse = match mountpoint::attach(&path, &source, options.is_private(), options.flags(false)) {
         Ok(fuse) => fuse,
         Err(error) => {
             log::warn!("cartridges are not mounted: {}", crate::errno::chain(&error));
@@ -130,14 +155,15 @@ fn staging_path(plan: &Plan) -> PathBuf {
     plan.mountpoint.join(crate::view::STAGING_NAME)
 }
 
-fn mount_staging(plan: &Plan, started: &mut Started) -> Result<(OwnedFd, OwnedFd), LaunchError> {
+fn mount_staging(plan: &Plan, started: &mut Started) -> Result<Staging, LaunchError> {
     let path = staging_path(plan);
     let options = &plan.options;
     let source = format!("{}/{}", plan.source, crate::view::STAGING_NAME);
-    let table = crate::staging::make_table().map_err(LaunchError::Start)?;
-    let fuse = mountpoint::attach(&path, &source, options.is_private, options.staging_flags())?;
-    let told =
-        handover::give_staging(&started.socket, fuse.as_fd(), table.as_fd()).map_err(LaunchError::Start);
+    let table = |name| crate::staging::make_table(name).map_err(LaunchError::Start);
+    let (handles, listings) = (table("reelfs-handles")?, table("reelfs-listings")?);
+    let fuse = mountpoint::attach(&path, &source, options.is_private(), options.staging_flags())?;
+    let staging = Staging { fuse, handles, listings };
+    let told = handover::give_staging(&started.socket, &staging).map_err(LaunchError::Start);
     if let Err(error) = told.and_then(|()| wait_until_ready(started)) {
         if let Err(error) = mountpoint::detach(&path) {
             log::warn!("cannot unmount {}: {error}", path.display());
@@ -145,7 +171,7 @@ fn mount_staging(plan: &Plan, started: &mut Started) -> Result<(OwnedFd, OwnedFd
         return Err(error);
     }
     mountpoint::set_read_ahead(&path, options.read_ahead_kib);
-    Ok((fuse, table))
+    Ok(staging)
 }
 
 fn start(plan: &Plan, connections: &Connections, is_resumed: bool) -> Result<Started, LaunchError> {
@@ -160,22 +186,28 @@ fn start(plan: &Plan, connections: &Connections, is_resumed: bool) -> Result<Sta
         .stdout(if is_resumed { Stdio::null() } else { Stdio::piped() });
     let mut server = command.spawn().map_err(LaunchError::Start)?;
     handover::give_tree(&socket, connections.fuse.as_fd()).map_err(LaunchError::Start)?;
+    if let Some(fuse) = &connections.clients {
+        handover::give_clients(&socket, fuse.as_fd()).map_err(LaunchError::Start)?;
+    }
     if let Some(fuse) = &connections.tapes {
         handover::give_tapes(&socket, fuse.as_fd()).map_err(LaunchError::Start)?;
     }
-    if let Some((fuse, table)) = &connections.staging {
-        handover::give_staging(&socket, fuse.as_fd(), table.as_fd()).map_err(LaunchError::Start)?;
+    if let Some(staging) = &connections.staging {
+        handover::give_staging(&socket, staging).map_err(LaunchError::Start)?;
     }
     let output = server.stdout.take().map(BufReader::new);
     Ok(Started { server, socket, output })
 }
 
-fn wait_until_ready(started: &mut Started) -> Result<(), LaunchError> {
+// Tells whether nothing stored has extended attributes.
+fn wait_until_ready(started: &mut Started) -> Result<bool, LaunchError> {
     let mut text = String::new();
     if let Some(output) = &mut started.output {
         output.read_line(&mut text).map_err(LaunchError::Start)?;
-        if text.trim() == server::READY {
-            return Ok(());
+        match text.trim() {
+            server::READY => return Ok(false),
+            server::READY_PLAIN => return Ok(true),
+            _ => {}
         }
         if let Some(reason) = text.trim().strip_prefix(server::NO_STAGING) {
             return Err(LaunchError::Server { text: reason.trim().to_owned(), code: 1 });

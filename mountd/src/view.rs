@@ -162,10 +162,7 @@ impl View {
     #[must_use]
     pub fn is_without_xattrs(&self) -> bool {
         match self.root {
-            Root::Directory { ordinal, .. } => self
-                .repository
-                .generation(ordinal)
-                .is_ok_and(|generation| generation.footer.totals.xattr_count == 0),
+            Root::Directory { ordinal, .. } => self.is_plain(ordinal),
             Root::All | Root::Client(_) => false,
         }
     }
@@ -252,7 +249,7 @@ impl View {
                 attributes.kind = FileKind::Regular;
                 attributes.size = text.text.len() as u64;
                 attributes.block_count = attributes.size.div_ceil(512);
-                Ok((attributes, Lifetime::None))
+                Ok((self.owners.apply(attributes), Lifetime::None))
             }
             Place::Client(client) => directory(self.client_number(client), 0o755, self.client_time(client)),
             Place::Latest(client) => {
@@ -261,7 +258,7 @@ impl View {
                 let mut attributes = Attributes::directory(client.latest_number, 0o777, time);
                 attributes.kind = FileKind::Symlink;
                 attributes.size = latest.time.to_string().len() as u64;
-                Ok((attributes, Lifetime::Unlimited))
+                Ok((self.owners.apply(attributes), Lifetime::Unlimited))
             }
             Place::Node(Node::Object { ordinal, object: ROOT_OBJECT }) if self.is_changing() => {
                 let snapshot = self.clients.snapshot();
@@ -482,7 +479,8 @@ impl View {
         match self.place(number)? {
             Place::Node(node) => {
                 let inode = self.inode(node)?;
-                self.repository.xattrs(&inode).map_err(|error| self.damaged(node, error))
+                let list = self.repository.xattrs(&inode).map_err(|error| self.damaged(node, error))?;
+                Ok(self.owners.apply_to_xattrs(list))
             }
             _ => Ok(Vec::new()),
         }

@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use reelfs::repo::catalog;
+use reelfs::repo::{GenerationId, catalog};
 
 use crate::clients::{Client, Snapshot};
 use crate::errno::chain;
+use crate::plain::Place;
 use crate::session::Notices;
 use crate::view::{CLIENTS, ROOT, View};
 
@@ -21,20 +22,45 @@ const PERIOD: Duration = Duration::from_millis(400);
 
 type Times = BTreeMap<String, Option<SystemTime>>;
 
-/// Starts the thread that watches.
-pub(crate) fn start(view: Arc<View>, notices: Notices, is_resumed: bool) -> io::Result<()> {
-    let mut watch =
-        Watch { told: view.clients.snapshot(), times: BTreeMap::new(), is_fresh: false, view, notices };
-    thread::Builder::new().name("watch".to_owned()).spawn(move || {
-        if is_resumed {
-            watch.tell_all();
+/// Starts the thread that watches for the tree of everything, or of one client.
+pub(crate) fn start(view: Arc<View>, notices: Notices) -> io::Result<()> {
+    Watch::new(view, notices, None).start(Weak::new())
+}
+
+/// Starts the thread that watches for the connection of `clients` without extended attributes: when a generation
+/// comes that has some, the connection is taken off its place. `checked` are the generations known to have none.
+/// The thread ends when `connection` is gone.
+pub(crate) fn start_plain(
+    view: Arc<View>,
+    notices: Notices,
+    place: Arc<Place>,
+    checked: Arc<Snapshot>,
+    connection: Weak<()>,
+) -> io::Result<()> {
+    Watch::new(view, notices, Some(Plain { place, checked })).start(connection)
+}
+
+struct Plain {
+    place: Arc<Place>,
+    checked: Arc<Snapshot>,
+}
+
+impl Plain {
+    // Takes the connection off its place if a generation has attributes that it cannot show.
+    fn check(&mut self, view: &View, now: &Arc<Snapshot>) {
+        let is_new = |client: &Client, generation: &GenerationId| {
+            self.checked.get(&client.name).and_then(|known| known.find(generation.time)) != Some(*generation)
+        };
+        let has_xattrs = now.clients().any(|client| {
+            let mut all = client.generations.iter();
+            all.any(|generation| is_new(client, generation) && !view.is_plain(generation.ordinal))
+        });
+        if has_xattrs {
+            self.place.take_off();
+        } else {
+            self.checked = Arc::clone(now);
         }
-        loop {
-            thread::sleep(PERIOD);
-            watch.look();
-        }
-    })?;
-    Ok(())
+    }
 }
 
 struct Watch {
@@ -46,9 +72,50 @@ struct Watch {
     // A change in the same tick of the file system's clock does not change a time: after each change the
     // directories are read once more. That also repeats what an answer under way may have crossed.
     is_fresh: bool,
+    plain: Option<Plain>,
 }
 
 impl Watch {
+    fn new(view: Arc<View>, notices: Notices, plain: Option<Plain>) -> Self {
+        let told = view.clients.snapshot();
+        Self { told, times: BTreeMap::new(), is_fresh: false, view, notices, plain }
+    }
+
+    // A connection that never was lasts as long as the process.
+    fn start(mut self, connection: Weak<()>) -> io::Result<()> {
+        let is_endless = connection.ptr_eq(&Weak::new());
+        thread::Builder::new().name("watch".to_owned()).spawn(move || {
+            self.tell_all();
+            while is_endless || connection.strong_count() > 0 {
+                thread::sleep(PERIOD);
+                self.look();
+            }
+        })?;
+        Ok(())
+    }
+
+    // The number by which the kernel knows the directory of clients.
+    fn clients_number(&self) -> u64 {
+        if self.plain.is_some() { ROOT } else { CLIENTS }
+    }
+
+    // What came just before a server died was told to nobody. A kernel that has no server before this one knows
+    // nothing that it could forget.
+    fn tell_all(&self) {
+        for client in self.told.clients() {
+            let number = self.view.client_number(client);
+            // One with more generations was known before.
+            if client.generations.len() <= 1 {
+                self.notices.forget_name(self.clients_number(), client.name.as_str());
+            }
+            self.notices.forget(client.latest_number);
+            self.notices.forget_name(number, "latest");
+            self.notices.forget(number);
+        }
+        self.notices.forget(self.clients_number());
+        self.notices.forget(ROOT);
+    }
+
     fn look(&mut self) {
         let times = self.read_times();
         let is_changed = times != self.times;
@@ -58,6 +125,9 @@ impl Watch {
         let before = Arc::clone(&self.told);
         match self.view.clients.refresh(&self.view.repository) {
             Ok(now) => {
+                if let Some(plain) = &mut self.plain {
+                    plain.check(&self.view, &now);
+                }
                 self.tell(&before, &now);
                 // On the second look, what was told last is told again.
                 if !is_changed || *before == *now {
@@ -84,22 +154,6 @@ impl Watch {
         times
     }
 
-    // What came just before the last server died was told to nobody.
-    fn tell_all(&self) {
-        for client in self.told.clients() {
-            let number = self.view.client_number(client);
-            // One with more generations was known before.
-            if client.generations.len() <= 1 {
-                self.notices.forget_name(CLIENTS, client.name.as_str());
-            }
-            self.notices.forget(client.latest_number);
-            self.notices.forget_name(number, "latest");
-            self.notices.forget(number);
-        }
-        self.notices.forget(CLIENTS);
-        self.notices.forget(ROOT);
-    }
-
     fn tell(&self, before: &Snapshot, now: &Snapshot) {
         let mut is_changed = false;
         for client in now.clients() {
@@ -107,17 +161,17 @@ impl Watch {
                 Some(old) if old == client => {}
                 Some(old) => self.tell_client(old, client),
                 None => {
-                    self.notices.forget_name(CLIENTS, client.name.as_str());
+                    self.notices.forget_name(self.clients_number(), client.name.as_str());
                     is_changed = true;
                 }
             }
         }
         for gone in before.clients().filter(|client| now.get(&client.name).is_none()) {
-            self.notices.forget_name(CLIENTS, gone.name.as_str());
+            self.notices.forget_name(self.clients_number(), gone.name.as_str());
             is_changed = true;
         }
         if is_changed || before.latest_time() != now.latest_time() {
-            self.notices.forget(CLIENTS);
+            self.notices.forget(self.clients_number());
             self.notices.forget(ROOT);
         }
     }

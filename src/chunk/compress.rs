@@ -252,6 +252,27 @@ mod test {
     }
 
     #[test]
+    fn a_bomb_takes_no_more_memory_than_was_said() {
+        // A gigabyte of zeros, and a frame that wants a window of two gigabytes (RFC 8878, 3.1.1.1.2).
+        let bomb = {
+            let zeros = vec![0; 8 << 20];
+            let block = Compressor::new(19).compress(&zeros, &[]).expect("compresses").expect("shrinks");
+            block.repeat(128)
+        };
+        let window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
+        // What zstd wrote before its format was final (0.7): not read.
+        let legacy = [0x27, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
+        for stored in [&bomb[..], &window, &legacy] {
+            for prefix in [&[][..], b"prefix"] {
+                let mut plain = Vec::new();
+                let mut decompressor = Decompressor::new();
+                assert!(decompressor.decompress_into(stored, 1000, prefix, &mut plain).is_err());
+                assert!(plain.capacity() <= 4096, "{} bytes", plain.capacity());
+            }
+        }
+    }
+
+    #[test]
     fn a_compressor_that_returns_other_data_or_nonsense_is_found_out() {
         let (plain, other) = (vec![b'a'; 50_000], vec![b'b'; 50_000]);
         let mut compressor = Compressor::new(3);

@@ -49,16 +49,6 @@ pub(super) const fn action(
     Command { operation_code, service_action: Some(service_action), usage, timeout_s, sharing }
 }
 
-/// A service action of PERSISTENT RESERVE IN.
-pub(super) const fn reserve_in(service_action: u8) -> Command {
-    action(0x5e, service_action, &[0x1f, 0, 0, 0, 0, 0, 0xff, 0xff, 0], 180, Sharing::Everybody)
-}
-
-/// A service action of PERSISTENT RESERVE OUT.
-pub(super) const fn reserve_out(service_action: u8) -> Command {
-    action(0x5f, service_action, &[0x1f, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0], 180, Sharing::Writing)
-}
-
 impl Command {
     /// Length of the command in bytes.
     pub(super) fn len(&self) -> usize {
@@ -89,11 +79,18 @@ impl Command {
     }
 }
 
+/// All commands of a kind of unit: those of every unit, and its own.
+pub(super) type CommandSet = [&'static [Command]; 2];
+
+fn all(set: CommandSet) -> impl Iterator<Item = &'static Command> {
+    set.into_iter().flatten()
+}
+
 /// Finds the command that a CDB is and checks its reserved bits.
-pub(super) fn find(commands: &'static [Command], cdb: &[u8]) -> Result<&'static Command, Sense> {
+pub(super) fn find(set: CommandSet, cdb: &[u8]) -> Result<&'static Command, Sense> {
     let operation_code = u8_at(cdb, 0);
     let action = u8_at(cdb, 1) & 0x1f;
-    let mut same = commands.iter().filter(|command| command.operation_code == operation_code).peekable();
+    let mut same = all(set).filter(|command| command.operation_code == operation_code).peekable();
     if same.peek().is_none() {
         return Err(Sense::illegal(0x20, 0));
     }
@@ -116,12 +113,12 @@ fn timeouts(command: &Command) -> Vec<u8> {
 }
 
 /// REPORT SUPPORTED OPERATION CODES (SPC-4, section 6.35): the reply.
-pub(super) fn report_supported(commands: &'static [Command], cdb: &[u8]) -> Result<Vec<u8>, Sense> {
+pub(super) fn report_supported(set: CommandSet, cdb: &[u8]) -> Result<Vec<u8>, Sense> {
     let with_timeouts = u8_at(cdb, 2) & 0x80 != 0;
     let (operation_code, action) = (u8_at(cdb, 3), u16_at(cdb, 4));
-    let known = || commands.iter().filter(move |command| command.operation_code == operation_code);
+    let known = || all(set).filter(move |command| command.operation_code == operation_code);
     let found = match u8_at(cdb, 2) & 7 {
-        0 => return Ok(report_all(commands, with_timeouts)),
+        0 => return Ok(report_all(set, with_timeouts)),
         1 => {
             if known().any(|command| command.service_action.is_some()) {
                 return Err(Sense::invalid_field(2, Some(2)));
@@ -151,7 +148,9 @@ pub(super) fn report_supported(commands: &'static [Command], cdb: &[u8]) -> Resu
     Ok(bytes)
 }
 
-fn report_all(commands: &'static [Command], with_timeouts: bool) -> Vec<u8> {
+fn report_all(set: CommandSet, with_timeouts: bool) -> Vec<u8> {
+    let mut commands: Vec<&Command> = all(set).collect();
+    commands.sort_by_key(|command| (command.operation_code, command.service_action));
     let mut descriptors = Vec::new();
     for command in commands {
         let action = u16::from(command.service_action.unwrap_or(0));

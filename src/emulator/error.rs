@@ -53,6 +53,14 @@ pub enum EmulatorError {
     /// There is no such cartridge.
     #[error("there is no cartridge {0}")]
     NoCartridge(String),
+    /// The cartridge is in the library already.
+    #[error("cartridge {name} is in element {address} already")]
+    Present {
+        /// Name of its files.
+        name: String,
+        /// Where it is.
+        address: u16,
+    },
     /// The cartridge cannot be changed now.
     #[error("cartridge {barcode} is in drive {drive}; unload it first")]
     InDrive {

@@ -60,6 +60,8 @@ pub(super) struct Figures {
     pub(super) unload_ms: u64,
     /// From the load point to the middle of the tape.
     pub(super) locate_average_ms: u64,
+    /// The first load of a cartridge's life, in which a drive measures it.
+    pub(super) calibration_ms: u64,
     /// Bits per millimetre and track, as REPORT DENSITY SUPPORT has it.
     pub(super) bits_per_mm: u32,
     /// Logical block protection methods: 1 Reed-Solomon, 2 CRC32C.
@@ -86,6 +88,7 @@ const LTO5: Figures = Figures {
     load_ms: 12_000,
     unload_ms: 17_000,
     locate_average_ms: 60_000,
+    calibration_ms: 0,
     bits_per_mm: 15_142,
     protection_method: 1,
 };
@@ -106,6 +109,7 @@ const LTO6: Figures = Figures {
     load_ms: 12_000,
     unload_ms: 17_000,
     locate_average_ms: 60_000,
+    calibration_ms: 0,
     bits_per_mm: 15_143,
     protection_method: 1,
 };
@@ -126,6 +130,7 @@ const LTO7: Figures = Figures {
     load_ms: 15_000,
     unload_ms: 20_000,
     locate_average_ms: 60_000,
+    calibration_ms: 0,
     bits_per_mm: 19_107,
     protection_method: 2,
 };
@@ -157,6 +162,7 @@ const LTO8: Figures = Figures {
     load_ms: 15_000,
     unload_ms: 24_000,
     locate_average_ms: 59_000,
+    calibration_ms: 0,
     bits_per_mm: 20_669,
     protection_method: 2,
 };
@@ -177,6 +183,8 @@ const LTO9: Figures = Figures {
     load_ms: 16_000,
     unload_ms: 56_000,
     locate_average_ms: 65_000,
+    // 4 to 132 minutes, 40 on average.
+    calibration_ms: 40 * 60_000,
     bits_per_mm: 21_457,
     protection_method: 2,
 };

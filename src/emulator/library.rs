@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::cartridge::{self, Cartridge, CartridgeKind, CartridgeSpec};
 use super::changer::{Changer, ChangerState, Content, ElementType, drive_places};
-use super::clock::Clock;
 use super::counters::DriveCounters;
 use super::drive::{Drive, DriveState};
 use super::error::EmulatorError;
@@ -15,6 +14,7 @@ use super::generation::Generation;
 use super::shape::{LibraryConfig, LibraryShape, SLOT_ADDRESS};
 use super::state_file::StateFile;
 use super::transport::{EmulatedTransport, Unit};
+use crate::clock::Clock;
 
 /// Initiator of transports that were not given a name.
 const LOCAL: &str = "local";
@@ -224,13 +224,17 @@ pub(super) fn drive_state(dir: &Path, number: u16) -> PathBuf {
     dir.join(format!("drive-{number}.state"))
 }
 
+/// Tells whether files of a cartridge can have this name.
+pub(super) fn is_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_allowed)
+}
+
 // Makes the files of a cartridge; its barcode, or else its serial number, names them.
 pub(super) fn make_cartridge(cartridges: &Path, spec: &CartridgeSpec) -> Result<Content, EmulatorError> {
     let name = spec.barcode.clone().unwrap_or_else(|| format!("unlabelled-{}", spec.serial));
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte);
     let longest = spec.barcode.as_ref().map_or(0, String::len).max(spec.serial.len());
-    if name.is_empty() || longest > 32 || !name.bytes().all(is_allowed) || spec.barcode.as_deref() == Some("")
-    {
+    if longest > 32 || !is_name(&name) || spec.barcode.as_deref() == Some("") {
         return Err(EmulatorError::Shape(format!(
             "{name:?} cannot be a barcode; it has 1 to 32 letters, digits, '-', '_' and '$'"
         )));

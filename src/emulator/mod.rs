@@ -18,7 +18,6 @@
 mod bytes;
 mod cartridge;
 mod changer;
-mod clock;
 mod command;
 mod counters;
 mod drive;
@@ -33,6 +32,7 @@ mod mode;
 mod nexus;
 mod operator;
 mod place;
+mod primary;
 mod reservation;
 mod sense;
 mod shape;
@@ -43,7 +43,6 @@ mod transport;
 mod unit;
 
 pub use cartridge::{CartridgeKind, CartridgeSpec, TornTail};
-pub use clock::{Clock, ManualClock};
 pub use counters::DriveCounters;
 pub use error::EmulatorError;
 pub use fault::{Fault, FaultKind};

@@ -10,7 +10,7 @@ use super::changer::{Changer, Content, ElementType, FAULTS};
 use super::error::EmulatorError;
 use super::fault::{Fault, Script};
 use super::generation::Generation;
-use super::library::{EmulatedLibrary, make_cartridge};
+use super::library::{EmulatedLibrary, is_name, make_cartridge};
 use super::nexus::MAIL_SLOT_ACCESSED;
 use super::place::Place;
 use super::tap::{Found, Object, Tap};
@@ -61,21 +61,53 @@ impl EmulatedLibrary {
     /// [`EmulatorError::Full`], or the cartridge cannot be made.
     pub fn add_cartridge(&self, spec: &CartridgeSpec, to_mail_slot: bool) -> Result<u16, EmulatorError> {
         self.with_changer(|changer| {
-            let element = if to_mail_slot { ElementType::ImportExport } else { ElementType::Storage };
-            if to_mail_slot && changer.file.state.unit.nexuses.is_removal_prevented() {
-                return Err(EmulatorError::Shape(String::from("the library has locked its mail slots")));
-            }
-            let (first, count) = element.range(&self.config);
-            let state = &mut changer.file.state;
-            let free = (first..first + count).find(|address| !state.elements.contains_key(address));
-            let address = free.ok_or(EmulatorError::Full)?;
+            let address = self.free_address(changer, to_mail_slot)?;
             let content = make_cartridge(&self.dir.join("cartridges"), spec)?;
-            state.elements.insert(address, Content { by_operator: to_mail_slot, ..content });
-            if to_mail_slot {
-                state.unit.nexuses.tell_all(MAIL_SLOT_ACCESSED);
-            }
+            put(changer, address, content, to_mail_slot);
             Ok(address)
         })
+    }
+
+    /// Whether there are files of a cartridge, in the library or taken out of it.
+    #[must_use]
+    pub fn has_files(&self, name: &str) -> bool {
+        sidecar_path(&self.dir.join("cartridges").join(name)).exists()
+    }
+
+    /// Puts a cartridge that was taken out back, as it was, its memory included; returns the address of the
+    /// element.
+    ///
+    /// # Errors
+    /// [`EmulatorError`] if there are no files of this name, it is in the library, or there is no free slot.
+    pub fn return_cartridge(&self, name: &str, to_mail_slot: bool) -> Result<u16, EmulatorError> {
+        self.with_changer(|changer| {
+            if let Ok((address, _)) = find(changer, name) {
+                return Err(EmulatorError::Present { name: name.to_owned(), address });
+            }
+            if !is_name(name) || !self.has_files(name) {
+                return Err(EmulatorError::NoCartridge(name.to_owned()));
+            }
+            let address = self.free_address(changer, to_mail_slot)?;
+            let sidecar = read_sidecar(&self.dir.join("cartridges").join(name))?;
+            let content = Content {
+                name: name.to_owned(),
+                barcode: sidecar.barcode,
+                source: None,
+                by_operator: to_mail_slot,
+            };
+            put(changer, address, content, to_mail_slot);
+            Ok(address)
+        })
+    }
+
+    fn free_address(&self, changer: &Changer, to_mail_slot: bool) -> Result<u16, EmulatorError> {
+        let element = if to_mail_slot { ElementType::ImportExport } else { ElementType::Storage };
+        if to_mail_slot && changer.file.state.unit.nexuses.is_removal_prevented() {
+            return Err(EmulatorError::Shape(String::from("the library has locked its mail slots")));
+        }
+        let (first, count) = element.range(&self.config);
+        let elements = &changer.file.state.elements;
+        (first..first + count).find(|address| !elements.contains_key(address)).ok_or(EmulatorError::Full)
     }
 
     /// Takes a cartridge out of the library; its files go only if `destroy` is set.
@@ -248,6 +280,14 @@ impl EmulatedLibrary {
             script.write(&path)?;
             Ok(before - script.faults.len())
         })
+    }
+}
+
+fn put(changer: &mut Changer, address: u16, content: Content, to_mail_slot: bool) {
+    let state = &mut changer.file.state;
+    state.elements.insert(address, Content { by_operator: to_mail_slot, ..content });
+    if to_mail_slot {
+        state.unit.nexuses.tell_all(MAIL_SLOT_ACCESSED);
     }
 }
 

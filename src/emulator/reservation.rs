@@ -1,4 +1,5 @@
-//! Persistent reservations (SPC-4, sections 5.9, 6.15 and 6.16).
+//! Persistent reservations (SPC-4, sections 5.9, 6.15 and 6.16), and those of RESERVE and RELEASE before them (SPC-2,
+//! sections 5.5.1, 7.17 and 7.18).
 
 use std::collections::BTreeMap;
 
@@ -45,11 +46,18 @@ pub(super) struct Reservations {
     reservation: Option<Reservation>,
     /// PRGENERATION.
     generation: u32,
+    /// Who has reserved the whole unit by RESERVE.
+    #[serde(default)]
+    unit_holder: Option<String>,
 }
 
 impl Reservations {
-    /// Tells whether an initiator is registered.
-    pub(super) fn is_registered(&self, nexus: &str) -> bool {
+    /// Tells whether an initiator is registered or holds the unit: it is not forgotten.
+    pub(super) fn concerns(&self, nexus: &str) -> bool {
+        self.is_registered(nexus) || self.unit_holder.as_deref() == Some(nexus)
+    }
+
+    fn is_registered(&self, nexus: &str) -> bool {
         self.keys.contains_key(nexus)
     }
 
@@ -65,6 +73,12 @@ impl Reservations {
 
     /// Tells whether a command may pass.
     pub(super) fn allows(&self, nexus: &str, command: &Command, cdb: &[u8]) -> bool {
+        if let Some(holder) = &self.unit_holder
+            && !is_beyond_unit_reservation(command.operation_code, cdb)
+        {
+            // Persistent reservations are for nobody as long as this one holds.
+            return holder == nexus && !matches!(command.operation_code, 0x5e | PERSISTENT_RESERVE_OUT);
+        }
         let Some(reservation) = &self.reservation else { return true };
         if self.holds(nexus) || command.sharing == Sharing::Everybody {
             return true;
@@ -80,6 +94,34 @@ impl Reservations {
         let is_write_exclusive =
             matches!(reservation.kind, WRITE_EXCLUSIVE | WRITE_EXCLUSIVE_REGISTRANTS | WRITE_EXCLUSIVE_ALL);
         command.sharing == Sharing::Reading && is_write_exclusive
+    }
+
+    /// RESERVE: the whole unit, for one initiator, until it releases it, loses its session, or the unit is reset.
+    pub(super) fn reserve_unit(&mut self, nexus: &str) -> Done {
+        if !self.keys.is_empty() || self.unit_holder.as_deref().is_some_and(|holder| holder != nexus) {
+            return Err(Halt::Conflict);
+        }
+        self.unit_holder = Some(nexus.to_owned());
+        Ok(())
+    }
+
+    /// RELEASE: of what another initiator holds, nothing.
+    pub(super) fn release_unit(&mut self, nexus: &str) -> Done {
+        if !self.keys.is_empty() {
+            return Err(Halt::Conflict);
+        }
+        self.end_unit_reservation_of(nexus);
+        Ok(())
+    }
+
+    /// Ends what an initiator has reserved by RESERVE.
+    pub(super) fn end_unit_reservation_of(&mut self, nexus: &str) {
+        self.unit_holder = self.unit_holder.take().filter(|holder| holder != nexus);
+    }
+
+    /// Ends what anybody has reserved by RESERVE.
+    pub(super) fn end_unit_reservation(&mut self) {
+        self.unit_holder = None;
     }
 
     /// PERSISTENT RESERVE IN.
@@ -258,6 +300,13 @@ impl Reservations {
         self.generation = self.generation.wrapping_add(1);
         Ok(())
     }
+}
+
+// Commands that pass whoever has reserved the unit by RESERVE (SPC-2, table 10): REQUEST SENSE, INQUIRY, REPORT LUNS,
+// RELEASE, and PREVENT ALLOW MEDIUM REMOVAL that allows.
+fn is_beyond_unit_reservation(operation_code: u8, cdb: &[u8]) -> bool {
+    let allows_removal = operation_code == 0x1e && u8_at(cdb, 4) & 3 == 0;
+    allows_removal || matches!(operation_code, 0x03 | 0x12 | 0x17 | 0x57 | 0xa0)
 }
 
 fn is_for_all(kind: u8) -> bool {

@@ -151,7 +151,11 @@ impl Tap {
         let len = u32::try_from(data.len()).ok().filter(|len| *len <= RECORD_LEN_MAX && *len > 0);
         let len = len.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no length of a record"))?;
         self.file.write_all_at(&len.to_le_bytes(), offset)?;
-        self.file.write_all_at(data, offset + 4)?;
+        // Zeros at the end of the file need no room: what is written behind them leaves a hole.
+        let is_hole = data.iter().all(|byte| *byte == 0) && self.len()? <= offset + 4;
+        if !is_hole {
+            self.file.write_all_at(data, offset + 4)?;
+        }
         let end = offset + 4 + u64::from(len);
         if len % 2 == 0 {
             self.file.write_all_at(&len.to_le_bytes(), end)?;

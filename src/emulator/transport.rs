@@ -78,7 +78,7 @@ impl EmulatedTransport {
     /// [`EmulatorError`] if the files of the library fail.
     pub fn lose_nexus(&mut self) -> Result<(), EmulatorError> {
         let nexus = self.nexus.clone();
-        self.unit.locked(|unit| unit.state().nexuses.lose(&nexus))
+        self.unit.locked(|unit| unit.state().lose_nexus(&nexus))
     }
 
     /// A reset of the logical unit (SAM-5, section 6.3.3): what it prevented is allowed, every initiator is told.
@@ -86,11 +86,7 @@ impl EmulatedTransport {
     /// # Errors
     /// [`EmulatorError`] if the files of the library fail.
     pub fn reset(&mut self) -> Result<(), EmulatorError> {
-        self.unit.locked(|unit| {
-            let state = unit.state();
-            state.nexuses.allow_removal();
-            state.nexuses.tell_all(DEVICE_RESET);
-        })
+        self.unit.locked(|unit| unit.state().reset(DEVICE_RESET))
     }
 
     fn outcome(

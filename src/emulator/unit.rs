@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{u8_at, u32_at};
-use super::command::{Command, report_supported};
+use super::bytes::u8_at;
+use super::command::Command;
 use super::exchange::{Done, Exchange, Halt};
 use super::nexus::Nexuses;
 use super::reservation::Reservations;
@@ -40,14 +40,27 @@ impl UnitState {
     pub(super) fn admit(&mut self, nexus: &str, cdb: &[u8]) -> Done {
         self.command_count += 1;
         let reservations = &self.reservations;
-        self.nexuses.meet(nexus, |known| reservations.is_registered(known));
+        self.nexuses.meet(nexus, |known| reservations.concerns(known));
         if matches!(u8_at(cdb, 0), INQUIRY | REQUEST_SENSE | REPORT_LUNS) {
             return Ok(());
         }
         self.nexuses.take_attention(nexus).map_or(Ok(()), |sense| Err(sense.into()))
     }
 
-    /// Lets a command pass or not, as the persistent reservation says.
+    /// A reset of the unit: what was reserved by RESERVE or prevented is free, and every initiator is told `code`.
+    pub(super) fn reset(&mut self, code: (u8, u8)) {
+        self.nexuses.allow_removal();
+        self.reservations.end_unit_reservation();
+        self.nexuses.tell_all(code);
+    }
+
+    /// An initiator has lost its session and begins a new one (SAM-5, section 6.3.4).
+    pub(super) fn lose_nexus(&mut self, nexus: &str) {
+        self.reservations.end_unit_reservation_of(nexus);
+        self.nexuses.lose(nexus);
+    }
+
+    /// Lets a command pass or not, as reservations say.
     pub(super) fn share(&self, nexus: &str, command: &Command, cdb: &[u8]) -> Done {
         if self.reservations.allows(nexus, command, cdb) { Ok(()) } else { Err(Halt::Conflict) }
     }
@@ -59,50 +72,6 @@ impl UnitState {
         let len = usize::from(u8_at(exchange.cdb, 4));
         exchange.answer(&sense.encode(descriptor), len);
     }
-
-    /// PREVENT ALLOW MEDIUM REMOVAL (SPC-4, section 6.14).
-    pub(super) fn prevent_allow(&mut self, exchange: &Exchange<'_>) -> Done {
-        let prevent = u8_at(exchange.cdb, 4) & 3;
-        if prevent > 1 {
-            return Err(Sense::invalid_field(4, Some(1)).into());
-        }
-        if let Some(nexus) = self.nexuses.get_mut(exchange.nexus) {
-            nexus.prevents_removal = prevent == 1;
-        }
-        Ok(())
-    }
-}
-
-/// MAINTENANCE IN, REPORT SUPPORTED OPERATION CODES.
-pub(super) fn report_operation_codes(exchange: &mut Exchange<'_>, commands: &'static [Command]) -> Done {
-    let reply = report_supported(commands, exchange.cdb)?;
-    let len = usize::try_from(u32_at(exchange.cdb, 6)).unwrap_or(usize::MAX);
-    exchange.answer(&reply, len);
-    Ok(())
-}
-
-/// REPORT LUNS (SPC-4, section 6.33) for logical units 0 to `last`.
-pub(super) fn report_luns(exchange: &mut Exchange<'_>, last: u16) -> Done {
-    let len = usize::try_from(u32_at(exchange.cdb, 6)).unwrap_or(usize::MAX);
-    if len < 16 {
-        return Err(Sense::invalid_field(6, None).into());
-    }
-    let select = u8_at(exchange.cdb, 2);
-    if select > 2 {
-        return Err(Sense::invalid_field(2, None).into());
-    }
-    // 1: well-known logical units only, of which there are none.
-    let luns: Vec<u16> = if select == 1 { Vec::new() } else { (0..=last).collect() };
-    let mut bytes = (u32::from(last + 1) * 8 * u32::from(select != 1)).to_be_bytes().to_vec();
-    bytes.extend([0; 4]);
-    for lun in luns {
-        // Peripheral addressing up to 255, flat space beyond (SAM-5, section 4.7).
-        let method = if lun > 255 { 0x4000 } else { 0 };
-        bytes.extend((method | lun).to_be_bytes());
-        bytes.extend([0; 6]);
-    }
-    exchange.answer(&bytes, len);
-    Ok(())
 }
 
 /// A vital product data page (SPC-4, section 7.8).

@@ -17,6 +17,12 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// A later version of the program made it.
+    #[error("format version {version}; this program reads version {VERSION}")]
+    Version {
+        /// The version.
+        version: u32,
+    },
     /// Not TOML, or not the fields of a configuration.
     #[error("{FILE_NAME} cannot be parsed")]
     Parse(#[source] Box<toml::de::Error>),
@@ -103,6 +109,11 @@ pub struct Policy {
     pub exclude: Vec<String>,
 }
 
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
 impl Config {
     /// The defaults for a new repository.
     #[must_use]
@@ -123,13 +134,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] if the text or a value is not valid.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        // A later version may have settings that are not known here.
+        match toml::from_str(text) {
+            Ok(Versioned { version }) if version != VERSION => return Err(ConfigError::Version { version }),
+            _ => {}
+        }
         let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse(Box::new(error)))?;
         let value = |field, value: &dyn ToString, expected| {
             Err(ConfigError::Value { field, value: value.to_string(), expected })
         };
-        if config.version != VERSION {
-            return value("version", &config.version, "1");
-        }
         if config.id.parse::<FileId>().is_err() {
             return value("id", &config.id, "32 hexadecimal digits");
         }
@@ -217,6 +230,12 @@ mod test {
         assert_eq!((own.safe.inconsistent, own.safe.quiet), (Inconsistent::KeepLastSafe, Span::from_secs(7)));
         let other = config.staging_policy(&"web2".parse().expect("a name"));
         assert_eq!((other.commit.when, other.safe.inconsistent), (When::Asked, Inconsistent::Commit));
+    }
+
+    #[test]
+    fn a_later_version_is_named_whatever_else_it_says() {
+        let error = Config::parse("version = 2\nid = 7\nnovelty = [1]\n").expect_err("refused");
+        assert_eq!(error.to_string(), "format version 2; this program reads version 1");
     }
 
     #[test]

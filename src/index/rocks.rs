@@ -27,10 +27,13 @@ use crate::codec::{DecodeError, Reader};
 use crate::format::frame::{ChunkPointer, Location};
 use crate::format::record::Time;
 use crate::id::{ClientName, FileId, Fingerprint};
+use crate::index::trust::{self, UntrustedError};
 
 const CHUNKS: &str = "chunks";
 const RFE: &str = "rfe";
 const CACHE_BYTES: usize = 16 << 20;
+const WRITE_BUFFER_BYTES: usize = 4 << 20;
+const TABLE_BYTES: u64 = 16 << 20;
 const BATCH_LEN_MAX: usize = 1 << 20;
 
 /// Why the index could not be used; it can always be rebuilt.
@@ -47,6 +50,25 @@ pub enum IndexError {
         /// The refusal.
         source: rocksdb::Error,
     },
+    /// It is not opened, because RocksDB would trust it.
+    #[error("index {path}: not to be trusted")]
+    Untrusted {
+        /// Directory of the index.
+        path: String,
+        /// What is wrong with it.
+        source: UntrustedError,
+    },
+    /// The table for spilled memory of a job that was killed cannot be removed.
+    #[error("cannot remove {path}")]
+    Scratch {
+        /// Its directory.
+        path: String,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// A row of the table for spilled memory is not as it was written.
+    #[error("spilled memory: malformed row")]
+    Row,
     /// A record is not as this version writes it.
     #[error("index: malformed {family} record")]
     Malformed {
@@ -77,6 +99,10 @@ impl IndexError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Malformed { .. } => true,
+            Self::Untrusted { source, .. } => {
+                matches!(source, UntrustedError::Kind { .. } | UntrustedError::Writable { .. })
+            }
+            Self::Scratch { .. } | Self::Row => false,
             Self::Rocks { source, .. } => {
                 use rocksdb::ErrorKind;
                 let kind = source.kind();
@@ -86,6 +112,13 @@ impl IndexError {
             }
         }
     }
+}
+
+fn check(path: &Path) -> Result<(), IndexError> {
+    trust::check(path).map_err(|source| {
+        let path = crate::path::display(path.as_os_str().as_encoded_bytes());
+        IndexError::Untrusted { path, source }
+    })
 }
 
 /// CRC-32 over name, size and mtime: candidates for being the same file (row H4).
@@ -166,13 +199,9 @@ impl Index {
     /// # Errors
     /// [`IndexError`] if it is damaged or another process has it; the first calls for a rebuild.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
+        check(path)?;
         let (options, families) = settings();
-        // RocksDB makes files by the umask; what is in the repository is nobody else's to read.
-        if let Err(error) = DirBuilder::new().mode(0o700).create(path)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
-        }
+        make_private_directory(path);
         Self::opened(path, DB::open_cf_descriptors(&options, path, families))
     }
 
@@ -181,6 +210,7 @@ impl Index {
     /// # Errors
     /// [`IndexError`] if there is none or it is damaged.
     pub fn open_read_only(path: &Path) -> Result<Self, IndexError> {
+        check(path)?;
         let (options, families) = settings();
         Self::opened(path, DB::open_cf_descriptors_read_only(&options, path, families, false))
     }
@@ -312,6 +342,15 @@ impl IndexBatch {
     }
 }
 
+// RocksDB makes files by the umask; what is in the repository is nobody else's to read.
+pub(super) fn make_private_directory(path: &Path) {
+    if let Err(error) = DirBuilder::new().mode(0o700).create(path)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
+    }
+}
+
 fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let mut table = BlockBasedOptions::default();
@@ -327,9 +366,12 @@ fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
     options.set_keep_log_file_num(2);
     options.set_max_total_wal_size(32 << 20);
     options.set_max_background_jobs(2);
+    options.set_db_write_buffer_size(2 * WRITE_BUFFER_BYTES);
     let mut family = Options::default();
     family.set_block_based_table_factory(&table);
-    family.set_write_buffer_size(8 << 20);
+    family.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    // While a table is made, eight bytes for each of its keys are in memory.
+    family.set_target_file_size_base(TABLE_BYTES);
     let families = [CHUNKS, RFE].map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
     (options, families)
 }

@@ -191,7 +191,7 @@ fn index_pages(
         if at.ordinal != generation.ordinal || !seen.insert(at.offset) {
             continue;
         }
-        let page = match repository.pages().page(at) {
+        let page = match repository.pages().page_once(at) {
             Ok(page) => page,
             Err(error) => {
                 failed(error)?;

@@ -10,6 +10,7 @@
 
 mod exclude;
 mod metadata;
+mod names;
 mod scan;
 mod source;
 mod target;

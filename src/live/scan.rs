@@ -1,6 +1,7 @@
 //! Listing directories and looking at what is in them.
 
 use std::ffi::OsStr;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Statx, StatxAttributes, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 
+use super::names::{NameSorter, SortedNames};
 use super::source::{self, SourceFile};
 use super::xattr::{self, XattrPlace};
 use super::{LiveError, attempt, joined};
@@ -190,38 +192,41 @@ impl SourceDirectory {
     }
 
     /// Lists the directory in ascending order of names. What vanishes meanwhile is left out; an entry
-    /// that cannot be looked at has its error beside its name.
+    /// that cannot be looked at has its error beside its name. Names that do not fit into a bounded piece of
+    /// memory wait in a file without a name in the directory `work`, if there is one; what that file refuses
+    /// comes out of the iterator.
     ///
     /// # Errors
     /// [`LiveError::Refused`] if the directory cannot be listed.
-    pub fn scan(&self) -> Result<Scan<'_>, LiveError> {
-        let mut names = self.names()?;
-        names.sort_unstable_by(|a, b| a.1.cmp(&b.1));
-        // A directory that is written meanwhile may name an entry twice.
-        names.dedup_by(|later, earlier| later.1 == earlier.1);
-        Ok(Scan { directory: self, names: names.into_iter(), batch: Vec::new().into_iter() })
+    pub fn scan(&self, work: Option<&Path>) -> Result<Scan<'_>, LiveError> {
+        let mut sorter = NameSorter::new(work);
+        let refusal = self.names(&mut sorter)?.err();
+        Ok(Scan { directory: self, names: sorter.sorted(), batch: Vec::new().into_iter(), refusal })
     }
 
-    fn names(&self) -> Result<Vec<(u64, Vec<u8>)>, LiveError> {
+    // The inner result is that of the file of names.
+    fn names(&self, sorter: &mut NameSorter<'_>) -> Result<io::Result<()>, LiveError> {
         let refused = |errno: Errno| LiveError::refused("list", &self.path, errno);
         let mut buffer = vec![MaybeUninit::<u8>::uninit(); LISTING_LEN];
         // The offset belongs to the open file: without this, a second scan would find nothing.
         rustix::fs::seek(&self.directory, rustix::fs::SeekFrom::Start(0)).map_err(refused)?;
         let mut listing = RawDir::new(&self.directory, &mut buffer);
-        let mut names = Vec::new();
         while let Some(entry) = listing.next() {
             match entry {
                 Ok(entry) => {
                     let name = entry.file_name().to_bytes();
-                    if name != b"." && name != b".." {
-                        names.push((entry.ino(), name.to_vec()));
+                    if name != b"."
+                        && name != b".."
+                        && let Err(error) = sorter.push(entry.ino(), name)
+                    {
+                        return Ok(Err(error));
                     }
                 }
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(refused(errno)),
             }
         }
-        Ok(names)
+        Ok(Ok(()))
     }
 
     fn checked<'a>(&self, name: &'a [u8]) -> Result<&'a [u8], LiveError> {
@@ -322,21 +327,31 @@ impl SourceDirectory {
 
 /// The entries of a directory in ascending order of names.
 ///
-/// Of a large directory all names are in memory, but attributes only of some entries at a time.
+/// Names and attributes of only so many entries are in memory as a bounded piece of it holds. An error is
+/// that of the file in which names wait, and the last item.
 #[derive(Debug)]
 pub struct Scan<'a> {
     directory: &'a SourceDirectory,
-    names: std::vec::IntoIter<(u64, Vec<u8>)>,
+    names: SortedNames,
+    refusal: Option<io::Error>,
     batch: std::vec::IntoIter<Scanned>,
 }
 
 impl Iterator for Scan<'_> {
-    type Item = Scanned;
+    type Item = io::Result<Scanned>;
 
-    fn next(&mut self) -> Option<Scanned> {
+    fn next(&mut self) -> Option<Self::Item> {
         const BATCH_LEN: usize = 4096;
         while self.batch.len() == 0 {
-            let mut names: Vec<_> = self.names.by_ref().take(BATCH_LEN).collect();
+            if let Some(refusal) = self.refusal.take() {
+                self.names = NameSorter::new(None).sorted();
+                return Some(Err(refusal));
+            }
+            let names: io::Result<Vec<_>> = self.names.by_ref().take(BATCH_LEN).collect();
+            let mut names = match names {
+                Ok(names) => names,
+                Err(error) => return Some(Err(error)),
+            };
             if names.is_empty() {
                 return None;
             }
@@ -352,7 +367,7 @@ impl Iterator for Scan<'_> {
             batch.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             self.batch = batch.into_iter();
         }
-        self.batch.next()
+        self.batch.next().map(Ok)
     }
 }
 

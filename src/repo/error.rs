@@ -145,6 +145,12 @@ pub enum RepoError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A directory of the repository is a symbolic link.
+    #[error("{path} is a symbolic link")]
+    Linked {
+        /// The link.
+        path: String,
+    },
     /// The configuration is not valid.
     #[error("configuration of {path} is not valid")]
     Config {

@@ -15,6 +15,7 @@ use super::catalog::{self, GenerationId};
 use super::change_log::ChangeLog;
 use super::content_writer;
 use super::error::RepoError;
+use super::extent_list::ExtentList;
 use super::generation::Generation;
 use super::last;
 use super::orphans;
@@ -25,7 +26,7 @@ use crate::format::bdf::{Area, BdfHeader};
 use crate::format::dtf::{DtfFooter, DtfHeader, TEXT_LEN_MAX, Totals};
 use crate::format::page::TreeKind;
 use crate::format::record::{
-    Content, Extent, FIRST_DIRECTORY_OBJECT, FIRST_LINKED_OBJECT, Record, entry_key, split_key,
+    Content, FIRST_DIRECTORY_OBJECT, FIRST_LINKED_OBJECT, Record, entry_key, split_key,
 };
 use crate::format::seal::Seal;
 use crate::id::{ClientName, FileId, GenerationTime, Ordinal};
@@ -78,6 +79,7 @@ pub struct GenerationWriter<'r> {
     first_new_directory: u64,
     next_linked: u64,
     next_directory: u64,
+    list_count: u64,
 }
 
 /// What a commit made.
@@ -162,6 +164,7 @@ impl<'r> GenerationWriter<'r> {
             first_new_directory: next_directory,
             next_linked,
             next_directory,
+            list_count: 0,
         })
     }
 
@@ -283,8 +286,19 @@ impl<'r> GenerationWriter<'r> {
     ///
     /// # Errors
     /// [`RepoError`] if a page cannot be read or written.
-    pub fn content(&mut self, extents: Vec<Extent>, before: Option<&Content>) -> Result<Content, RepoError> {
-        content_writer::write(self.repository, &mut self.sink, extents, before)
+    pub fn content(
+        &mut self,
+        extents: impl Into<ExtentList>,
+        before: Option<&Content>,
+    ) -> Result<Content, RepoError> {
+        content_writer::write(self.repository, &mut self.sink, &extents.into(), before)
+    }
+
+    /// An empty list for the extents of a file, which needs no more memory for a large one than for a small one.
+    pub fn extent_list(&mut self) -> ExtentList {
+        let name = format!("{}.extents-{}.partial", self.work_prefix(), self.list_count);
+        self.list_count += 1;
+        ExtentList::new(Arc::clone(self.repository.storage()), name)
     }
 
     /// Stores a file that has the extents of `base`, but in the `covered` ranges (offset and length,
@@ -297,9 +311,9 @@ impl<'r> GenerationWriter<'r> {
         &mut self,
         base: &Content,
         covered: &[(u64, u64)],
-        extents: Vec<Extent>,
+        extents: impl Into<ExtentList>,
     ) -> Result<Content, RepoError> {
-        content_writer::write_over(self.repository, &mut self.sink, base, covered, extents)
+        content_writer::write_over(self.repository, &mut self.sink, base, covered, &extents.into())
     }
 
     /// Tells whether anything differs from the generation before.

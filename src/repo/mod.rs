@@ -9,6 +9,7 @@ pub mod content;
 mod content_writer;
 pub mod damaged_chunks;
 pub mod error;
+pub mod extent_list;
 pub mod frames;
 pub mod generation;
 pub mod generation_writer;

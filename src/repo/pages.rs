@@ -271,6 +271,18 @@ impl PageReader {
         Ok(read)
     }
 
+    /// Reads a page that will not be asked for again soon; it takes nothing out of the cache.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is missing or damaged.
+    pub fn page_once(&self, page: PageRef) -> Result<Arc<Page>, ReadError> {
+        if let Some(found) = self.pages.peek(&(page.ordinal, page.offset)) {
+            return Ok(found);
+        }
+        let base = |base| self.base(page, base);
+        Ok(Arc::new(self.dtf(page.ordinal)?.read_page(page, base)?))
+    }
+
     // A base has no base: a damaged page that names itself cannot lead round in a circle.
     fn base(&self, page: PageRef, base: PageRef) -> Result<Arc<Page>, ReadError> {
         let deep = |_| {

@@ -18,6 +18,7 @@ use super::last;
 use super::locator::ChunkLocator;
 use super::node::Node;
 use super::pages::PageReader;
+use super::staging::STAGING;
 use crate::format::bdf::Area;
 use crate::format::config::{self, Config};
 use crate::format::record::{Content, Detail, Inode, XattrList, Xattrs};
@@ -214,7 +215,10 @@ impl Repository {
         let shown = path::display(root.as_os_str().as_encoded_bytes());
         let open = || {
             use std::os::unix::fs::OpenOptionsExt;
-            fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
+            let mut options = fs::OpenOptions::new();
+            // A planted link must not make a file elsewhere.
+            options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+            options.open(&path)
         };
         let file =
             open().map_err(|source| StorageError { operation: "lock", path: shown.clone(), source })?;
@@ -383,10 +387,22 @@ fn check_owner(root: &Path) -> Result<(), RepoError> {
         Ok(metadata) if metadata.mode() & 0o002 != 0 => {
             Err(RepoError::Insecure { path: shown(), mode: metadata.mode() & 0o7777 })
         }
-        Ok(_) => Ok(()),
+        Ok(_) => check_links(root),
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
             Err(RepoError::NoRepository { path: shown() })
         }
         Err(source) => Err(StorageError { operation: "open", path: shown(), source }.into()),
     }
+}
+
+// A directory that is a link leads writers elsewhere.
+fn check_links(root: &Path) -> Result<(), RepoError> {
+    let areas = Area::ALL.iter().map(|area| area.directory());
+    for name in areas.chain([catalog::CLIENTS, INDEX, STAGING]) {
+        let path = root.join(name);
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+            return Err(RepoError::Linked { path: path::display(path.as_os_str().as_encoded_bytes()) });
+        }
+    }
+    Ok(())
 }

@@ -43,6 +43,16 @@ pub enum TapeError {
         /// Length of all blocks.
         expected_bytes: usize,
     },
+    /// A list on the cartridge does not say what the newest index says.
+    #[error("{device}: {list} at block {loi} differs from the newest index")]
+    ListDiffers {
+        /// Drive.
+        device: String,
+        /// Which list: a manifest, the checksums of a part, the other closing index.
+        list: &'static str,
+        /// Block at which the list begins.
+        loi: u64,
+    },
     /// The cartridge has no label.
     #[error("{device}: the cartridge is blank")]
     Blank {
@@ -70,6 +80,18 @@ pub enum TapeError {
         name: String,
         /// Until when it must be kept, seconds since 1970.
         retain_until_seconds: Option<i64>,
+    },
+    /// The cartridge holds something that must be kept for a time.
+    #[error("{device}: the cartridge holds {kind} '{name}', which is under retention")]
+    Retained {
+        /// Drive.
+        device: String,
+        /// Whose it is.
+        kind: &'static str,
+        /// What it calls itself.
+        name: String,
+        /// Until when it must be kept, seconds since 1970.
+        until_seconds: i64,
     },
     /// It is another cartridge than was meant.
     #[error("{device}: cartridge {found}, expected {expected}")]

@@ -7,13 +7,11 @@
 //! ```
 
 pub mod archive;
-mod clock;
 pub mod drive;
 mod error;
 mod object;
 pub mod reader;
 pub mod writer;
 
-pub use clock::Clock;
 pub use error::TapeError;
 pub use object::{Object, ObjectSource, Objects};

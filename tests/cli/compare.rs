@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::Value;
 
-use crate::support::{Numbers, Sandbox};
+use crate::support::{Random, Sandbox};
 
 fn listed(sandbox: &Sandbox, address: &str) -> BTreeMap<String, Value> {
     let mut entries = BTreeMap::new();
@@ -49,7 +49,7 @@ fn told(sandbox: &Sandbox, before: &str, after: &str) -> BTreeMap<String, String
     differences
 }
 
-fn change(sandbox: &Sandbox, numbers: &mut Numbers) {
+fn change(sandbox: &Sandbox, numbers: &mut Random) {
     let source = sandbox.source();
     for _ in 0..numbers.below(12) {
         let directory = format!("d{}/e{}", numbers.below(6), numbers.below(4));
@@ -82,7 +82,7 @@ fn change(sandbox: &Sandbox, numbers: &mut Numbers) {
 
 #[test]
 fn a_comparison_tells_what_whole_listings_tell() {
-    let mut numbers = Numbers(0x5eed_cafe);
+    let mut numbers = Random(0x5eed_cafe);
     let sandbox = Sandbox::with_repository();
     for number in 0..900 {
         sandbox.write(&format!("d{}/e{}/f{}", number % 6, number / 6 % 4, number / 24), format!("{number}"));

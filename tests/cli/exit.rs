@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::support::{Numbers, Sandbox, ended};
+use crate::support::{Random, Sandbox, ended};
 
 #[test]
 fn without_a_repository_the_exit_code_is_10() {
@@ -144,7 +144,7 @@ fn a_damaged_generation_ends_with_12_and_the_others_are_listed() {
 fn a_damaged_file_ends_with_12_after_what_could_be_read() {
     let sandbox = Sandbox::with_repository();
     sandbox.write("good", "good");
-    sandbox.write("large", Numbers(5).bytes(4 << 20));
+    sandbox.write("large", Random(5).bytes(4 << 20));
     sandbox.backup(&[]);
     let damaged = sandbox.stored(".bdf").remove(0);
     let mut bytes = fs::read(&damaged).unwrap();
@@ -153,7 +153,7 @@ fn a_damaged_file_ends_with_12_after_what_could_be_read() {
     fs::write(&damaged, bytes).unwrap();
     let output = sandbox.command(&["cat", "web1:large"]).output().unwrap();
     assert_eq!(output.status.code(), Some(12));
-    let expected = Numbers(5).bytes(4 << 20);
+    let expected = Random(5).bytes(4 << 20);
     assert!(output.stdout.len() < expected.len() && expected.starts_with(&output.stdout));
     assert!(String::from_utf8(output.stderr).unwrap().contains("web1@"));
     let verified = sandbox.run(&["verify"]);
@@ -168,7 +168,7 @@ fn a_damaged_file_ends_with_12_after_what_could_be_read() {
 #[test]
 fn a_backup_after_a_verification_heals_old_generations() {
     let sandbox = Sandbox::with_repository();
-    sandbox.write("large", Numbers(5).bytes(4 << 20));
+    sandbox.write("large", Random(5).bytes(4 << 20));
     sandbox.backup(&[]);
     let damaged = sandbox.stored(".bdf").remove(0);
     let mut bytes = fs::read(&damaged).unwrap();
@@ -180,7 +180,7 @@ fn a_backup_after_a_verification_heals_old_generations() {
     sandbox.backup(&["--checksum"]);
     for address in ["web1@-1:large", "web1@-2:large"] {
         let output = sandbox.command(&["cat", address]).output().unwrap();
-        assert!(output.status.success() && output.stdout == Numbers(5).bytes(4 << 20), "{address}");
+        assert!(output.status.success() && output.stdout == Random(5).bytes(4 << 20), "{address}");
     }
 }
 
@@ -219,6 +219,46 @@ fn a_file_that_cannot_be_read_is_named_and_the_rest_saved_with_3() {
 }
 
 #[test]
+fn what_cannot_be_read_any_more_stays_as_the_generation_before_has_it() {
+    let mut sandbox = Sandbox::with_repository();
+    sandbox.write("secret", "old");
+    sandbox.write("closed/below/file", "closed");
+    sandbox.write("open", "open");
+    let is_root = sandbox.give_to_nobody().is_some();
+    let source = sandbox.source();
+    let back_up = || {
+        let arguments = ["backup", source.to_str().unwrap(), "--client", "web1", "--json"];
+        let mut command =
+            if is_root { sandbox.command_as_nobody(&arguments) } else { sandbox.command(&arguments) };
+        let ended = ended(&mut command);
+        let summary: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        (ended, summary)
+    };
+    assert_eq!(back_up().0.code, 0);
+    sandbox.write("secret", "newer");
+    fs::set_permissions(source.join("secret"), fs::Permissions::from_mode(0o000)).unwrap();
+    let (ended, summary) = back_up();
+    assert_eq!((ended.code, summary["failed"].as_u64()), (3, Some(1)), "{ended:?}");
+    assert!(
+        ended.error.contains("Permission denied") && ended.error.contains("; kept as it was"),
+        "{ended:?}"
+    );
+    assert!(summary["generation"].is_null(), "nothing that can be read has changed: {summary}");
+    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::remove_file(source.join("open")).unwrap();
+    let (ended, summary) = back_up();
+    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!((ended.code, summary["failed"].as_u64()), (3, Some(2)), "{ended:?}");
+    assert_eq!(sandbox.saved(), ["closed/", "closed/below/", "closed/below/file", "secret"]);
+    assert_eq!(sandbox.good(&["cat", "web1:secret"]), "old");
+    assert_eq!(sandbox.good(&["cat", "web1:closed/below/file"]), "closed");
+    assert_eq!(sandbox.run(&["verify"]).code, 0);
+    fs::set_permissions(source.join("secret"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(back_up().0.code, 0);
+    assert_eq!(sandbox.good(&["cat", "web1:secret"]), "newer");
+}
+
+#[test]
 fn a_full_disk_ends_with_1_and_nothing_is_visible() {
     if !nix::unistd::geteuid().is_root() {
         return;
@@ -233,7 +273,7 @@ fn a_full_disk_ends_with_1_and_nothing_is_visible() {
     sandbox.write("a", "fits");
     sandbox.backup(&[]);
     let before = sandbox.generations();
-    sandbox.write("large", Numbers(7).bytes(16 << 20));
+    sandbox.write("large", Random(7).bytes(16 << 20));
     let ended = sandbox.run_backup(&[]);
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.error.contains("No space left on device") && ended.error.contains("hint: "), "{ended:?}");

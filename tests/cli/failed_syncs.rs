@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use crate::kill_points::{can_trace, strace};
+use crate::random::Random;
 use crate::staging::stage;
-use crate::support::{Ended, Numbers, Sandbox, ended};
+use crate::support::{Ended, Sandbox, ended};
 
 /// A call that failed, as strace shows it.
 fn failed_path(line: &str) -> Option<&str> {
@@ -96,8 +97,8 @@ impl Scene {
 fn scene() -> (Sandbox, Vec<u8>) {
     let sandbox = Sandbox::with_repository();
     sandbox.write("a", "first");
-    sandbox.write("large", Numbers(1).bytes(300_000));
-    (sandbox, Numbers(2).bytes(200_000))
+    sandbox.write("large", Random(1).bytes(300_000));
+    (sandbox, Random(2).bytes(200_000))
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::random::Random;
 use crate::staging::stage;
-use crate::support::{Ended, Numbers, Sandbox};
+use crate::support::{Ended, Sandbox};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 48 * MIB;
@@ -79,10 +80,10 @@ impl Drop for SmallDisk {
 fn a_backup_onto_a_full_disk_fails_gives_space_back_and_works_once_there_is_space() {
     let Some(disk) = SmallDisk::new() else { return };
     let sandbox = &disk.sandbox;
-    sandbox.write("first", Numbers(11).bytes(300_000));
+    sandbox.write("first", Random(11).bytes(300_000));
     sandbox.backup(&[]);
     for number in 0..40_u64 {
-        sandbox.write(&format!("d/{number}"), Numbers(number + 20).bytes(100_000));
+        sandbox.write(&format!("d/{number}"), Random(number + 20).bytes(100_000));
     }
     let mut refused_count = 0;
     // From nothing at all, over the log of the index and the data, to what is enough.
@@ -114,7 +115,7 @@ fn a_backup_onto_a_full_disk_fails_gives_space_back_and_works_once_there_is_spac
 fn a_commit_onto_a_full_disk_fails_loses_nothing_staged_and_works_once_there_is_space() {
     let Some(disk) = SmallDisk::new() else { return };
     let sandbox = &disk.sandbox;
-    let content = Numbers(12).bytes(6_000_000);
+    let content = Random(12).bytes(6_000_000);
     stage(sandbox, "web1", &[("large", &content), ("small", b"small")]);
     for left in [0, 16, 64, 256, 1024, 3000, 5800] {
         disk.leave(left << 10);
@@ -139,7 +140,7 @@ fn a_commit_onto_a_full_disk_fails_loses_nothing_staged_and_works_once_there_is_
 fn what_is_staged_on_a_full_disk_can_be_discarded() {
     let Some(disk) = SmallDisk::new() else { return };
     let sandbox = &disk.sandbox;
-    stage(sandbox, "web1", &[("large", &Numbers(13).bytes(6_000_000))]);
+    stage(sandbox, "web1", &[("large", &Random(13).bytes(6_000_000))]);
     // What a reserve leaves.
     disk.leave(2 * MIB);
     sandbox.good(&["discard", "web1"]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Numbers, Sandbox};
+use crate::support::{Random, Sandbox};
 
 // A backup that has begun to write the second generation.
 fn running() -> (Sandbox, Child) {
@@ -15,7 +15,7 @@ fn running() -> (Sandbox, Child) {
     sandbox.write("first", "content");
     sandbox.backup(&[]);
     for number in 1..5_u64 {
-        sandbox.write(&format!("large-{number}"), Numbers(number).bytes(32 << 20));
+        sandbox.write(&format!("large-{number}"), Random(number).bytes(32 << 20));
     }
     let source = sandbox.source();
     let mut child = sandbox

@@ -3,8 +3,9 @@
 use std::fs;
 
 use crate::kill_points::{can_trace, strace};
+use crate::random::Random;
 use crate::staging::stage;
-use crate::support::{Numbers, Sandbox, ended};
+use crate::support::{Sandbox, ended};
 
 // The first calls of a process are the loader's, which does not try again.
 const STORM: &str = "inject=write,pread64,pwrite64:error=EINTR:when=25+2";
@@ -44,7 +45,7 @@ fn interrupted_calls_are_made_again_by_a_commit_of_what_is_staged() {
     let mut files = Vec::new();
     for number in 0..60_u64 {
         let len = if number % 20 == 0 { 900_000 } else { 5000 };
-        files.push((format!("file-{number}"), Numbers(number + 1).bytes(len)));
+        files.push((format!("file-{number}"), Random(number + 1).bytes(len)));
     }
     let staged: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (&**name, &**bytes)).collect();
     stage(&sandbox, "web1", &staged);

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Ended, Numbers, Sandbox, ended};
+use crate::support::{Ended, Random, Sandbox, ended};
 
 /// Calls that change a repository; a call that a processor does not have is left out by its `?`.
 const CALLS: &str = "openat,write,?writev,pwrite64,?pwritev,?pwritev2,fsync,fdatasync,ftruncate,fallocate,\
@@ -143,10 +143,10 @@ impl Scene {
     // A first backup is to be made.
     fn empty() -> Self {
         let sandbox = Sandbox::with_repository();
-        sandbox.write("dir/changed", Numbers(1).bytes(30_000));
+        sandbox.write("dir/changed", Random(1).bytes(30_000));
         sandbox.write("dir/old name", "renamed");
         sandbox.write("gone/deep/file", "gone");
-        sandbox.write("large", Numbers(2).bytes(400_000));
+        sandbox.write("large", Random(2).bytes(400_000));
         fs::set_permissions(sandbox.source().join("large"), fs::Permissions::from_mode(0o751)).unwrap();
         symlink("dir", sandbox.source().join("link")).unwrap();
         let source = sandbox.source().to_str().unwrap().to_owned();
@@ -160,8 +160,8 @@ impl Scene {
         let mut scene = Self::empty();
         scene.sandbox.backup(&[]);
         let source = scene.sandbox.source();
-        scene.sandbox.write("dir/changed", Numbers(3).bytes(30_000));
-        scene.sandbox.write("new", Numbers(4).bytes(300_000));
+        scene.sandbox.write("dir/changed", Random(3).bytes(30_000));
+        scene.sandbox.write("new", Random(4).bytes(300_000));
         fs::rename(source.join("dir/old name"), source.join("new name")).unwrap();
         fs::remove_dir_all(source.join("gone")).unwrap();
         scene.contents.push(content(&source));
@@ -172,7 +172,7 @@ impl Scene {
     fn to_rebuild() -> Self {
         let mut scene = Self::changed();
         scene.sandbox.backup(&[]);
-        scene.sandbox.write("third", Numbers(5).bytes(20_000));
+        scene.sandbox.write("third", Random(5).bytes(20_000));
         scene.contents.push(content(&scene.sandbox.source()));
         scene.arguments = ["rebuild", "--json"].map(str::to_owned).to_vec();
         scene

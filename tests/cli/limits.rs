@@ -7,7 +7,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Numbers, Sandbox, ended};
+use crate::random::Random;
+use crate::support::{Sandbox, ended};
 
 fn limited(sandbox: &Sandbox, limit: &str, arguments: &[&str]) -> Command {
     let command = sandbox.command(arguments);
@@ -22,7 +23,7 @@ fn limited(sandbox: &Sandbox, limit: &str, arguments: &[&str]) -> Command {
 fn grow(sandbox: &Sandbox) {
     for number in 0..300_u64 {
         let len = if number % 30 == 0 { 700_000 } else { 3000 };
-        sandbox.write(&format!("d{}/e{}/{number}", number % 20, number % 7), Numbers(number + 1).bytes(len));
+        sandbox.write(&format!("d{}/e{}/{number}", number % 20, number % 7), Random(number + 1).bytes(len));
     }
 }
 

@@ -149,8 +149,71 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
     assert!(waiting.wait().unwrap().success());
     // And somebody else has the tree open.
     let tree = StagingTree::open(Arc::new(repository), &"web1".parse().unwrap(), &options()).unwrap();
-    hinted(&sandbox.run(&["commit", "web1"]), 11, "web1");
+    let ended = sandbox.run(&["commit", "web1"]);
+    hinted(&ended, 11, "staging of web1 is open in another process");
+    assert!(ended.error.contains("waiting for the daemon to close staging"), "{ended:?}");
     drop(tree);
+}
+
+/// Mounts, and takes the mount away when dropped.
+struct Mounted<'s>(&'s Sandbox, std::path::PathBuf);
+
+impl<'s> Mounted<'s> {
+    fn new(sandbox: &'s Sandbox) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/fuse").exists() {
+            eprintln!("skipped: only root can mount");
+            return None;
+        }
+        let at = sandbox.path("mnt");
+        std::fs::create_dir_all(&at).unwrap();
+        let mounted = Self(sandbox, at);
+        mounted.mount();
+        Some(mounted)
+    }
+
+    fn mount(&self) {
+        let ended = self.0.run(&["mount", self.1.to_str().unwrap()]);
+        assert_eq!(
+            ended.code, 0,
+            "mountd is expected beside reelfs, as a build of the workspace has it: {ended:?}"
+        );
+    }
+
+    fn umount(&self) {
+        self.0.good(&["umount", self.1.to_str().unwrap()]);
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        for path in [self.1.join("staging"), self.1.clone()] {
+            let _gone = nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+}
+
+#[test]
+fn a_commit_and_a_mount_right_after_a_umount_wait_for_the_daemon_to_end() {
+    let sandbox = Sandbox::with_repository();
+    let Some(mounted) = Mounted::new(&sandbox) else { return };
+    let staging = mounted.1.join("staging/web1");
+    std::fs::create_dir(&staging).unwrap();
+    for round in 0..3 {
+        for index in 0..200 {
+            std::fs::write(staging.join(format!("{round}-{index}")), vec![b'x'; 20_000]).unwrap();
+        }
+        mounted.umount();
+        let committed = sandbox.json(&["commit", "web1"]);
+        assert_eq!(committed[0]["new"]["files"], 200, "{committed:?}");
+        mounted.mount();
+        // And commands at once after a mount, by the daemon or without.
+        std::fs::write(staging.join("more"), "more").unwrap();
+        mounted.umount();
+        mounted.mount();
+        assert_eq!(std::fs::read_to_string(staging.join("more")).unwrap(), "more");
+        sandbox.good(&["commit", "web1"]);
+        std::fs::remove_file(staging.join("more")).unwrap();
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use crate::random::Random;
+
 /// A repository and a source in a temporary directory.
 pub(crate) struct Sandbox {
     pub(crate) directory: TempDir,
@@ -166,27 +168,5 @@ fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
         } else {
             found.push(entry.path());
         }
-    }
-}
-
-/// Numbers that look random and are the same in every run.
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// Bytes that cannot be compressed.
-    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let words = (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes());
-        words.take(len).collect()
     }
 }

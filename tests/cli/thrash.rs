@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Numbers, Sandbox};
+use crate::random::Random;
+use crate::support::Sandbox;
 
 /// How many backups and commits are made, unless the environment says so.
 const ROUNDS: &str = "REELFS_THRASH_ROUNDS";
@@ -28,7 +29,7 @@ struct Thrash {
 fn content(number: u64, version: u64) -> Vec<u8> {
     let len = (number * 7919 + version * 104_729) % 90_000;
     let mut bytes = format!("{number} {version}\n").into_bytes();
-    bytes.extend(Numbers(number * 1000 + version + 1).bytes(usize::try_from(len).unwrap()));
+    bytes.extend(Random(number * 1000 + version + 1).bytes(len));
     bytes
 }
 
@@ -80,12 +81,12 @@ impl Thrash {
         panic!("{arguments:?}: the repository stays locked");
     }
 
-    fn chosen<'a, T>(numbers: &mut Numbers, of: &'a [T]) -> Option<&'a T> {
+    fn chosen<'a, T>(numbers: &mut Random, of: &'a [T]) -> Option<&'a T> {
         of.get(usize::try_from(numbers.below(of.len().max(1) as u64)).unwrap())
     }
 
     fn change(&self, directory: &Path, version: u64) {
-        let mut numbers = Numbers(version + 77);
+        let mut numbers = Random(version + 77);
         for _ in 0..FILE_COUNT / 3 {
             write(directory, numbers.below(FILE_COUNT), version);
         }
@@ -114,7 +115,7 @@ impl Thrash {
     }
 
     fn read(&self, reader: u64) {
-        let mut numbers = Numbers(reader + 1);
+        let mut numbers = Random(reader + 1);
         while !self.is_over.load(Ordering::Relaxed) {
             let Some(client) = Self::chosen(&mut numbers, &["clients/host", "clients/web1", "staging"])
             else {

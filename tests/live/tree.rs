@@ -121,7 +121,7 @@ pub(crate) struct Copy {
 
 impl Copy {
     pub(crate) fn tree(&mut self, source: &SourceDirectory, target: &TargetDirectory) {
-        for entry in source.scan().unwrap() {
+        for entry in source.scan(None).unwrap().map(Result::unwrap) {
             self.entry(source, target, &entry.name, &entry.attributes.unwrap());
         }
         let (attributes, xattrs) = (source.attributes().unwrap(), source.xattrs().unwrap());

@@ -110,7 +110,9 @@ fn unmounting_ends_all_processes() {
     site.backup("web1");
     let helper = site.root.join("umount.fuse.reelfs");
     symlink(env!("CARGO_BIN_EXE_mountd"), &helper).unwrap();
-    for unmount in ["umount -R $2", "umount -l $2", "$1 $2 -v", "$1 $2 -l", "umount $2/tapes $2/staging $2"] {
+    for unmount in
+        ["umount -R $2", "umount -l $2", "$1 $2 -v", "$1 $2 -l", "umount $2/clients $2/tapes $2/staging $2"]
+    {
         let mount = site.mount(&[]);
         assert!(mountd::mountpoint::find(&mount.path("staging")).is_some());
         shell_ok(unmount, &[&helper, &mount.mountpoint]);

@@ -12,9 +12,15 @@
 mod chain;
 mod damage;
 mod export;
+mod leftovers;
 mod life;
+mod plain;
+#[path = "../shared/random.rs"]
+mod random;
 mod rights;
 mod shown;
 mod staging;
 mod support;
+mod traps;
 mod tree;
+mod unprivileged;

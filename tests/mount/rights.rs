@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::support::{Site, as_nobody, can_mount, shell};
+use crate::support::{Mount, Site, as_nobody, as_user, can_mount, shell, shell_ok};
 
 fn place(site: &Site, name: &str, mode: u32) {
     let path = site.source.join(name);
@@ -44,14 +44,8 @@ fn the_kernel_checks_the_rights_of_the_source() {
         assert!(!as_nobody("cat $1/status", &mount.path(".reelfs")));
     }
     if has_acl {
-        let as_user = |uid: u32, gid: u32| {
-            use std::os::unix::process::CommandExt as _;
-            let mut command = std::process::Command::new("cat");
-            command.arg(shown.join("shared")).uid(uid).gid(gid);
-            command.output().unwrap().status.success()
-        };
-        assert!(as_user(1, 65534), "the list names daemon");
-        assert!(!as_user(65534, 0), "the list takes the group's right away");
+        assert!(as_user(1, 65534, "cat $1/shared", &shown), "the list names daemon");
+        assert!(!as_user(65534, 0, "cat $1/shared", &shown), "the list takes the group's right away");
     }
     let options = options_of(&mount.mountpoint);
     for option in ["nosuid", "nodev", "default_permissions", "allow_other", "fuse.reelfs"] {
@@ -125,19 +119,85 @@ fn every_change_is_refused_even_if_somebody_remounts_for_writing() {
 }
 
 #[test]
-fn owners_can_be_mapped_and_a_mount_kept_private() {
+fn another_user_reads_what_is_mapped_to_him_and_nobody_else_does() {
     use std::os::unix::fs::MetadataExt as _;
     if !can_mount() {
         return;
     }
     let mut site = Site::new();
-    place(&site, "f", 0o644);
+    place(&site, "d/secret", 0o600);
+    place(&site, "shared", 0o660);
+    place(&site, "public", 0o644);
     site.backup("web1");
-    let mount = site.mount(&["web1@latest", "-o", "uid=daemon,gid=77", "--umask", "027"]);
-    let metadata = mount.path("f").metadata().unwrap();
-    assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (1, 77, 0o640));
+    let mount = site.mount(&["-o", "uid=daemon,gid=77", "--umask", "027"]);
+    let shown = mount.path("clients/web1/latest");
+    for (path, mode) in [
+        ("clients/web1/latest/public", 0o640),
+        ("clients/web1/latest/d/secret", 0o600),
+        ("clients/web1/latest/shared", 0o640),
+        ("clients/web1/latest", 0o777),
+        ("clients/web1", 0o750),
+        ("clients", 0o750),
+        ("tapes", 0o750),
+        (".reelfs", 0o700),
+        (".reelfs/status", 0o400),
+        ("", 0o750),
+    ] {
+        let metadata = mount.path(path).symlink_metadata().unwrap();
+        let (owner, shown) = ((metadata.uid(), metadata.gid()), metadata.mode() & 0o7777);
+        assert_eq!((owner, shown), ((1, 77), mode), "{path}");
+    }
+    assert!(as_user(1, 65534, "cat $1/public $1/d/secret $1/shared", &shown));
+    assert!(as_user(1, 65534, "cat $1/.reelfs/status", &mount.mountpoint), "he owns the mount");
+    assert!(as_user(65534, 77, "cat $1/public $1/shared", &shown));
+    assert!(!as_user(65534, 77, "cat $1/d/secret", &shown));
+    assert!(!as_nobody("ls $1", &mount.mountpoint), "the umask takes that away");
+    // Staging has its own owners, and who mounts makes clients.
+    assert_eq!(mount.path("staging").metadata().unwrap().uid(), 0);
+    assert!(!as_user(1, 77, "mkdir $1/staging/db2", &mount.mountpoint));
     drop(mount);
     let mount = site.mount(&["web1@latest", "--private"]);
-    assert!(!as_nobody("cat $1/f", &mount.mountpoint));
-    assert_eq!(fs::read_to_string(mount.path("f")).unwrap(), "f");
+    assert!(!as_nobody("cat $1/public", &mount.mountpoint));
+    assert_eq!(fs::read_to_string(mount.path("public")).unwrap(), "public");
+}
+
+#[test]
+fn mount_8_takes_owners_by_name_too() {
+    use std::os::unix::fs::MetadataExt as _;
+    if !can_mount() {
+        return;
+    }
+    let mut site = Site::new();
+    place(&site, "secret", 0o600);
+    site.backup("web1");
+    let helper = site.root.join("mount.reelfs");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mountd"), &helper).unwrap();
+    let options = "ro,uid=daemon,gid=daemon,umask=022,nosuid,nodev";
+    let script = format!("$1 $2:web1@latest $3 -o {options}");
+    shell_ok(&script, &[&helper, &site.repository, &site.mountpoint]);
+    let mount = Mount { mountpoint: site.mountpoint.clone() };
+    let metadata = mount.path("secret").metadata().unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (1, 1));
+    assert!(as_user(1, 65534, "cat $1/secret", &mount.mountpoint));
+    assert!(!as_nobody("cat $1/secret", &mount.mountpoint));
+}
+
+#[test]
+fn an_access_list_gives_no_more_than_the_umask_leaves() {
+    if !can_mount() {
+        return;
+    }
+    let mut site = Site::new();
+    place(&site, "listed", 0o644);
+    let path = site.source.join("listed");
+    if !shell("setfacl -m u:daemon:rw,m::rw $1", &[&path]).status.success() {
+        eprintln!("skipped: no setfacl, or no access lists here");
+        return;
+    }
+    site.backup("web1");
+    for (umask, group, other) in [("0", true, true), ("004", true, false), ("044", false, false)] {
+        let mount = site.mount(&["web1@latest", "--umask", umask]);
+        assert_eq!(as_user(1, 65534, "cat $1/listed", &mount.mountpoint), group, "{umask}");
+        assert_eq!(as_nobody("cat $1/listed", &mount.mountpoint), other, "{umask}");
+    }
 }

@@ -14,8 +14,11 @@ use reelfs::progress::Progress;
 use reelfs::repo::generation_writer::WriterInputs;
 use reelfs::repo::{CacheBytes, GenerationId, Repository};
 
-/// Longest wait for something that takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use crate::random::Random;
+
+/// Longest wait for something that takes milliseconds on an idle machine. A daemon that ends has all that it
+/// wrote synced, which a busy disk takes its time for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tells whether this process can mount, and prints why not.
 pub(crate) fn can_mount() -> bool {
@@ -28,26 +31,6 @@ pub(crate) fn can_mount() -> bool {
     };
     eprintln!("skipped: {reason}");
     false
-}
-
-/// A small generator: the trees of a test are the same each time.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub(crate) fn bytes(&mut self, len: u64) -> Vec<u8> {
-        (0..len).map(|_| self.next().to_le_bytes()[3]).collect()
-    }
 }
 
 pub(crate) struct Site {
@@ -66,14 +49,25 @@ fn random_id() -> FileId {
     FileId(id)
 }
 
+// What killed tests have left goes first.
+fn directory_of_tests(parent: &Path) -> tempfile::TempDir {
+    crate::leftovers::remove();
+    tempfile::Builder::new().prefix(&crate::leftovers::prefix()).tempdir_in(parent).unwrap()
+}
+
 impl Site {
     pub(crate) fn new() -> Self {
-        Self::in_directory(tempfile::tempdir().unwrap(), None)
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// A site on the file system of a directory.
+    pub(crate) fn within(directory: &Path) -> Self {
+        Self::in_directory(directory_of_tests(directory), None)
     }
 
     /// A repository on a disk of its own, of so many bytes.
     pub(crate) fn on_small_disk(size: u64) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory_of_tests(&std::env::temp_dir());
         let small = SmallDisk(directory.path().canonicalize().unwrap().join("small"));
         fs::create_dir(&small.0).unwrap();
         shell_ok(&format!("mount -t tmpfs -o size={size},mode=700 small $1"), &[&small.0]);
@@ -228,8 +222,14 @@ pub(crate) fn shell_ok(script: &str, arguments: &[&Path]) -> String {
 
 /// Runs a shell script as a user without rights.
 pub(crate) fn as_nobody(script: &str, path: &Path) -> bool {
+    as_user(65534, 65534, script, path)
+}
+
+/// Runs a shell script as this user, in this group and no other.
+pub(crate) fn as_user(uid: u32, gid: u32, script: &str, path: &Path) -> bool {
     let mut command = Command::new("sh");
-    command.arg("-euc").arg(script).arg("sh").arg(path).uid(65534).gid(65534);
+    // Groups are dropped with the rights of root.
+    command.arg("-euc").arg(script).arg("sh").arg(path).uid(uid).gid(gid);
     command.output().unwrap().status.success()
 }
 

@@ -125,3 +125,57 @@ fn a_small_overwrite_in_a_large_file_costs_a_few_pages() {
     let read: Vec<_> = repository.content(&inode).unwrap().extents_from(0).map(Result::unwrap).collect();
     assert_eq!(read, changed);
 }
+
+#[test]
+fn many_overwrites_of_a_large_file_are_what_overwrites_of_its_list_are() {
+    let extent = |number: u64, offset: u64, len: u64| {
+        let location = Location { file: FileId([7; 16]), frame: number * 300_000, start: 0 };
+        let chunk = ChunkPointer { fingerprint: Fingerprint::of(&number.to_le_bytes()), len: 1000, location };
+        Extent { offset, len, skip: 16, chunk }
+    };
+    let mut state = 7_u64;
+    let mut below = |bound: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    for round in 0..40 {
+        let (_, repository) = in_memory();
+        let before: Vec<_> = (0..3000_u64)
+            .filter(|number| !number.is_multiple_of(7))
+            .map(|number| extent(number, number * 500, 200 + below(301)))
+            .collect();
+        let (mut covered, mut new, mut end) = (Vec::new(), Vec::new(), below(1000));
+        // Ranges within an extent, over several, next to each other, and behind the end.
+        while end < 1_600_000 {
+            let len = 1 + below(if round % 2 == 0 { 200 } else { 3000 });
+            covered.push((end, len));
+            let skipped = below(3) * below(len) / 2;
+            if len - skipped > 1 && below(4) > 0 {
+                new.push(extent(1 << 20 | end, end + skipped, (len - skipped - below(2)).min(900)));
+            }
+            end += len + below(2) * below(20_000);
+        }
+        let mut expected = covered
+            .iter()
+            .fold(before.clone(), |left, (offset, len)| reelfs::format::splice::punch(&left, *offset, *len));
+        expected.extend(&new);
+        expected.sort_unstable_by_key(|extent| extent.offset);
+        let root = Record::Inode(inode(Detail::Directory { parent: ROOT_OBJECT }));
+        let large = |content| Detail::Regular { size: 1 << 30, signature: None, content };
+        let mut writer = begin(&repository);
+        let content = writer.content(before, None).unwrap();
+        writer.put(ROOT_OBJECT, b"", &root).unwrap();
+        writer.put(ROOT_OBJECT, b"large", &Record::Inode(inode(large(content.clone())))).unwrap();
+        writer.commit(b"", b"").unwrap();
+        let mut writer = begin(&repository);
+        let content = writer.spliced_content(&content, &covered, new).unwrap();
+        let allocated = expected.iter().map(|extent| extent.len).sum::<u64>();
+        assert!(matches!(content, Content::Tree { allocated: found, .. } if found == allocated), "{round}");
+        writer.put(ROOT_OBJECT, b"large", &Record::Inode(inode(large(content.clone())))).unwrap();
+        writer.commit(b"", b"").unwrap();
+        let large = inode(large(content));
+        let read = repository.content(&large).unwrap();
+        let read: Vec<_> = read.extents_from(0).map(Result::unwrap).collect();
+        assert_eq!(read, expected, "round {round}");
+    }
+}

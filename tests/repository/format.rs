@@ -374,6 +374,23 @@ fn a_version_that_is_not_known_is_named() {
 }
 
 #[test]
+fn a_number_of_any_size_in_any_place_is_no_harm() {
+    for Case { check: check_name, bytes, .. } in cases() {
+        for (at, len) in [2, 4, 8].into_iter().flat_map(|len| (0..bytes.len()).map(move |at| (at, len))) {
+            for value in [0, 1, u64::MAX, u64::MAX - 1, i64::MAX.cast_unsigned(), 1 << 31, 1 << 63] {
+                let mut changed = bytes.clone();
+                let Some(field) = changed.get_mut(at..at + len) else { continue };
+                // The highest bytes of the number, so that a field of any length gets its largest value.
+                let place = if value > u64::from(u16::MAX) { 8 - len } else { 0 };
+                field.copy_from_slice(&value.to_le_bytes()[place..place + len]);
+                // The checks put checksums right.
+                check(check_name)(&changed);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_fuzzing_has_found_before_holds_now() {
     for (name, check) in checks::ALL {
         for entry in fs::read_dir(fixture("fuzz").join(name)).into_iter().flatten() {

@@ -15,11 +15,16 @@ mod damage;
 mod format;
 mod hostile_tree;
 mod missing;
+mod planted;
 mod reader;
 mod regressions;
+#[path = "../../fuzz/repository_checks.rs"]
+mod repository_checks;
 mod round_trip;
 mod sample;
 mod splice;
 mod staging;
 mod support;
 mod tree_model;
+mod untrusted;
+mod whole_files;

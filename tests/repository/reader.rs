@@ -149,6 +149,43 @@ fn a_damaged_chunk_leaves_no_file_that_looks_right_and_spares_the_others() {
 }
 
 #[test]
+fn it_reads_the_golden_repository_that_reelfs_wrote() {
+    if !is_usable() {
+        return;
+    }
+    let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/repository/written-v1");
+    let repo = repo.to_str().expect("UTF-8");
+    let clean = reader(&["check", repo]);
+    assert_eq!(clean.status.code(), Some(0), "{}", String::from_utf8_lossy(&clean.stderr));
+    let directory = TempDir::new().expect("a temporary directory");
+    for (address, age) in [("host@-3", 0), ("host@-2", 1), ("host", 2), ("other", 2)] {
+        let target = directory.path().join(address);
+        let output = reader(&["extract", repo, address, target.to_str().expect("UTF-8")]);
+        let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Owners, devices and attributes need rights or a file system that this machine may not give.
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{complaints}");
+        let read = |name: &str| fs::read(target.join(name)).expect("extracted");
+        let metadata = |name: &str| fs::symlink_metadata(target.join(name)).expect("extracted");
+        // The second one is compressed against the first.
+        let text: String = (400_000..=460_000).map(|number| format!("{number}\n")).collect();
+        let text = if age > 0 { text.replace("430000", "changed") } else { text };
+        assert!(read("text") == text.as_bytes(), "{address}");
+        assert_eq!(metadata("link").ino(), metadata("deep/link").ino());
+        assert_eq!(metadata("text").ino() == metadata("deep/er/text").ino(), age == 0, "sed made a new file");
+        assert_eq!(target.join("again").exists(), age == 2);
+        let holes = read("holes");
+        assert_eq!((holes.len(), &holes[1_500_000..1_500_004]), (3_000_000, &b"data"[..]));
+        assert_eq!(holes[0], if age == 2 { b'x' } else { 0 });
+        assert!(metadata("holes").blocks() < 512, "holes take no room");
+        assert_eq!(fs::read_dir(target.join("etc/many")).expect("extracted").count(), [300, 298, 0][age]);
+        assert_eq!(
+            (metadata("etc/short").mtime(), metadata("etc/short").mtime_nsec()),
+            (-86_400, 123_456_789)
+        );
+    }
+}
+
+#[test]
 fn it_extracts_what_reelfs_has_backed_up() {
     if !is_usable() {
         return;

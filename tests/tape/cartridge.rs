@@ -210,3 +210,43 @@ fn a_cartridge_goes_over_iscsi_as_it_goes_in_process() {
     let mut drive = lab.ready();
     assert!(index(&mut drive).segments == closed.segments);
 }
+
+#[test]
+fn the_sessions_of_a_cartridge_are_told_with_what_each_has_written() {
+    let lab = Lab::new(1, CAPACITY);
+    let mut drive = lab.labelled();
+    let progress = Progress::new();
+    let mut written = Vec::new();
+    for (number, text) in [(1, "web1, full"), (2, "web1, full"), (3, "db-2")] {
+        let mut options = small();
+        options.commit_bytes = 1 << 20;
+        let session = Session { text: text.to_owned(), now_seconds: 1_795_240_800 + number, ..session() };
+        let mut writer = VolumeWriter::append(&mut drive, description(1).volume, session, options, &progress)
+            .expect("ours");
+        let before = writer.committed().len();
+        writer
+            .write(&objects(u64::try_from(number).expect("positive"), 10), Place::default(), &progress)
+            .expect("written");
+        let new = &writer.committed()[before..];
+        written.push((
+            text,
+            new.len() as u64,
+            new.iter().map(|segment| segment.len).sum::<u64>(),
+            number != 3,
+        ));
+        // The last one is cut short: it has no closing index.
+        if number != 3 {
+            writer.finish(false, &progress).expect("closed");
+        }
+    }
+    let mut reader = VolumeReader::open(&mut drive).expect("ours");
+    let index = reader.index(&progress).expect("an index");
+    let sessions = reader.sessions(&index, &progress).expect("sessions");
+    let told: Vec<_> = sessions
+        .iter()
+        .map(|session| (session.text.as_str(), session.segments, session.bytes, session.is_closed))
+        .collect();
+    assert_eq!(told, written);
+    assert!(sessions.iter().all(|session| session.commits >= 2), "{sessions:?}");
+    assert!(sessions.is_sorted_by_key(|session| session.index_loi));
+}

@@ -72,7 +72,7 @@ fn damages(drive: &mut Drive, index: &VolumeIndex) -> Vec<String> {
     let mut found = Vec::new();
     let mut reader = VolumeReader::open(drive).expect("ours");
     let totals = reader.verify(index, &Progress::new(), &mut |damage| {
-        found.push(damage.segment.file_name());
+        found.push(damage.name);
     });
     assert_eq!(totals.expect("the drive works").damages, found.len() as u64);
     found
@@ -96,8 +96,57 @@ fn whichever_block_is_lost_only_its_own_segments_are() {
         let lost = blocks(&closed).into_iter().zip(&closed.segments);
         let lost = lost.filter(|((first, last), entry)| (*first..=*last).contains(&loi) && entry.len > 0);
         let lost: Vec<_> = lost.map(|(_, entry)| entry.file_name()).collect();
-        assert_eq!(damages(&mut drive, &found), lost, "block {loi}");
+        let (lists, segments): (Vec<_>, Vec<_>) =
+            damages(&mut drive, &found).into_iter().partition(|name| is_list(name));
+        assert_eq!(segments, lost, "block {loi}");
+        // No block of a part goes unnoticed, nor one of either copy of the closing index.
+        let kind = list_in_block(&base.image("RL0001L8"), loi);
+        let is_newest_index = loi + 4 >= count;
+        let is_of_part = loi >= closed.segments[0].address.loi && kind != Some("index");
+        match (is_newest_index, is_of_part) {
+            (true, _) => assert_eq!(lists, ["closing index"], "block {loi}"),
+            (false, true) => assert!(!segments.is_empty() || lists == ["MANIFEST"], "block {loi}: {lists:?}"),
+            (false, false) => assert!(lists.is_empty(), "block {loi}: {lists:?}"),
+        }
     }
+    let mut drive = base.ready();
+    let totals =
+        VolumeReader::open(&mut drive)
+            .expect("ours")
+            .verify(&closed, &Progress::new(), &mut |damage| panic!("{damage:?}"));
+    let parts = closed.segments.chunk_by(|one, other| one.part == other.part).count() as u64;
+    assert_eq!(totals.expect("sound").lists, parts + 2, "manifests, and both closing indexes");
+}
+
+fn is_list(name: &str) -> bool {
+    matches!(name, "MANIFEST" | "closing index")
+}
+
+// What kind of part begins in a block, if one does.
+fn list_in_block(image: &Path, loi: u64) -> Option<&'static str> {
+    let (at, len) = places(image)[usize::try_from(loi).expect("few")];
+    let bytes = fs::read(image).expect("an image");
+    let head = &bytes[at..(at + len).min(at + 4096)];
+    let has = |word: &[u8]| head.windows(word.len()).any(|window| window == word);
+    if has(b"REELFS.kind=index") { Some("index") } else { has(b"REELFS.kind=").then_some("other") }
+}
+
+#[test]
+fn a_list_that_is_sound_and_tells_something_else_is_noticed() {
+    let lab = Lab::new(1, CAPACITY);
+    let closed = written(&lab);
+    let mut drive = lab.ready();
+    let mut names = |index: &VolumeIndex| damages(&mut drive, index);
+    assert!(names(&closed).is_empty());
+    // An index that knows one segment less of a part, or another time of one.
+    let mut shorter = closed.clone();
+    let removed = shorter.segments.iter().rposition(|entry| entry.part == closed.segments[0].part);
+    let removed = removed.expect("some");
+    shorter.segments.remove(removed - 1);
+    assert_eq!(names(&shorter), ["MANIFEST"]);
+    let mut other = closed.clone();
+    other.segments[0].mtime_seconds += 1;
+    assert_eq!(names(&other), ["MANIFEST"]);
 }
 
 #[test]

@@ -107,3 +107,38 @@ fn spacing_and_locating_stop_where_the_standard_says() {
     drive.good(&[0x92, 0x18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(at(&mut drive), 9);
 }
+
+#[test]
+fn spacing_finds_filemarks_that_follow_each_other() {
+    let bench = Bench::small(1 << 20);
+    let mut drive = bench.loaded(0);
+    // Objects: block 0, mark 1, blocks 2 to 4, marks 5 and 6, block 7, marks 8 to 10, block 11.
+    for (count, marks) in [(1, 1), (3, 2), (1, 3), (1, 0)] {
+        for _ in 0..count {
+            drive.write(&[7; 100]);
+        }
+        drive.filemarks(marks);
+    }
+    drive.rewind();
+    let at = |drive: &mut crate::emulator_support::Unit| drive.position().2;
+    // SSC-4, section 7.4: behind the last of the first two, then of the first three.
+    assert_eq!(drive.space(2, 2).sense(), GOOD);
+    assert_eq!(at(&mut drive), 7);
+    assert_eq!(drive.space(2, 3).sense(), GOOD);
+    assert_eq!(at(&mut drive), 11);
+    assert_eq!(drive.space(2, 0).sense(), GOOD);
+    assert_eq!(at(&mut drive), 11);
+    // There are no more, and how many were missing is not told.
+    let beyond = drive.space(2, 1);
+    assert_eq!((beyond.sense(), beyond.information()), ((8, 0, 5), None));
+    assert_eq!(at(&mut drive), 12);
+    // Backwards, on the beginning-of-partition side; a run that is longer is not missed.
+    assert_eq!(drive.space(2, -2).sense(), GOOD);
+    assert_eq!(at(&mut drive), 9);
+    assert_eq!(drive.locate(8).sense(), GOOD);
+    assert_eq!(drive.space(2, -2).sense(), GOOD);
+    assert_eq!(at(&mut drive), 5);
+    let before = drive.space(2, -2);
+    assert_eq!((before.sense(), before.flags(), before.information()), ((0, 0, 4), 0x40, None), "BOP");
+    assert_eq!(at(&mut drive), 0);
+}

@@ -35,7 +35,7 @@ fn reserved_bits_are_refused_with_their_place() {
         (vec![0x00, 0, 0, 1, 0, 0], 3, 0),
         (vec![0x01, 0x02, 0, 0, 0, 0], 1, 1),
         (vec![0x08, 0x03, 0, 0, 1, 0], 1, 1),
-        (vec![0x11, 0x02, 0, 0, 1, 0], 1, 3),
+        (vec![0x11, 0x04, 0, 0, 1, 0], 1, 3),
         (vec![0x2b, 0x04, 0, 0, 0, 0, 0, 0, 0, 0], 1, 2),
         (vec![0x00, 0, 0, 0, 0, 0x04], 5, 2),
     ] {
@@ -277,6 +277,15 @@ fn supported_commands_come_with_usage_and_timeouts() {
         assert_ne!(sense, (5, 0x20, 0), "{:02x}", one[0]);
         drive.settle();
     }
+    // READ BUFFER, EXTENDED COPY, SECURITY PROTOCOL, MAINTENANCE OUT: what programs try and do without.
+    for (code, len) in [(0x3b, 10), (0x3c, 10), (0x83, 16), (0x84, 16), (0xa2, 12), (0xa4, 12), (0xb5, 12)] {
+        let mut cdb = vec![0; len];
+        cdb[0] = code;
+        assert_eq!(drive.send(&cdb).sense(), (5, 0x20, 0), "{code:02x}");
+        assert_eq!(drive.get(&[0xa3, 0x0c, 0x01, code, 0, 0, 0, 0, 1, 0, 0, 0], 256), [0, 1, 0, 0]);
+    }
+    // RECEIVE RECOMMENDED ACCESS ORDER is a service action of a command that is known.
+    assert_eq!(drive.send(&[0xa3, 0x1d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).sense(), (5, 0x24, 0));
 }
 
 #[test]

@@ -115,3 +115,52 @@ fn write_exclusive_lets_others_read_and_registrants_types_let_registrants_in() {
     assert_eq!(reserve_out(&mut b, RESERVE, 2, 8, 0), Some((5, 0x24, 0)), "an obsolete type");
     assert_eq!(read(&mut b, 2), [0, 8, 1, 0x81, 0xea, 1, 0, 0], "REPORT CAPABILITIES");
 }
+
+#[test]
+fn a_unit_that_was_reserved_by_reserve_is_its_holders_until_it_is_released_or_reset() {
+    let bench = Bench::small(1 << 20);
+    let mut a = bench.loaded(0);
+    let mut b = bench.unit_as(1, "b");
+    b.settle();
+    let conflict = |unit: &mut Unit, cdb: &[u8]| {
+        let status = unit.send_in(cdb, 64).outcome.status;
+        assert!(matches!(status, Status::Good | Status::ReservationConflict), "{cdb:02x?}: {status:?}");
+        status == Status::ReservationConflict
+    };
+    // RESERVE(6), and again; then SPC-2, table 10.
+    a.good(&[0x16, 0, 0, 0, 0, 0]);
+    a.good(&[0x16, 0, 0, 0, 0, 0]);
+    assert_eq!(a.write(&[1; 5]).sense(), GOOD);
+    for cdb in [&[0; 6][..], &[0x16, 0, 0, 0, 0, 0], &[0x1a, 0, 0x3f, 0, 64, 0], &[0x1e, 0, 0, 0, 1, 0]] {
+        assert!(conflict(&mut b, cdb), "{cdb:02x?}");
+    }
+    for cdb in [&[0x12, 0, 0, 0, 36, 0][..], &[0x03, 0, 0, 0, 18, 0], &[0x1e, 0, 0, 0, 0, 0]] {
+        assert!(!conflict(&mut b, cdb), "{cdb:02x?}");
+    }
+    // What is not one's own is not released, and persistent reservations are for nobody now.
+    b.good(&[0x17, 0, 0, 0, 0, 0]);
+    assert!(conflict(&mut b, &[0; 6]));
+    for unit in [&mut a, &mut b] {
+        assert_eq!(reserve_out(unit, REGISTER_AND_IGNORE, 0, 0, 7), None);
+        assert!(conflict(unit, &[0x5e, 0, 0, 0, 0, 0, 0, 0, 64, 0]));
+    }
+    // RELEASE(10); then the ten-byte RESERVE of the other one.
+    a.good(&[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    b.good(&[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(conflict(&mut a, &[0; 6]));
+    // A session that is lost holds nothing, and neither does anybody after a reset.
+    b.transport.lose_nexus().unwrap();
+    a.good(&[0x16, 0, 0, 0, 0, 0]);
+    b.transport.reset().unwrap();
+    assert_eq!(b.send(&[0; 6]).sense().0, 6);
+    b.settle();
+    b.good(&[0x16, 0, 0, 0, 0, 0]);
+    b.good(&[0x17, 0, 0, 0, 0, 0]);
+    // Where somebody is registered, neither command works.
+    assert_eq!(reserve_out(&mut b, REGISTER_AND_IGNORE, 0, 0, 8), Some(GOOD));
+    assert!(conflict(&mut b, &[0x16, 0, 0, 0, 0, 0]));
+    assert!(conflict(&mut b, &[0x17, 0, 0, 0, 0, 0]));
+    // Another initiator's name in the command is not supported.
+    assert_eq!(reserve_out(&mut b, REGISTER, 0, 8, 0), Some(GOOD));
+    assert_eq!(b.send(&[0x16, 0x10, 0, 0, 0, 0]).sense(), (5, 0x24, 0));
+}

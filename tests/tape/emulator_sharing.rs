@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reelfs::emulator::{EmulatedLibrary, ManualClock};
+use reelfs::clock::ManualClock;
+use reelfs::emulator::EmulatedLibrary;
 
 use crate::emulator_support::{Bench, GOOD, Unit, move_medium};
 

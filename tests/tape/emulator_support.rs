@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reelfs::emulator::{Clock, EmulatedLibrary, EmulatedTransport, Generation, LibraryShape, ManualClock};
+use reelfs::clock::{Clock, ManualClock};
+use reelfs::emulator::{EmulatedLibrary, EmulatedTransport, Generation, LibraryShape};
 use reelfs::scsi::{Data, Outcome, Status, Transport, TransportError};
 
 /// Element address of the first slot.

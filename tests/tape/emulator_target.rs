@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reelfs::emulator::{Clock, EmulatedLibrary, Generation, LibraryShape, TimeMode};
+use reelfs::clock::Clock;
+use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape, TimeMode};
 use reelfs::scsi::iscsi::chap::Credentials;
 use reelfs::scsi::iscsi::pdu::{
     LogoutRequest, NO_TAG, NopOut, Response, TaskManagementRequest, TextRequest, lun_field,

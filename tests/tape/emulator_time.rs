@@ -1,8 +1,13 @@
 //! How long an emulated library takes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reelfs::emulator::{Clock, Generation, LibraryShape, TimeMode};
+use reelfs::clock::Clock;
+use reelfs::emulator::{Generation, LibraryShape, TimeMode};
+use reelfs::progress::Progress;
+use reelfs::scsi::Transport;
+use reelfs::tape::drive::{Drive, DriveOptions};
 
 use crate::emulator_support::{Bench, GOOD};
 
@@ -93,4 +98,29 @@ fn real_time_passes_while_the_drive_works() {
     drive.filemarks(1);
     let seconds = (bench.clock.now() - before).as_secs_f64();
     assert!((6.9..7.1).contains(&seconds), "2.5 GB at 360 MB/s took {seconds} s");
+}
+
+#[test]
+fn a_new_cartridge_of_lto_9_is_measured_once_before_it_is_ready() {
+    let shape = LibraryShape { time: TimeMode::Real, ..LibraryShape::new(Generation::Lto9) };
+    let bench = Bench::new(&shape.with_cartridges(1, Generation::Lto9, Some(1 << 30)));
+    let mut changer = bench.unit(0);
+    changer.settle();
+    let mut wait = || {
+        changer.good(&crate::emulator_support::move_medium(1024, 256));
+        let transport: Box<dyn Transport> = Box::new(bench.library.transport(1).unwrap());
+        let clock: Arc<dyn Clock> = bench.clock.clone();
+        let mut drive = Drive::open(transport, clock, DriveOptions::default()).unwrap();
+        let before = bench.clock.now();
+        drive.wait_ready(&Progress::new()).unwrap();
+        let waited = (bench.clock.now() - before).as_secs();
+        drive.unload().unwrap();
+        changer.good(&crate::emulator_support::move_medium(256, 1024));
+        waited
+    };
+    // 16 s to load, and 40 minutes; then 16 s.
+    let first = wait();
+    assert!((2416..2420).contains(&first), "{first} s");
+    let second = wait();
+    assert!((16..20).contains(&second), "{second} s");
 }

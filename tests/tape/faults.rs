@@ -5,7 +5,7 @@ use reelfs::progress::Progress;
 use reelfs::scsi::LogicalUnit;
 use reelfs::tape::drive::{Drive, DriveError};
 use reelfs::tape::reader::{IndexState, VolumeIndex, VolumeReader};
-use reelfs::tape::writer::{Ended, Overwrite, Place, VolumeWriter, label};
+use reelfs::tape::writer::{Ended, Overwrite, Place, VolumeWriter, WriterOptions, label};
 use reelfs::tape::{Object, TapeError};
 use std::time::Duration;
 
@@ -207,8 +207,8 @@ fn a_writer_finds_back_when_somebody_moved_the_tape_between_two_bursts() {
     check_objects(&mut drive, &closed, &all);
 }
 
-#[test]
-fn a_set_spans_cartridges_and_no_segment_does() {
+/// Writes objects to as many cartridges of 24 MiB as they need; what each holds in the end, read again and verified.
+fn spanned(objects: &Vec<Object>, options: &WriterOptions) -> Vec<VolumeIndex> {
     let lab = Lab::shaped(|shape| {
         let mut shape = shape.with_cartridges(6, Generation::Lto8, Some(24 << 20));
         for cartridge in &mut shape.cartridges {
@@ -218,22 +218,17 @@ fn a_set_spans_cartridges_and_no_segment_does() {
         shape
     });
     let progress = Progress::new();
-    let objects: Vec<_> = (0..40)
-        .map(|number| object(&format!("full/web1/{number:02}.bdf"), noise(number, 1_300_000)))
-        .chain([object("full/web1/large.bdf", noise(99, 9_000_000))])
-        .collect();
     let mut place = Place::default();
     let mut found = Vec::new();
-    let mut cartridges = 0;
-    loop {
-        lab.load(cartridges);
+    for slot in 0..6 {
+        lab.load(slot);
         let mut drive = lab.ready();
-        let number = u32::from(cartridges) + 1;
+        let number = u32::from(slot) + 1;
         label(&mut drive, &description(number), &Overwrite::Nothing, &session(), &progress).expect("blank");
+        let volume = description(number).volume;
         let mut writer =
-            VolumeWriter::append(&mut drive, description(number).volume, session(), small(), &progress)
-                .expect("ours");
-        let (ended, next) = writer.write(&objects, place.clone(), &progress).expect("written");
+            VolumeWriter::append(&mut drive, volume, session(), options.clone(), &progress).expect("ours");
+        let (ended, next) = writer.write(objects, place, &progress).expect("written");
         let is_full = matches!(ended, Ended::Full);
         assert!(is_full || matches!(ended, Ended::Done), "{ended:?}");
         let closed = writer.finish(is_full, &progress).expect("closed");
@@ -243,22 +238,58 @@ fn a_set_spans_cartridges_and_no_segment_does() {
         let mut reader = VolumeReader::open(&mut drive).expect("ours");
         let totals = reader.verify(&again, &progress, &mut |damage| panic!("{damage:?}")).expect("read");
         assert_eq!(totals.segments, closed.segments.len() as u64);
-        found.extend(again.segments);
+        found.push(again);
         place = next;
         drop(drive);
-        lab.unload(cartridges);
-        cartridges += 1;
+        lab.unload(slot);
         if !is_full {
-            break;
+            return found;
         }
     }
-    assert!(cartridges >= 3, "{cartridges} cartridges");
-    for object in &objects {
-        let segments: Vec<_> = found.iter().filter(|entry| entry.name == object.name).collect();
-        let total: u64 = segments.iter().map(|entry| entry.len).sum();
-        assert_eq!(total, object.len, "{}", object.name);
-        // Over cartridges too, the whole is known by its fingerprint.
+    panic!("six cartridges are not enough");
+}
+
+/// Checks that every object is whole, over cartridges too.
+fn check_whole(objects: &[Object], cartridges: &[VolumeIndex]) {
+    for object in objects {
+        let all = cartridges.iter().flat_map(|index| &index.segments);
+        let segments: Vec<_> = all.filter(|entry| entry.name == object.name).collect();
+        let mut end = 0;
+        for (number, entry) in (0..).zip(&segments) {
+            assert_eq!((entry.segment, entry.offset, entry.total), (number, end, object.len));
+            end += entry.len;
+        }
+        assert_eq!(end, object.len, "{}", object.name);
         assert_eq!(segments.last().expect("some").object_fingerprint, object.fingerprint);
+    }
+}
+
+#[test]
+fn a_set_spans_cartridges_and_no_segment_does() {
+    let objects: Vec<_> = (0..40)
+        .map(|number| object(&format!("full/web1/{number:02}.bdf"), noise(number, 1_300_000)))
+        .chain([object("full/web1/large.bdf", noise(99, 9_000_000))])
+        .collect();
+    let cartridges = spanned(&objects, &small());
+    assert!(cartridges.len() >= 3, "{} cartridges", cartridges.len());
+    check_whole(&objects, &cartridges);
+}
+
+#[test]
+fn a_segment_is_cut_to_what_is_left_on_a_cartridge() {
+    // Longer than a cartridge, and than what an index and early warning leave of one.
+    let objects = vec![
+        object("full/web1/1.bdf", noise(1, 5_000_000)),
+        object("full/web1/2.bdf", noise(2, 40_000_000)),
+        object("full/web1/3.bdf", noise(3, 5_000_000)),
+    ];
+    let options = WriterOptions { segment_bytes: 64 << 20, ..small() };
+    let cartridges = spanned(&objects, &options);
+    check_whole(&objects, &cartridges);
+    assert!(cartridges.len() <= 4, "{} cartridges", cartridges.len());
+    for index in cartridges.split_last().expect("some").1 {
+        let bytes: u64 = index.segments.iter().map(|entry| entry.len).sum();
+        assert!(bytes > 13 << 20, "only {bytes} bytes of 24 MiB");
     }
 }
 

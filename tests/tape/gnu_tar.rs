@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 use reelfs::progress::Progress;
 use reelfs::tape::Object;
 use reelfs::tape::TapeError;
-use reelfs::tape::archive::{BLOCK_LEN, Recognised};
-use reelfs::tape::reader::{ForeignEntry, Identified, identify, list_foreign, read_foreign};
+use reelfs::tape::archive::{BLOCK_LEN, ForeignState, Recognised};
+use reelfs::tape::reader::{ForeignEntry, ForeignEvent, Identified, identify, read_foreign, scan_foreign};
 use reelfs::tape::writer::{Overwrite, VolumeWriter, label};
 
 use crate::lab::{Lab, archive, description, noise, object, objects, session};
@@ -200,8 +200,15 @@ fn a_cartridge_of_gnu_tar_is_listed_and_read() {
     let identified = identify(&mut drive).expect("readable");
     assert_eq!(identified, Identified::Foreign(Recognised::Tar));
     let mut found: Vec<ForeignEntry> = Vec::new();
-    let damaged = list_foreign(&mut drive, &Progress::new(), &mut |entry| found.push(entry)).expect("listed");
-    assert_eq!(damaged, 0);
+    scan_foreign(&mut drive, &Progress::new(), &mut |event| -> Result<(), TapeError> {
+        match event {
+            ForeignEvent::Entry(entry) => found.push(*entry),
+            ForeignEvent::File(file) => assert_eq!(file.state, ForeignState::Whole),
+            ForeignEvent::Again => panic!("all blocks have one length"),
+        }
+        Ok(())
+    })
+    .expect("listed");
     for file in [0, 1] {
         for (name, content) in &files {
             let entry = found.iter().find(|entry| entry.file == file && entry.entry.name == name.as_bytes());

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reelfs::clock::ManualClock;
 use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape};
 use reelfs::id::{FileId, Fingerprint};
 use reelfs::progress::Progress;
@@ -17,53 +17,19 @@ use reelfs::tape::reader::{VolumeIndex, VolumeReader};
 use reelfs::tape::writer::{Ended, Overwrite, Place, Session, VolumeWriter, WriterOptions, label};
 use reelfs::tape::{Object, ObjectSource, TapeError};
 
+use crate::random::Random;
+
 /// Address of the first slot and of the first drive of an emulated library, and of its arm.
 const SLOT: u16 = 1024;
 const DRIVE: u16 = 256;
 const ARM: u16 = 1;
 
-/// A time that both the emulator and the session go by; it passes when somebody sleeps.
-#[derive(Debug, Default)]
-pub(crate) struct Time {
-    nanoseconds: AtomicU64,
-}
-
-impl Time {
-    pub(crate) fn advance(&self, duration: Duration) {
-        let nanoseconds = u64::try_from(duration.as_nanos()).expect("short");
-        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-
-    fn value(&self) -> Duration {
-        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
-    }
-}
-
-impl reelfs::tape::Clock for Time {
-    fn now(&self) -> Duration {
-        self.value()
-    }
-
-    fn sleep(&self, duration: Duration) {
-        self.advance(duration);
-    }
-}
-
-impl reelfs::emulator::Clock for Time {
-    fn now(&self) -> Duration {
-        self.value()
-    }
-
-    fn sleep(&self, duration: Duration) {
-        self.advance(duration);
-    }
-}
-
 /// An emulated library in a temporary directory.
 pub(crate) struct Lab {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) library: EmulatedLibrary,
-    pub(crate) time: Arc<Time>,
+    /// A time that both the emulator and the session go by; it passes when somebody sleeps.
+    pub(crate) time: Arc<ManualClock>,
 }
 
 impl Lab {
@@ -77,7 +43,7 @@ impl Lab {
         let shape = change(LibraryShape::new(Generation::Lto8).with_drives(2, Generation::Lto8));
         let library_dir = directory.path().join("library");
         EmulatedLibrary::create(&library_dir, &shape).expect("a library can be made");
-        let time = Arc::new(Time::default());
+        let time = Arc::new(ManualClock::default());
         let library = EmulatedLibrary::open(&library_dir, time.clone()).expect("a library");
         Self { directory, library, time }
     }
@@ -91,7 +57,7 @@ impl Lab {
             .arg(directory.path())
             .status();
         assert!(copied.expect("cp runs").success());
-        let time = Arc::new(Time::default());
+        let time = Arc::new(ManualClock::default());
         let library =
             EmulatedLibrary::open(&directory.path().join("library"), time.clone()).expect("a library");
         Self { directory, library, time }
@@ -236,16 +202,7 @@ pub(crate) fn object(name: &str, content: Vec<u8>) -> Object {
 
 /// Bytes that look like none other.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
+    Random::seeded(seed).bytes(len)
 }
 
 /// Objects of many lengths, named as in a repository.

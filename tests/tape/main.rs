@@ -35,6 +35,8 @@ mod hostile;
 mod interrupted;
 mod lab;
 mod pdu;
+#[path = "../shared/random.rs"]
+mod random;
 mod replies;
 #[path = "../../fuzz/scsi_checks.rs"]
 mod scsi_checks;

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reelfs::clock::ManualClock;
 use reelfs::emulator::{Generation, TimeMode};
 use reelfs::progress::Progress;
 use reelfs::storage::{ReadFile, StorageError};
 use reelfs::tape::writer::{Ended, Place, VolumeWriter, WriterOptions};
 use reelfs::tape::{Object, ObjectSource};
 
-use crate::lab::{Lab, Time, description, session};
+use crate::lab::{Lab, description, session};
 
 // Zeros that take time of the model, and some of ours so that the ring runs empty.
 #[derive(Debug, Clone)]
 struct Slow {
-    time: Arc<Time>,
+    time: Arc<ManualClock>,
     len: u64,
     bytes_per_s: u64,
     real: Duration,
@@ -49,7 +50,7 @@ impl ObjectSource for Slow {
 fn run(len: u64, bytes_per_s: u64, real: Duration, options: WriterOptions) -> (u64, u64) {
     let lab = Lab::shaped(|mut shape| {
         shape.time = TimeMode::Counted;
-        shape.with_drives(1, Generation::Lto5).with_cartridges(1, Generation::Lto5, Some(4 << 30))
+        shape.with_drives(1, Generation::Lto5).with_cartridges(1, Generation::Lto5, Some(40 << 30))
     });
     let mut drive = lab.labelled_as("RL0001L5");
     let progress = Progress::new();
@@ -95,4 +96,19 @@ fn a_drive_that_is_fed_slowly_rests_between_long_bursts() {
     // that is busy with other things may not come to an end of what is read: then there is no pause.
     assert!(pauses <= 4, "{pauses} pauses");
     assert!(back_hitches <= 2 * pauses + 2, "{back_hitches} back-hitches, {pauses} pauses");
+}
+
+#[test]
+#[ignore = "4 and 20 GiB, a minute; make soak"]
+fn a_long_archive_goes_to_tape_without_a_stop() {
+    for gibibytes in [4, 20] {
+        let (back_hitches, pauses) = run(
+            gibibytes << 30,
+            1_000_000_000,
+            Duration::ZERO,
+            WriterOptions { reader_count: 2, ..options() },
+        );
+        println!("{gibibytes} GiB: {back_hitches} back-hitches, {pauses} pauses");
+        assert_eq!(back_hitches, 0, "{gibibytes} GiB");
+    }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use reelfs::scsi::iscsi::frame::{self, Digests, Frame};
 use reelfs::scsi::iscsi::pdu::{
     AsyncMessage, DataIn, LoginResponse, NO_TAG, NopIn, ReadyToTransfer, Reject, Request, Residual,
-    ScsiResponse, Sequence, Stage,
+    ScsiResponse, Sequence, Stage, TextResponse,
 };
-use reelfs::scsi::iscsi::{Address, Initiator, LoginError};
+use reelfs::scsi::iscsi::{Address, DiscoveryError, Initiator, LoginError, discover};
 use reelfs::scsi::{Data, Outcome, Status, Transport, TransportError};
 
 use crate::conformance::settings;
@@ -18,7 +18,7 @@ use crate::conformance::settings;
 const NO_DIGESTS: Digests = Digests { header: false, data: false };
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// A target that logs in whoever comes, and then does what the test says with the first command.
+/// A target that logs in whoever comes, and then does what the test says with the first command or question.
 fn serve(answer: impl FnOnce(&mut TcpStream, u32, Sequence) + Send + 'static) -> (Address, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let place = listener.local_addr().expect("an address");
@@ -55,6 +55,10 @@ fn serve(answer: impl FnOnce(&mut TcpStream, u32, Sequence) + Send + 'static) ->
                 }
                 Request::Command(command) => {
                     answer(&mut stream, command.task_tag, sequence);
+                    break;
+                }
+                Request::Text(text) => {
+                    answer(&mut stream, text.task_tag, sequence);
                     break;
                 }
                 _ => {}
@@ -258,4 +262,62 @@ fn a_login_that_does_not_end_is_given_up() {
     let refused = Initiator::connect(&address, &settings()).expect_err("no session");
     assert!(matches!(refused, LoginError::Protocol { .. }), "{refused}");
     serving.join().expect("the target");
+}
+
+/// Asks such a host for its targets.
+fn targets(
+    answer: impl FnOnce(&mut TcpStream, u32, Sequence) + Send + 'static,
+) -> Result<Vec<String>, DiscoveryError> {
+    let (address, serving) = serve(answer);
+    let result = discover(&address.portal, &settings());
+    serving.join().expect("the target");
+    result
+}
+
+fn text(task_tag: u32, sequence: Sequence, is_final: bool) -> TextResponse {
+    let transfer_tag = if is_final { NO_TAG } else { 5 };
+    TextResponse { is_final, continues: !is_final, lun: 0, task_tag, transfer_tag, sequence }
+}
+
+#[test]
+fn a_list_of_targets_may_come_in_pieces() {
+    let found = targets(|stream, tag, sequence| {
+        send(stream, &text(tag, sequence, false).header(), b"TargetName=iqn.2026-11.a:1\0TargetAddr");
+        let mut frame = Frame::default();
+        frame.read(stream, NO_DIGESTS, 1 << 20).expect("the next question");
+        let asked = Request::parse(&frame.header).expect("a request");
+        assert!(matches!(asked, Request::Text(text) if text.transfer_tag == 5 && text.command_sn == 2));
+        assert!(frame.data.is_empty());
+        let rest = b"ess=[::1]:3260,1\0TargetName=../evil\0TargetName=iqn.2026-11.b:2\0";
+        let sequence = Sequence { status_sn: sequence.status_sn + 1, ..sequence };
+        send(stream, &text(tag, sequence, true).header(), rest);
+    });
+    assert_eq!(found.expect("a list"), ["iqn.2026-11.a:1", "iqn.2026-11.b:2"]);
+    assert!(
+        targets(|stream, tag, sequence| send(stream, &text(tag, sequence, true).header(), &[]))
+            .expect("an empty list")
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_list_of_targets_that_is_none_is_given_up() {
+    let malformed = targets(|stream, tag, sequence| {
+        send(stream, &text(tag, sequence, true).header(), b"TargetName");
+    });
+    assert!(matches!(malformed, Err(DiscoveryError::Text { .. })), "{malformed:?}");
+    let other = targets(|stream, tag, sequence| {
+        send(stream, &response(tag, sequence).header(), &[]);
+    });
+    assert!(matches!(other, Err(DiscoveryError::Protocol { .. })), "{other:?}");
+    let endless = targets(|stream, tag, sequence| {
+        let mut frame = Frame::default();
+        for _ in 0..100 {
+            let piece = frame::write(stream, &text(tag, sequence, false).header(), b"X=", NO_DIGESTS);
+            if piece.is_err() || frame.read(stream, NO_DIGESTS, 1 << 20).is_err() {
+                break;
+            }
+        }
+    });
+    assert!(matches!(endless, Err(DiscoveryError::Protocol { .. })), "{endless:?}");
 }

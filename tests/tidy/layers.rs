@@ -5,7 +5,7 @@ use crate::tree::Tree;
 
 /// Modules of `src/` from the bottom layer up.
 const LAYERS: &[&[&str]] = &[
-    &["codec", "checksum", "id", "path", "progress"],
+    &["allocator", "clock", "codec", "checksum", "id", "path", "progress"],
     &["format", "chunk", "storage", "scsi"],
     &["index", "live", "tape", "library", "emulator"],
     &["repo"],

@@ -4,6 +4,7 @@
 //! A rule takes a [`tree::Tree`] and returns its findings as `path:line: what is wrong`, so that a
 //! failure reads like a compiler error. Each rule has a test that plants a violation and sees it found.
 
+mod faults;
 mod layers;
 mod manual;
 mod owners;
@@ -60,6 +61,11 @@ fn every_fixture_directory_is_explained() {
 #[test]
 fn every_test_file_is_run() {
     hold(repository::check_tests);
+}
+
+#[test]
+fn every_fault_and_attack_has_its_tests() {
+    hold(faults::check);
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn tape_statements() -> Vec<(&'static str, &'static str, String)> {
         (page, "Tape files", format!("has {} bytes;", archive::BLOCK_LEN)),
         (page, "Parts", format!("records of {} zeros", archive::RECORD_LEN)),
         (page, "Self-description", format!(".Pq {} and", archive::BLOCK_LEN)),
-        (page, "Data parts", format!("at most {} bytes, all but", archive::SEGMENT_LEN_MAX)),
+        (page, "Data parts", format!("at most {} bytes, of any", archive::SEGMENT_LEN_MAX)),
         (page, "Data parts", format!("at most {} bytes of UTF-8", archive::NAME_LEN_MAX)),
         (page, "Data parts", format!(".Pa {} has a line", archive::CHECKSUMS_NAME)),
         (page, "Data parts", format!(".Pa {} is a list", archive::MANIFEST_NAME)),

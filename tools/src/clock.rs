@@ -44,18 +44,7 @@ pub(crate) fn now_seconds() -> i64 {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SystemClock;
 
-impl reelfs::tape::Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
-    fn now(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-    }
-
-    fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
-}
-
-impl reelfs::emulator::Clock for SystemClock {
+impl reelfs::clock::Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
     fn now(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

@@ -23,9 +23,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+const ARENA_COUNT_MAX: u8 = 2;
+
 /// Runs the command that the process was started as.
 #[must_use]
 pub fn run() -> ExitCode {
+    // Memory of a backup is bounded; what lies unused between its pieces is part of that.
+    reelfs::allocator::set_arena_count_max(ARENA_COUNT_MAX);
     let cli = match command::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -28,11 +28,52 @@ const PERMISSIONS: u16 = 0o755;
 pub(crate) type Take<'a> = &'a mut dyn FnMut(Answer);
 
 /// Does what is asked.
+///
+/// A daemon whose mount was taken away a moment ago has staging open until it has closed it: that is waited for.
 pub(crate) fn perform(context: &Context, request: &Request, take: Take<'_>) -> Result<(), Failure> {
     let root = session::directory(context)?;
-    match ControlClient::connect(&root) {
+    let mut waited = Duration::ZERO;
+    loop {
+        let (failure, patience) = match attempt(context, &root, request, &mut *take)? {
+            Attempt::Done => return Ok(()),
+            Attempt::Ending => (Failure::failed(ENDING), ENDING_PATIENCE),
+            Attempt::Open(failure) => (failure, OPEN_PATIENCE),
+        };
+        if waited >= patience {
+            return Err(failure);
+        }
+        if waited == TELL_AFTER {
+            context.note("waiting for the daemon to close staging");
+        }
+        context.progress.check()?;
+        std::thread::sleep(PAUSE);
+        waited += PAUSE;
+    }
+}
+
+const ENDING: &str = "the daemon that served staging was unmounted and does not end";
+const PAUSE: Duration = Duration::from_millis(50);
+const TELL_AFTER: Duration = Duration::from_secs(1);
+const ENDING_PATIENCE: Duration = Duration::from_secs(60);
+const OPEN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What came of asking once.
+enum Attempt {
+    Done,
+    /// A daemon is there, but does not answer any more.
+    Ending,
+    /// Another process has staging open.
+    Open(Failure),
+}
+
+fn attempt(context: &Context, root: &Path, request: &Request, take: Take<'_>) -> Result<Attempt, Failure> {
+    match ControlClient::connect(root) {
         Ok(Some(daemon)) => ask(context, daemon, request, take),
-        Ok(None) => perform_here(context, request, take),
+        Ok(None) => match perform_here(context, request, take)? {
+            Ok(()) => Ok(Attempt::Done),
+            Err(refusal) if refusal.kind == RefusalKind::Open => Ok(Attempt::Open(failure(refusal))),
+            Err(refusal) => Err(failure(refusal)),
+        },
         Err(source) => Err(Failure::failed(Connect { source })
             .hint("only the owner of the repository may control the daemon that serves its staging")),
     }
@@ -50,7 +91,7 @@ fn ask(
     mut daemon: ControlClient,
     request: &Request,
     take: Take<'_>,
-) -> Result<(), Failure> {
+) -> Result<Attempt, Failure> {
     let refused = |source| Failure::failed(Connect { source });
     let closer = daemon.closer().map_err(refused)?;
     let done = AtomicBool::new(false);
@@ -65,20 +106,30 @@ fn ask(
                 std::thread::sleep(CANCEL_PERIOD);
             }
         });
-        let result = daemon.ask(request).map_err(refused).and_then(|()| listen(context, &mut daemon, take));
+        let result = match daemon.ask(request) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Attempt::Ending),
+            asked => asked.map_err(refused).and_then(|()| listen(context, &mut daemon, take)),
+        };
         done.store(true, Ordering::Relaxed);
         context.progress.check()?;
         result
     })
 }
 
-fn listen(context: &Context, daemon: &mut ControlClient, take: Take<'_>) -> Result<(), Failure> {
+fn listen(context: &Context, daemon: &mut ControlClient, take: Take<'_>) -> Result<Attempt, Failure> {
+    let mut is_answered = false;
     loop {
-        match daemon.answer().map_err(|source| Failure::failed(Connect { source }))? {
+        let answer = match daemon.answer() {
+            // It hung up before it had read the request.
+            Err(error) if !is_answered && error.kind() == io::ErrorKind::ConnectionReset => None,
+            answer => answer.map_err(|source| Failure::failed(Connect { source }))?,
+        };
+        match answer {
+            None if !is_answered => return Ok(Attempt::Ending),
             None => return Err(Failure::failed("the daemon that serves staging went away").hint(
                 "'reelfs staging' shows what is pending; a commit that was cut off can be asked for again",
             )),
-            Some(Answer::Done) => return Ok(()),
+            Some(Answer::Done) => return Ok(Attempt::Done),
             Some(Answer::Failed(refusal)) => return Err(failure(refusal)),
             Some(Answer::Progress { files, bytes, total_bytes }) => {
                 let progress = &context.progress;
@@ -92,17 +143,22 @@ fn listen(context: &Context, daemon: &mut ControlClient, take: Take<'_>) -> Resu
             }
             Some(answer) => take(answer),
         }
+        is_answered = true;
     }
 }
 
-fn perform_here(context: &Context, request: &Request, take: Take<'_>) -> Result<(), Failure> {
+fn perform_here(
+    context: &Context,
+    request: &Request,
+    take: Take<'_>,
+) -> Result<Result<(), Refusal>, Failure> {
     let repository = Arc::new(session::open(context)?);
     let here = Arc::new(Here { repository, open: Mutex::default() });
     let service = Service::new(Arc::clone(&here) as Arc<dyn Stagings>, Arc::new(SystemOutside));
     let result = service.perform(request, &context.progress, &mut *take);
     drop(service);
     here.close(context);
-    result.map_err(failure)
+    Ok(result)
 }
 
 /// Trees that this process opens.
@@ -147,6 +203,10 @@ impl Stagings for Here {
         Ok(tree)
     }
 
+    fn opened(&self, client: &ClientName) -> Option<Arc<StagingTree>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(client).map(Arc::clone)
+    }
+
     fn create(&self, client: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
         let now = Time { seconds: clock::now_seconds(), nanoseconds: 0 };
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
@@ -187,6 +247,11 @@ fn failure(refusal: Refusal) -> Failure {
         RefusalKind::Locked => {
             (Kind::Locked, "wait for the end of the other command; 'reelfs commit --wait' does so by itself")
         }
+        RefusalKind::Open => (
+            Kind::Locked,
+            "it is another command, or a daemon that does not answer; \
+             'fuser -v REPOSITORY/staging/CLIENT/meta/LOCK' names it",
+        ),
         RefusalKind::DiskFull => (
             Kind::Failed,
             "the disk is full; what was staged is staged as before, and so are all generations",

@@ -48,7 +48,7 @@ def _with_data_sets(context, scale):
     context.reelfs.finish()
 
 
-def _synthesizer(context):
+def synthesizer(context):
     """The helper that writes a giant repository: a cargo example beside reelfs, or on PATH."""
     release = context.reelfs.directory()
     for candidate in (release / "examples" / SYNTHESIZE, release / SYNTHESIZE):
@@ -58,7 +58,7 @@ def _synthesizer(context):
 
 
 def _with_synthetic(context, scale):
-    program = _synthesizer(context)
+    program = synthesizer(context)
     if program is None:
         context.journal.remark(f"memory: {SYNTHESIZE} not found, the synthetic repository is skipped")
         return

@@ -14,6 +14,7 @@ use crate::staging::control::Control;
 use crate::staging::directories::Directories;
 use crate::staging::handles::Handles;
 use crate::staging::nodes::{self, KEPT, Place};
+use crate::staging::renewal::Renewal;
 use crate::staging::session::Pace;
 use crate::wire::answer::{self, Body};
 use crate::wire::channel::{Channel, Reply};
@@ -72,6 +73,7 @@ pub(crate) struct Adapter {
     pub(super) handles: Arc<Handles>,
     pub(super) directories: Directories,
     pub(super) backings: Arc<Backings>,
+    pub(super) renewal: Renewal,
     pub(super) pool: Pool,
     pub(super) started: Time,
 }
@@ -86,13 +88,12 @@ impl Adapter {
     pub(super) fn new(
         channel: Arc<Channel>,
         clients: Clients,
-        handles: Handles,
-        backings: Backings,
+        (handles, directories): (Handles, Directories),
+        (backings, renewal): (Backings, Renewal),
         pool: Pool,
     ) -> Self {
-        let directories = Directories::new(handles.era());
         let (clients, handles, backings) = (Arc::new(clients), Arc::new(handles), Arc::new(backings));
-        Self { channel, clients, handles, directories, backings, pool, started: control::now() }
+        Self { channel, clients, handles, directories, backings, renewal, pool, started: control::now() }
     }
 
     /// What other threads may do with the trees.
@@ -106,8 +107,8 @@ impl Adapter {
 
     /// Closes the trees, when nobody can reach them any more.
     pub(super) fn close(self) {
-        let Self { clients, handles, directories, backings, pool, .. } = self;
-        drop((handles, directories, backings, pool));
+        let Self { clients, handles, directories, backings, renewal, pool, .. } = self;
+        drop((handles, directories, backings, renewal, pool));
         clients.close();
     }
 
@@ -142,6 +143,7 @@ impl Adapter {
         if header.number == nodes::ROOT {
             return self.root(header, operation);
         }
+        self.note_changed(header, &operation);
         match operation {
             Operation::Lookup { name } => self.lookup(header, name),
             Operation::MakeSymlink { name, target } => self.make_symlink(header, name, target),
@@ -152,7 +154,10 @@ impl Adapter {
             Operation::Unlink { name } => {
                 let target = self.target(header.number)?;
                 let unlinked = target.tree.unlink(target.place.number, name, caller(header, 0));
-                done_before(header, unlinked.map(drop), |error| matches!(error, StagingError::NotFound))
+                let unlinked = unlinked.map(|number| {
+                    self.renewal.changed(Place { number, ..target.place }.node());
+                });
+                done_before(header, unlinked, |error| matches!(error, StagingError::NotFound))
             }
             Operation::RemoveDirectory { name } => {
                 let target = self.target(header.number)?;
@@ -181,6 +186,25 @@ impl Adapter {
         }
     }
 
+    // What is asked changes attributes of these inodes, and the kernel takes note without a version.
+    fn note_changed(&self, header: &Header, operation: &Operation<'_>) {
+        match operation {
+            Operation::MakeSymlink { .. }
+            | Operation::MakeNode { .. }
+            | Operation::MakeDirectory { .. }
+            | Operation::Unlink { .. }
+            | Operation::RemoveDirectory { .. }
+            | Operation::Create { .. }
+            | Operation::SetXattr { .. }
+            | Operation::RemoveXattr { .. } => self.renewal.changed(header.number),
+            Operation::Rename { new_parent: other, .. } | Operation::Link { number: other, .. } => {
+                self.renewal.changed(header.number);
+                self.renewal.changed(*other);
+            }
+            _ => {}
+        }
+    }
+
     /// The object of an inode number.
     pub(super) fn target(&self, node: u64) -> Result<Target, Refusal> {
         let place = Place::of(node).ok_or(Refusal(libc::EPERM))?;
@@ -199,6 +223,7 @@ impl Adapter {
     pub(super) fn shown(&self, slot: u16, attributes: &Attributes) -> answer::Attributes {
         let shown = nodes::shown(slot, attributes);
         self.handles.tell(shown.number, attributes);
+        self.backings.told(shown.number);
         shown
     }
 
@@ -291,12 +316,29 @@ impl Adapter {
         };
         let from = (target.place.number, name);
         let renamed = target.tree.rename(from, (parent.number, to.1), mode, caller(header, 0));
+        if renamed.is_ok() {
+            self.renewal.renamed(parent.node());
+            self.note_moved(&target, &[from, (parent.number, to.1)]);
+        }
         done_before(header, renamed.map(drop), |error| {
             let is_there = target.tree.lookup(parent.number, to.1).map(|entry| {
                 target.tree.forget(entry.number(), 1);
             });
             matches!(error, StagingError::NotFound) && is_there.is_ok()
         })
+    }
+
+    // What was moved may have another name, in a directory that is listed now.
+    fn note_moved(&self, target: &Target, names: &[(u64, &[u8])]) {
+        if !self.renewal.is_listing() {
+            return;
+        }
+        for (directory, name) in names {
+            if let Ok(entry) = target.tree.lookup(*directory, name) {
+                self.renewal.changed(Place { number: entry.number(), ..target.place }.node());
+                target.tree.forget(entry.number(), 1);
+            }
+        }
     }
 
     fn open_directory(&self, header: &Header) -> Answer {
@@ -342,6 +384,7 @@ impl Adapter {
             }
             true
         })?;
+        self.directories.keep(handle, &listing);
         Ok(part.into_body().into())
     }
 }

@@ -3,7 +3,7 @@
 //! To make a file and register it with the kernel takes longer than all else that creating a name takes, so a
 //! thread keeps some ready for each client whose tree grows. The same thread takes registrations back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,8 @@ use crate::wire::channel::Channel;
 const READY_COUNT_MAX: usize = 96;
 const READY_COUNT_LOW: usize = 48;
 const CLOSED_COUNT_MAX: usize = 64;
+// What is told of an inode in this time makes it needless that the kernel asks again.
+const FORGET_PAUSE: Duration = Duration::from_millis(5);
 // A client that makes no files for so long has none kept ready.
 const IDLE: Duration = Duration::from_secs(3);
 
@@ -43,13 +45,15 @@ struct Stock {
 struct State {
     stocks: HashMap<u16, Stock>,
     closed: Vec<u32>,
-    forgotten: Vec<u64>,
+    forgotten: HashSet<u64>,
+    // When the first of them came.
+    forgotten_since: Option<Instant>,
     is_over: bool,
 }
 
 struct Work {
     closed: Vec<u32>,
-    forgotten: Vec<u64>,
+    forgotten: HashSet<u64>,
     // A client of which too little is ready.
     short: Option<(u16, Weak<StagingTree>)>,
 }
@@ -58,6 +62,7 @@ struct Work {
 struct Shared {
     channel: Arc<Channel>,
     is_enabled: AtomicBool,
+    has_forgotten: AtomicBool,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -82,6 +87,7 @@ impl Backings {
         let shared = Arc::new(Shared {
             channel: Arc::clone(channel),
             is_enabled: AtomicBool::new(is_enabled),
+            has_forgotten: AtomicBool::new(false),
             state: Mutex::default(),
             wake: Condvar::new(),
         });
@@ -125,8 +131,20 @@ impl Backings {
 
     /// Makes the kernel ask again for the attributes of an inode, soon.
     pub(crate) fn forget_attributes(&self, node: u64) {
-        self.0.state().forgotten.push(node);
-        self.0.wake.notify_one();
+        let mut state = self.0.state();
+        state.forgotten.insert(node);
+        self.0.has_forgotten.store(true, Ordering::Release);
+        if state.forgotten_since.is_none() {
+            state.forgotten_since = Some(now());
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// The kernel is told attributes of an inode: it need not ask again.
+    pub(crate) fn told(&self, node: u64) {
+        if self.0.has_forgotten.load(Ordering::Acquire) {
+            self.0.state().forgotten.remove(&node);
+        }
     }
 
     /// Gives up what is ready for a client.
@@ -187,14 +205,17 @@ impl Shared {
             state.stocks.retain(|_, stock| stock.used.elapsed() < IDLE);
             let short = state.short();
             let is_due = is_idle || state.closed.len() >= CLOSED_COUNT_MAX;
-            if short.is_some() || !state.forgotten.is_empty() || (is_due && !state.closed.is_empty()) {
-                let (closed, forgotten) =
-                    (std::mem::take(&mut state.closed), std::mem::take(&mut state.forgotten));
+            let are_forgotten_due = state.are_forgotten_due();
+            if short.is_some() || are_forgotten_due || (is_due && !state.closed.is_empty()) {
+                let closed = std::mem::take(&mut state.closed);
+                let forgotten = if are_forgotten_due { state.take_forgotten() } else { HashSet::new() };
+                self.has_forgotten.store(!state.forgotten.is_empty(), Ordering::Release);
                 return Some(Work { closed, forgotten, short });
             }
-            let waited = self.wake.wait_timeout(state, IDLE);
+            let pause = if state.forgotten_since.is_some() { FORGET_PAUSE } else { IDLE };
+            let waited = self.wake.wait_timeout(state, pause);
             let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            (state, is_idle) = (next, timeout.timed_out());
+            (state, is_idle) = (next, pause == IDLE && timeout.timed_out());
         }
         None
     }
@@ -214,7 +235,7 @@ impl Shared {
                     return;
                 }
             };
-            let backing = self.register(file.file());
+            let backing = if tree.lets_kernel_write() { self.register(file.file()) } else { 0 };
             let mut state = self.state();
             let Some(stock) = state.stocks.get_mut(&slot) else {
                 state.closed.push(backing);
@@ -222,7 +243,7 @@ impl Shared {
             };
             stock.ready.push_back(Ready { file, backing });
             let is_full = stock.ready.len() >= READY_COUNT_MAX;
-            if is_full || state.is_over || !state.forgotten.is_empty() {
+            if is_full || state.is_over || state.are_forgotten_due() {
                 return;
             }
         }
@@ -230,6 +251,15 @@ impl Shared {
 }
 
 impl State {
+    fn are_forgotten_due(&self) -> bool {
+        self.forgotten_since.is_some_and(|since| since.elapsed() >= FORGET_PAUSE)
+    }
+
+    fn take_forgotten(&mut self) -> HashSet<u64> {
+        self.forgotten_since = None;
+        std::mem::take(&mut self.forgotten)
+    }
+
     fn short(&self) -> Option<(u16, Weak<StagingTree>)> {
         let short = self.stocks.iter().find(|(_, stock)| stock.ready.len() < READY_COUNT_LOW);
         short.map(|(slot, stock)| (*slot, Weak::clone(&stock.tree)))

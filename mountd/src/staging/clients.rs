@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use reelfs::id::ClientName;
+use reelfs::job::control::ControlClient;
 use reelfs::repo::Repository;
-use reelfs::repo::staging::{Caller, OpenMode, StagingError, StagingOptions, StagingTree};
+use reelfs::repo::staging::{Caller, Limits, OpenMode, StagingError, StagingOptions, StagingTree};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -16,15 +18,21 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const RECLAIM_PERIOD: Duration = Duration::from_millis(500);
 // A server that ends more often is given up by its supervisor, and with it what can still be read.
 const LIFE_MIN: Duration = Duration::from_secs(10);
-// A tree that is about to be removed may still be in use for an instant, by what runs in the background.
-const REMOVE_ATTEMPT_COUNT: u32 = 100;
-const REMOVE_PAUSE: Duration = Duration::from_millis(5);
+// A disk takes less meanwhile than is kept clear of the reserve.
+const SPACE_PERIOD: Duration = Duration::from_millis(100);
+// Another process may need so long to close a tree.
+const OPEN_ATTEMPT_COUNT: u32 = 100;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
+const ALONE_ATTEMPT_COUNT: u32 = 100;
+const ALONE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The trees of all clients.
 #[derive(Debug)]
 pub(crate) struct Clients {
     repository: Arc<Repository>,
     options: StagingOptions,
+    // This process answers the commands of the repository's staging.
+    is_answering: AtomicBool,
     open: RwLock<HashMap<u16, Arc<StagingTree>>>,
 }
 
@@ -33,7 +41,12 @@ impl Clients {
         // Without it each start counts as one after a loss of power, which is safe.
         let boot = std::fs::read(BOOT_ID).unwrap_or_default();
         let options = StagingOptions::new(mode, boot);
-        Self { repository, options, open: RwLock::default() }
+        Self { repository, options, is_answering: AtomicBool::new(false), open: RwLock::default() }
+    }
+
+    /// Notes that this process answers commands now: no other daemon serves the repository.
+    pub(crate) fn set_answering(&self) {
+        self.is_answering.store(true, Ordering::Release);
     }
 
     /// The repository.
@@ -47,6 +60,44 @@ impl Clients {
     /// [`StagingError`] if they cannot be listed.
     pub(crate) fn names(&self) -> Result<Vec<ClientName>, StagingError> {
         StagingTree::clients(&self.repository)
+    }
+
+    /// Slots and names of all clients with staging, in order of slots.
+    ///
+    /// # Errors
+    /// [`StagingError`] if they cannot be listed.
+    pub(crate) fn slots(&self) -> Result<Vec<(u16, ClientName)>, StagingError> {
+        StagingTree::slots(&self.repository)
+    }
+
+    // With the bounds of the client's policy; the schedule looks whether they change.
+    fn options(&self, name: &ClientName) -> StagingOptions {
+        let limits = match self.repository.read_config() {
+            Ok(config) => Limits::of(&config.staging_policy(name).space),
+            Err(error) => {
+                log::warn!("{name}: default bounds: {}", crate::errno::chain(&error));
+                Limits::default()
+            }
+        };
+        StagingOptions { limits, ..self.options.clone() }
+    }
+
+    // A daemon that was unmounted a moment ago may have it open still.
+    fn open_tree(&self, name: &ClientName) -> Result<StagingTree, StagingError> {
+        let options = self.options(name);
+        for _ in 0..OPEN_ATTEMPT_COUNT {
+            match StagingTree::open(Arc::clone(&self.repository), name, &options) {
+                Err(StagingError::Locked { .. }) if !self.is_served_elsewhere() => thread::sleep(OPEN_PAUSE),
+                opened => return opened,
+            }
+        }
+        StagingTree::open(Arc::clone(&self.repository), name, &options)
+    }
+
+    // By a process that is not about to end.
+    fn is_served_elsewhere(&self) -> bool {
+        !self.is_answering.load(Ordering::Acquire)
+            && self.repository.root().is_some_and(ControlClient::is_answered)
     }
 
     fn find(&self, is_it: impl Fn(&StagingTree) -> bool) -> Option<Arc<StagingTree>> {
@@ -76,7 +127,7 @@ impl Clients {
         if let Some(tree) = open.values().find(|tree| tree.client() == name) {
             return Ok(Arc::clone(tree));
         }
-        let tree = Arc::new(StagingTree::open(Arc::clone(&self.repository), name, &self.options)?);
+        let tree = Arc::new(self.open_tree(name)?);
         open.insert(tree.slot(), Arc::clone(&tree));
         Ok(tree)
     }
@@ -90,12 +141,8 @@ impl Clients {
             return Ok(Arc::clone(tree));
         }
         // The kernel knows it from the server before this one.
-        for name in self.names()? {
-            match self.by_name(&name) {
-                Ok(tree) if tree.slot() == slot => return Ok(tree),
-                Ok(_) => {}
-                Err(error) => log::warn!("staging of {name}: {}", crate::errno::chain(&error)),
-            }
+        if let Some((_, name)) = self.slots()?.into_iter().find(|(known, _)| *known == slot) {
+            return self.by_name(&name);
         }
         Err(StagingError::Stale { number: slot.into() })
     }
@@ -115,7 +162,7 @@ impl Clients {
             return Err(StagingError::Exists);
         }
         let repository = Arc::clone(&self.repository);
-        let tree = StagingTree::create(repository, name, &self.options, caller, permissions)?;
+        let tree = StagingTree::create(repository, name, &self.options(name), caller, permissions)?;
         let tree = Arc::new(tree);
         open.insert(tree.slot(), Arc::clone(&tree));
         Ok(tree)
@@ -129,16 +176,13 @@ impl Clients {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let slot = tree.slot();
         open.remove(&slot);
-        let mut tree = tree;
-        for _ in 0..REMOVE_ATTEMPT_COUNT {
-            match Arc::try_unwrap(tree) {
-                Ok(tree) => return tree.remove(),
-                Err(used) => tree = used,
+        match alone(tree) {
+            Ok(tree) => tree.remove(),
+            Err(used) => {
+                open.insert(slot, used);
+                Err(StagingError::Busy { what: "files of it are open" })
             }
-            thread::sleep(REMOVE_PAUSE);
         }
-        open.insert(slot, tree);
-        Err(StagingError::Busy { what: "files of it are open" })
     }
 
     /// Starts the thread that removes what is of no use any more; it ends with the last other user.
@@ -161,12 +205,35 @@ impl Clients {
         Ok(())
     }
 
+    /// Starts the thread that watches the space on the disk; it ends with the last other user.
+    ///
+    /// # Errors
+    /// The refusal of the system.
+    pub(crate) fn start_watching_space(self: &Arc<Self>) -> io::Result<()> {
+        let clients = Arc::downgrade(self);
+        thread::Builder::new().name("space".to_owned()).spawn(move || {
+            let mut failed = false;
+            while let Some(trees) = clients.upgrade().map(|clients| clients.all_opened()) {
+                for tree in trees {
+                    let watched = tree.watch_space();
+                    if let (Err(error), false) = (&watched, failed) {
+                        let name = tree.client();
+                        log::warn!("staging of {name}: space: {}", crate::errno::chain(error));
+                    }
+                    failed = watched.is_err();
+                }
+                thread::sleep(SPACE_PERIOD);
+            }
+        })?;
+        Ok(())
+    }
+
     /// Closes all trees of which nobody has anything open.
     pub(crate) fn close(&self) {
         let trees = std::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
         for tree in trees.into_values() {
             let name = tree.client().clone();
-            let closed = Arc::try_unwrap(tree).map_or(Ok(()), StagingTree::close);
+            let closed = alone(tree).map_or(Ok(()), StagingTree::close);
             if let Err(error) = closed {
                 log::warn!("staging of {name} was not closed: {}", crate::errno::chain(&error));
             }
@@ -179,6 +246,18 @@ fn start_again(tree: &StagingTree) {
     let name = tree.client();
     log::error!("staging of {name}: the disk refused to write its database; the server starts again");
     std::process::abort();
+}
+
+// What runs in the background may have it in use for an instant.
+fn alone(mut tree: Arc<StagingTree>) -> Result<StagingTree, Arc<StagingTree>> {
+    for _ in 0..ALONE_ATTEMPT_COUNT {
+        match Arc::try_unwrap(tree) {
+            Ok(tree) => return Ok(tree),
+            Err(used) => tree = used,
+        }
+        thread::sleep(ALONE_PAUSE);
+    }
+    Err(tree)
 }
 
 fn reclaim(tree: &StagingTree) {

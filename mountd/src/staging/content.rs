@@ -109,6 +109,9 @@ impl Adapter {
             let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
             let opening = open_in(header, &target, is_writable, is_truncated, kills_set_id)?;
             let (backing, is_new) = self.way(&opening, is_truncated);
+            if backing != 0 && is_writable {
+                opening.tree.watch_privileges(target.place.number, caller(header, 0))?;
+            }
             Ok((self.keep(opening, backing)?, backing, is_new && !is_truncated))
         });
         match opened {
@@ -235,7 +238,8 @@ impl Adapter {
         // It may have been closed by the server that died.
         if let Some(removed) = self.handles.remove(handle) {
             let node = removed.record.node;
-            if removed.record.backing != 0 && removed.record.is_writable && is_newer(&removed) {
+            let is_direct = removed.record.backing != 0 && removed.record.is_writable;
+            if is_direct && (has_lost_privileges(&removed) || is_newer(&removed)) {
                 self.backings.forget_attributes(node);
             }
             if removed.usage.count == 0 {
@@ -315,6 +319,16 @@ impl Adapter {
         }
         Pace::Rest
     }
+}
+
+// Nobody says of what the kernel wrote by itself whether it takes set-id bits away.
+fn has_lost_privileges(removed: &Removed) -> bool {
+    let Some(file) = &removed.file else { return false };
+    let settled = file.tree.settle_privileges(file.handle.number(), restorer());
+    settled.unwrap_or_else(|error| {
+        log::debug!("set-id bits of a file that was written: {}", crate::errno::chain(&error));
+        false
+    })
 }
 
 // What is written through a mapping changes times without the kernel noticing: it then has the old ones.

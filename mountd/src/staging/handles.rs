@@ -26,12 +26,12 @@ const HEADER_LEN: u64 = 64;
 const RECORD_LEN: usize = 24;
 const IS_WRITABLE: u32 = 1;
 
-/// Makes an empty table.
+/// Makes an empty table, which /proc shows by its name.
 ///
 /// # Errors
 /// The refusal of the kernel.
-pub(crate) fn make_table() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::memfd_create("reelfs-handles", rustix::fs::MemfdFlags::CLOEXEC)?)
+pub(crate) fn make_table(name: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?)
 }
 
 /// An open file.

@@ -9,11 +9,12 @@
 //! clients     the trees, opened when they are needed
 //! nodes       inode numbers of the connection, and what is said of objects
 //! handles     open files, in a table that outlives the server
-//! directories open directories
+//! directories open directories, in a table that outlives the server
 //! control     what other threads may do with the trees
 //! commands    answers the commands of staging, and commits by schedule
 //! counts      how often was asked for what
 //! backing     files made ahead, which the kernel then writes itself
+//! renewal     attributes that the kernel lost by a rename, told again
 //! ```
 
 mod adapter;
@@ -27,6 +28,7 @@ mod directories;
 mod handles;
 mod nodes;
 mod objects;
+mod renewal;
 mod root;
 mod session;
 

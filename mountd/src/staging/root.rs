@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::unistd::{getegid, geteuid};
 use reelfs::format::record::FileKind;
 use reelfs::id::ClientName;
 use reelfs::repo::staging::{self, StagingError, StagingTree};
@@ -12,11 +13,9 @@ use crate::wire::answer::{self, Room};
 use crate::wire::request::{Header, Operation};
 
 const PERMISSIONS: u32 = 0o755;
-// Commands make and remove staging of clients too.
+// Commands make staging of clients too.
 const KEPT: Duration = Duration::ZERO;
 const FIRST_COOKIE: u64 = 3;
-// In listings, for a client whose tree was not opened yet: no inode number that is given out.
-const NOT_OPENED: u64 = 2;
 
 impl Adapter {
     pub(super) fn root(&self, header: &Header, operation: Operation<'_>) -> Answer {
@@ -64,6 +63,8 @@ impl Adapter {
     fn root_attributes(&self) -> answer::Attributes {
         let mut shown = nodes::bare(nodes::ROOT, FileKind::Directory);
         shown.mode |= PERMISSIONS;
+        // To make a client is for who mounts.
+        (shown.uid, shown.gid) = (geteuid().as_raw(), getegid().as_raw());
         shown.size = u64::from(BLOCK_LEN);
         let time = (self.started.seconds, self.started.nanoseconds);
         (shown.atime, shown.mtime, shown.ctime) = (time, time, time);
@@ -80,7 +81,8 @@ impl Adapter {
         // by inode number, and a tree's root is never without a name.
         let attributes = tree.attributes(staging::ROOT)?;
         let shown = nodes::shown(tree.slot(), &attributes);
-        Ok(answer::entry(&shown, KEPT, nodes::KEPT).into())
+        // Only the kernel removes a client, and what a command does to one it is told of.
+        Ok(answer::entry(&shown, nodes::KEPT, nodes::KEPT).into())
     }
 
     fn remove_client(&self, header: &Header, name: &[u8]) -> Answer {
@@ -101,17 +103,17 @@ impl Adapter {
         if !list_dots(&mut part, offset, nodes::ROOT, nodes::ROOT) {
             return Ok(part.into_body().into());
         }
-        for (cookie, name) in (FIRST_COOKIE..).zip(self.clients.names()?) {
+        // A slot is a client's for as long as it has staging.
+        for (slot, name) in self.clients.slots()? {
+            let cookie = FIRST_COOKIE + u64::from(slot);
             if cookie <= offset {
                 continue;
             }
             if !part.has_room(name.as_str().as_bytes()) {
                 break;
             }
-            let slot = self.clients.opened(&name).map(|tree| tree.slot());
-            let node = slot.map_or(NOT_OPENED, |slot| Place { slot, number: staging::ROOT }.node());
             // Looking it up opens its tree: that is done when somebody goes there.
-            let shown = nodes::bare(node, FileKind::Directory);
+            let shown = nodes::bare(Place { slot, number: staging::ROOT }.node(), FileKind::Directory);
             part.add(name.as_str().as_bytes(), cookie, &shown, None);
         }
         Ok(part.into_body().into())

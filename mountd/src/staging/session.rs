@@ -1,7 +1,8 @@
 //! Receives requests and has them answered, until staging is unmounted.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use reelfs::repo::Repository;
 use reelfs::repo::staging::OpenMode;
 
+use crate::handover;
 use crate::pool::Pool;
 use crate::spin::{self, Gate};
 use crate::staging::adapter::Adapter;
@@ -16,7 +18,9 @@ use crate::staging::backing::Backings;
 use crate::staging::clients::Clients;
 use crate::staging::commands::Commands;
 use crate::staging::counts::Counts;
+use crate::staging::directories::Directories;
 use crate::staging::handles::Handles;
+use crate::staging::renewal::Renewal;
 use crate::wire::channel::{Channel, Received, Reply};
 use crate::wire::init::Agreed;
 use crate::wire::request::{Operation, decode};
@@ -40,6 +44,8 @@ pub(crate) struct Inputs {
     pub(crate) counts: Arc<Counts>,
     /// Another server began the connection.
     pub(crate) is_resumed: bool,
+    /// Where staging is mounted.
+    pub(crate) path: PathBuf,
 }
 
 /// How the next request is waited for.
@@ -67,10 +73,11 @@ impl Session {
     ///
     /// # Errors
     /// The refusal of the kernel.
-    pub(crate) fn start(inputs: Inputs, fuse: OwnedFd, table: OwnedFd) -> io::Result<Self> {
-        spin::set_blocking(&fuse, true);
-        let channel = Channel::new(fuse);
-        let (handles, agreed) = Handles::open(table)?;
+    pub(crate) fn start(inputs: Inputs, handed: handover::Staging) -> io::Result<Self> {
+        spin::set_blocking(&handed.fuse, true);
+        let channel = Channel::new(handed.fuse);
+        let (handles, agreed) = Handles::open(handed.handles)?;
+        let directories = Directories::open(handed.listings, handles.era())?;
         let agreed = match agreed {
             Some(agreed) if inputs.is_resumed => agreed,
             _ => {
@@ -83,8 +90,11 @@ impl Session {
         let clients = Clients::new(inputs.repository, mode);
         let backings = Backings::start(&channel, agreed.has_passthrough())?;
         let pool = Pool::start(WORKER_COUNT)?;
-        let adapter = Adapter::new(Arc::clone(&channel), clients, handles, backings, pool);
+        let renewal = Renewal::start(&channel, &inputs.path)?;
+        let adapter =
+            Adapter::new(Arc::clone(&channel), clients, (handles, directories), (backings, renewal), pool);
         adapter.clients.start_reclaiming()?;
+        adapter.clients.start_watching_space()?;
         if inputs.is_resumed {
             adapter.restore();
             channel.ask_again()?;
@@ -123,7 +133,9 @@ impl Session {
             }
         }
         wait.rest();
-        drop(self.commands);
+        if let Some(commands) = self.commands {
+            commands.end();
+        }
         self.adapter.close();
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Cartridges as folders: a third connection to the kernel, mounted on the tree's `tapes` directory.
 //!
 //! ```text
-//! <barcode>/<client>/<generation>/...
+//! <barcode>/<client>/<generation>/...      of a set of ours
+//! <barcode>/<tape file, 4 digits>/...      tar and pax archives of other programs, after a scan
+//! <barcode>                                of others, and never scanned: nothing can be asked but its attributes
 //! ```
 //!
 //! Trees come from the catalogue, so that listing moves no tape; data is recalled from the cartridge when it is
@@ -10,13 +12,17 @@
 //! ```text
 //! tree      what is shown, put together from the views of the cartridges' sets
 //! numbers   inode numbers that hold over restarts and new cartridges
-//! volumes   the cartridges that the catalogue knows
+//! volumes   the cartridges that the catalogue knows, and those in the library
+//! foreign   the tree of a cartridge of another program
 //! places    where a cartridge is now
 //! refusal   programs that must not move a tape
+//! asker     whether a program still waits
 //! recall    data from tape, when it is first read
 //! watch     tells the kernel of new cartridges
 //! ```
 
+mod asker;
+mod foreign;
 mod numbers;
 mod places;
 mod recall;

@@ -101,6 +101,15 @@ impl Numbers {
         Some(Place { volume, number: node.to_number() })
     }
 
+    /// Gives lines to generations in the order in which they were written to a cartridge, so that numbers ascend along
+    /// the tape as far as they can.
+    ///
+    /// # Errors
+    /// If the table is full.
+    pub(super) fn reserve(&self, volume: FileId, ordinals: &[u32]) -> io::Result<()> {
+        ordinals.iter().try_for_each(|ordinal| self.line(volume, *ordinal).map(drop))
+    }
+
     /// Line of a cartridge.
     ///
     /// # Errors
@@ -210,6 +219,19 @@ mod test {
             assert_eq!(given.iter().filter(|(_, other)| other == number).count(), 1);
         }
         assert_eq!(again.outer(OTHER, root).unwrap(), numbers.outer(OTHER, root).unwrap());
+    }
+
+    #[test]
+    fn what_was_written_later_has_a_higher_number_whatever_is_looked_at_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let numbers = Numbers::new(directory.path());
+        numbers.reserve(ONE, &[3, 7, 9]).unwrap();
+        let number = |ordinal| {
+            let address = RecordAddress { ordinal: Ordinal::new(ordinal).unwrap(), offset: 640, slot: 3 };
+            numbers.outer(ONE, Node::Entry(address).to_number()).unwrap()
+        };
+        let [last, first, middle] = [9, 3, 7].map(number);
+        assert!(first < middle && middle < last);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where cartridges are now: asked of the changer, which moves nothing for it, and kept for a few seconds.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reelfs::job::chain;
@@ -37,9 +37,22 @@ impl Places {
         Self { library, inputs, known: Mutex::default() }
     }
 
-    /// Finds a cartridge.
-    pub(super) fn of(&self, barcode: &str) -> Whereabouts {
-        let Some(barcode) = Barcode::new(barcode.as_bytes()) else { return UNKNOWN };
+    /// Barcodes of all cartridges that could be read, in order; what cannot be shown as a name is left out, and what
+    /// cleans drives too.
+    pub(super) fn barcodes(&self) -> Vec<String> {
+        let known = self.look();
+        let Some((_, Some(inventory))) = known.as_ref() else { return Vec::new() };
+        let elements = inventory.elements.iter().filter(|element| element.is_full && !element.is_cleaning);
+        let barcodes = elements.filter_map(|element| element.barcode.as_ref());
+        let text = |barcode: &Barcode| std::str::from_utf8(barcode.as_bytes()).ok().map(str::to_owned);
+        let mut barcodes: Vec<String> = barcodes.filter_map(text).collect();
+        barcodes.sort_unstable();
+        barcodes.dedup();
+        barcodes
+    }
+
+    // Asks the changer if what is known is not fresh.
+    fn look(&self) -> MutexGuard<'_, Option<(Instant, Option<Inventory>)>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let is_fresh = known.as_ref().is_some_and(|(asked, _)| asked.elapsed() < KEPT);
         if !is_fresh {
@@ -47,7 +60,13 @@ impl Places {
             let before = known.take().and_then(|(_, inventory)| inventory);
             *known = Some((Instant::now(), self.ask().or(before)));
         }
-        match known.as_ref().and_then(|(_, inventory)| inventory.as_ref()) {
+        known
+    }
+
+    /// Finds a cartridge.
+    pub(super) fn of(&self, barcode: &str) -> Whereabouts {
+        let Some(barcode) = Barcode::new(barcode.as_bytes()) else { return UNKNOWN };
+        match self.look().as_ref().and_then(|(_, inventory)| inventory.as_ref()) {
             None => UNKNOWN,
             Some(inventory) => whereabouts(inventory, &barcode),
         }

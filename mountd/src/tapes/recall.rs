@@ -24,8 +24,10 @@ use super::tree::{TapeTree, TapesOptions};
 use crate::launch::{Plan, TAPE_LIBRARY_VARIABLE};
 use crate::options::MountOptions;
 
-// Who copies a tree reads in order; two runs of 16 MiB keep a drive streaming.
-const AHEAD_RUNS: u64 = 2;
+// Who copies a tree reads in order: this much ahead keeps a drive streaming.
+const AHEAD_BYTES_MAX: u64 = 256 << 20;
+// One cartridge that is read need not wait for another one.
+const DRIVE_COUNT_MAX: usize = 2;
 
 /// The tree of cartridges of a mount.
 pub(crate) fn open(plan: &Plan, catalogue: Catalogue, started: Time) -> Arc<TapeTree> {
@@ -39,8 +41,11 @@ pub(crate) fn open(plan: &Plan, catalogue: Catalogue, started: Time) -> Arc<Tape
         drive: None,
         cache: catalogue.root().join(format!("cache-{place:?}")),
         cache_bytes_max: options.tape_cache_bytes,
-        ahead: AHEAD_RUNS,
+        drive_count_max: DRIVE_COUNT_MAX,
+        ahead_bytes_max: AHEAD_BYTES_MAX,
         drive_wait: Duration::from_secs(options.tape_wait_seconds),
+        // Who waits for another cartridge gets it within the wait that he was promised.
+        turn: Some(Duration::from_secs(options.tape_wait_seconds) / 2),
         idle: Duration::from_secs(options.tape_idle_seconds),
         drive_options: DriveOptions::default(),
     });
@@ -110,7 +115,7 @@ impl BlockReader for LateRecall {
 #[derive(Debug)]
 struct SystemClock;
 
-impl reelfs::tape::Clock for SystemClock {
+impl reelfs::clock::Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the edge from which time is passed in")]
     fn now(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

@@ -1,15 +1,18 @@
 //! What is shown of cartridges: a directory of barcodes, and below each the view of its set.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reelfs::format::record::{Time, XattrList};
 use reelfs::id::FileId;
 use reelfs::job::tape::catalogue::Catalogue;
 use reelfs::job::tape::devices::{LibraryAddress, LibraryInputs};
+use reelfs::job::tape::recall::while_wanted;
 use reelfs::job::tape::storage::BlockReader;
 use reelfs::repo::CacheBytes;
 
+use super::asker;
 use super::numbers::{Numbers, Place};
 use super::places::Places;
 use super::refusal;
@@ -18,11 +21,13 @@ use crate::attributes::{Attributes, OwnerMap};
 use crate::errno::ViewError;
 use crate::reading::{Disk, Seek, disk_of};
 use crate::shown::Shown;
-use crate::view::{CLIENTS, Lifetime, ListEntry, ROOT, View};
+use crate::view::{CLIENTS, Lifetime, ListEntry, ROOT};
 
 const AFTER_DOT: u64 = 1;
 const AFTER_DOT_DOT: u64 = 2;
+const SELINUX_LABEL: &[u8] = b"security.selinux";
 const XATTR_PREFIX: &[u8] = b"user.reelfs.";
+const KIND: &[u8] = b"user.reelfs.kind";
 const BARCODE: &[u8] = b"user.reelfs.barcode";
 const SLOT: &[u8] = b"user.reelfs.slot";
 const STATE: &[u8] = b"user.reelfs.state";
@@ -56,12 +61,16 @@ pub(crate) struct TapeTree {
     numbers: Numbers,
     refused: Vec<String>,
     snapshot: Mutex<Arc<Snapshot>>,
+    // Barcodes in the library, as they were seen last.
+    present: Mutex<Vec<String>>,
+    // Cartridges were listed since then.
+    is_asked_for: AtomicBool,
 }
 
 /// A place on a cartridge: the cartridge, the view of its set and the number in it.
 struct Inner<'a> {
-    volume: &'a Arc<Volume>,
-    view: &'a Arc<View>,
+    volume: &'a Volume,
+    view: &'a dyn Shown,
     number: u64,
 }
 
@@ -69,7 +78,7 @@ impl TapeTree {
     pub(crate) fn new(options: TapesOptions) -> Self {
         let TapesOptions { catalogue, library, inputs, reader, refused, owners, cache, started } = options;
         let numbers = Numbers::new(catalogue.root());
-        let snapshot = Mutex::new(Arc::new(Snapshot::read(&catalogue)));
+        let snapshot = Mutex::new(Arc::new(Snapshot::read(&catalogue, &[])));
         let default = || refusal::DEFAULT.iter().map(|name| (*name).to_owned()).collect();
         Self {
             inputs: Inputs { catalogue, reader, owners, cache, started },
@@ -77,6 +86,8 @@ impl TapeTree {
             numbers,
             refused: refused.unwrap_or_else(default),
             snapshot,
+            present: Mutex::default(),
+            is_asked_for: AtomicBool::new(true),
         }
     }
 
@@ -86,13 +97,33 @@ impl TapeTree {
 
     /// Reads the catalogue again; returns what was known before and what is known now.
     pub(super) fn refresh(&self) -> (Arc<Snapshot>, Arc<Snapshot>) {
-        let now = Arc::new(Snapshot::read(&self.inputs.catalogue));
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = Arc::new(Snapshot::read(&self.inputs.catalogue, &present));
         let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         (std::mem::replace(&mut *snapshot, Arc::clone(&now)), now)
     }
 
+    /// Looks what is in the library if somebody listed cartridges since the last look; tells whether it changed.
+    pub(super) fn look(&self) -> bool {
+        if !self.is_asked_for.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let now = self.places.barcodes();
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_changed = *present != now;
+        *present = now;
+        is_changed
+    }
+
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    // The cartridge that an inode number belongs to, and the number in its view.
+    fn volume(&self, number: u64) -> Result<(Arc<Volume>, u64), ViewError> {
+        let Place { volume, number } = self.numbers.place(number).ok_or(ViewError::NoNumber)?;
+        let volume = self.snapshot().get(volume).cloned().ok_or(ViewError::NoNumber)?;
+        Ok((volume, number))
     }
 
     // Runs something on what an inode number of a cartridge stands for.
@@ -101,11 +132,9 @@ impl TapeTree {
         number: u64,
         act: impl FnOnce(&Inner<'_>) -> Result<T, ViewError>,
     ) -> Result<T, ViewError> {
-        let Place { volume, number } = self.numbers.place(number).ok_or(ViewError::NoNumber)?;
-        let snapshot = self.snapshot();
-        let volume = snapshot.get(volume).ok_or(ViewError::NoNumber)?;
-        let view = volume.view(&self.inputs).ok_or(ViewError::NoCatalogue)?;
-        act(&Inner { volume, view, number })
+        let (volume, number) = self.volume(number)?;
+        let view = volume.view(&self.inputs)?;
+        act(&Inner { volume: &volume, view, number })
     }
 
     fn outer(&self, volume: FileId, number: u64) -> Result<u64, ViewError> {
@@ -132,6 +161,7 @@ impl TapeTree {
 
     // Nothing of the set is opened for it.
     fn cartridge(&self, volume: &Volume) -> Result<Attributes, ViewError> {
+        volume.number_once(|ordinals| self.numbers.reserve(volume.id, ordinals))?;
         let number = self.numbers.outer(volume.id, CLIENTS)?;
         Ok(self.inputs.owners.apply(Attributes::directory(number, 0o755, volume.created)))
     }
@@ -174,7 +204,11 @@ impl TapeTree {
     fn tape_xattr(&self, volume: &Volume, name: &[u8]) -> Result<Vec<u8>, ViewError> {
         let text = match name {
             BARCODE => return Ok(volume.barcode.clone().into_bytes()),
-            STATE => self.places.of(&volume.barcode).state.to_owned(),
+            KIND => return Ok(volume.kind().ok_or(ViewError::NoXattr)?.into()),
+            STATE => {
+                let place = || self.places.of(&volume.barcode).state;
+                volume.obstacle().unwrap_or_else(place).to_owned()
+            }
             SLOT => {
                 let element = self.places.of(&volume.barcode).element;
                 element.ok_or(ViewError::NoXattr)?.to_string()
@@ -190,10 +224,11 @@ impl Shown for TapeTree {
         if number == ROOT {
             return Ok((self.root(), Lifetime::Unlimited));
         }
-        self.inside(number, |inner| match inner.number {
-            CLIENTS => Ok((self.cartridge(inner.volume)?, Lifetime::Unlimited)),
-            number => self.shown(inner.volume, inner.view.attributes(number)?),
-        })
+        let (volume, inner) = self.volume(number)?;
+        match inner {
+            CLIENTS => Ok((self.cartridge(&volume)?, Lifetime::Unlimited)),
+            inner => self.shown(&volume, volume.view(&self.inputs)?.attributes(inner)?),
+        }
     }
 
     fn lookup(&self, parent: u64, name: &[u8]) -> Result<(Attributes, Lifetime), ViewError> {
@@ -202,7 +237,10 @@ impl Shown for TapeTree {
                 return Ok((self.root(), Lifetime::Unlimited));
             }
             let snapshot = self.snapshot();
-            let volume = snapshot.named(name).ok_or(ViewError::NoName)?;
+            let Some(volume) = snapshot.named(name) else {
+                self.is_asked_for.store(true, Ordering::Relaxed);
+                return Err(ViewError::NoName);
+            };
             return Ok((self.cartridge(volume)?, Lifetime::Unlimited));
         }
         self.inside(parent, |inner| match (inner.number, name) {
@@ -224,6 +262,7 @@ impl Shown for TapeTree {
         take: &mut dyn FnMut(ListEntry<'_>) -> bool,
     ) -> Result<(), ViewError> {
         if number == ROOT {
+            self.is_asked_for.store(true, Ordering::Relaxed);
             return self.list_cartridges(after, take);
         }
         self.inside(number, |inner| {
@@ -263,14 +302,14 @@ impl Shown for TapeTree {
             return Err(ViewError::WrongKind);
         }
         self.inside(number, |inner| {
-            let ready = inner.view.read(inner.number, offset, len, true)?;
+            let ready = inner.view.read(inner.number, offset, len, true, pid)?;
             if ready.is_some() || only_ready {
                 return Ok(ready);
             }
             if refusal::is_refused(pid, &self.refused) {
                 return Err(ViewError::Refused);
             }
-            inner.view.read(inner.number, offset, len, false)
+            while_wanted(move || asker::waits(pid), || inner.view.read(inner.number, offset, len, false, pid))
         })
     }
 
@@ -285,12 +324,15 @@ impl Shown for TapeTree {
         if number == ROOT {
             return Err(ViewError::NoXattr);
         }
-        self.inside(number, |inner| {
-            if self.is_slow_xattr(name) {
-                return self.tape_xattr(inner.volume, name);
-            }
-            inner.view.xattr(inner.number, name)
-        })
+        let (volume, inner) = self.volume(number)?;
+        if self.is_slow_xattr(name) {
+            return self.tape_xattr(&volume, name);
+        }
+        match inner {
+            CLIENTS if name == SELINUX_LABEL => Err(ViewError::NoLabel),
+            CLIENTS => Err(ViewError::NoXattr),
+            inner => volume.view(&self.inputs)?.xattr(inner, name),
+        }
     }
 
     // Of the cartridge itself only: below it they would be copied with the files.
@@ -298,10 +340,15 @@ impl Shown for TapeTree {
         if number == ROOT {
             return Ok(Vec::new());
         }
-        self.inside(number, |inner| match inner.number {
-            CLIENTS => Ok([BARCODE, SLOT, STATE].map(|name| (name.to_vec(), Vec::new())).to_vec()),
-            number => inner.view.xattrs(number),
-        })
+        let (volume, inner) = self.volume(number)?;
+        match inner {
+            CLIENTS => {
+                let mut names = vec![BARCODE, SLOT, STATE];
+                names.extend(volume.kind().map(|_| KIND));
+                Ok(names.into_iter().map(|name| (name.to_vec(), Vec::new())).collect())
+            }
+            inner => volume.view(&self.inputs)?.xattrs(inner),
+        }
     }
 
     fn is_slow_xattr(&self, name: &[u8]) -> bool {

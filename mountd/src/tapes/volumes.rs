@@ -1,4 +1,5 @@
-//! The cartridges that the catalogue knows, each with the view of its set.
+//! The cartridges that are shown: those that the catalogue knows, each with the view of its set or of its scan, and those
+//! that are in the library and were never scanned.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -6,14 +7,26 @@ use std::time::SystemTime;
 
 use reelfs::format::record::Time;
 use reelfs::id::FileId;
+use reelfs::id::Fingerprint;
 use reelfs::job::chain;
 use reelfs::job::tape::catalogue::Catalogue;
 use reelfs::job::tape::sets::VolumeSet;
 use reelfs::job::tape::storage::BlockReader;
 use reelfs::repo::{CacheBytes, Repository};
+use reelfs::tape::archive::ForeignDescription;
 
+use super::foreign::ForeignView;
 use crate::attributes::OwnerMap;
-use crate::view::{Root, View};
+use crate::errno::ViewError;
+use crate::shown::Shown;
+use crate::view::{CLIENTS, Root, View};
+
+/// Number of a cartridge's own directory in its view, and the first one of those that a view makes up.
+pub(super) const MADE_FIRST: u64 = CLIENTS;
+/// What `user.reelfs.state` says of a cartridge that was never scanned.
+const UNSCANNED: &str = "unscanned";
+/// What it says of one of another program that cannot be read.
+const FOREIGN: &str = "foreign";
 
 /// What is needed to show a set.
 #[derive(Debug)]
@@ -30,11 +43,24 @@ pub(super) struct Inputs {
 pub(super) struct Volume {
     /// Its id.
     pub(super) id: FileId,
-    /// Its barcode, as it says itself.
+    /// Its barcode, as it says itself, or as it stands on the outside.
     pub(super) barcode: String,
-    /// When it was labelled.
+    /// When it was labelled, or scanned.
     pub(super) created: Time,
-    set: Arc<Set>,
+    holds: Holds,
+    is_numbered: OnceLock<()>,
+}
+
+#[derive(Debug)]
+enum Holds {
+    // Generations of ours.
+    Set(Arc<Set>),
+    // Archives of another program.
+    Archives(ForeignDescription, OnceLock<Option<Arc<ForeignView>>>),
+    // Something of another program that is not read.
+    Other(ForeignDescription),
+    // Nobody knows.
+    Unscanned,
 }
 
 #[derive(Debug)]
@@ -44,14 +70,71 @@ struct Set {
 }
 
 impl Volume {
-    /// The view of its set; `None`, and the reason in the log, if the set cannot be opened.
-    pub(super) fn view(&self, inputs: &Inputs) -> Option<&Arc<View>> {
-        self.set.view.get_or_init(|| self.open(inputs)).as_ref()
+    /// What it holds.
+    ///
+    /// # Errors
+    /// [`ViewError`] if that is not known or cannot be shown; why is in the log.
+    pub(super) fn view(&self, inputs: &Inputs) -> Result<&dyn Shown, ViewError> {
+        match &self.holds {
+            Holds::Set(set) => {
+                let view = set.view.get_or_init(|| self.open(set, inputs)).as_ref();
+                view.map(|view| &**view as &dyn Shown).ok_or(ViewError::NoCatalogue)
+            }
+            Holds::Archives(description, view) => {
+                let view = view.get_or_init(|| self.open_foreign(description, inputs)).as_ref();
+                view.map(|view| &**view as &dyn Shown).ok_or(ViewError::NoCatalogue)
+            }
+            Holds::Other(_) => Err(ViewError::Foreign),
+            Holds::Unscanned => Err(ViewError::Unscanned),
+        }
     }
 
-    fn open(&self, inputs: &Inputs) -> Option<Arc<View>> {
+    /// Calls `reserve` once with the ordinals of its generations, ascending: in the order in which they were written.
+    ///
+    /// # Errors
+    /// What `reserve` returned.
+    pub(super) fn number_once(
+        &self,
+        reserve: impl FnOnce(&[u32]) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        if self.is_numbered.get().is_some() {
+            return Ok(());
+        }
+        reserve(&self.ordinals())?;
+        // Who was faster did the same.
+        let _set = self.is_numbered.set(());
+        Ok(())
+    }
+
+    fn ordinals(&self) -> Vec<u32> {
+        let Holds::Set(set) = &self.holds else { return Vec::new() };
+        let generations = set.content.generations();
+        let mut ordinals: Vec<u32> = generations.values().flatten().map(|id| id.ordinal.get()).collect();
+        ordinals.sort_unstable();
+        ordinals
+    }
+
+    /// Whose it is, in a word or two; `None` if that is not known.
+    pub(super) fn kind(&self) -> Option<&str> {
+        match &self.holds {
+            Holds::Set(_) => Some("reelfs"),
+            Holds::Archives(description, _) | Holds::Other(description) => Some(&description.kind),
+            Holds::Unscanned => None,
+        }
+    }
+
+    /// What keeps it from being read, in a word, wherever it is.
+    pub(super) fn obstacle(&self) -> Option<&'static str> {
+        match &self.holds {
+            Holds::Set(_) | Holds::Archives(..) => None,
+            Holds::Other(_) => Some(FOREIGN),
+            Holds::Unscanned => Some(UNSCANNED),
+        }
+    }
+
+    fn open(&self, set: &Set, inputs: &Inputs) -> Option<Arc<View>> {
         let reader = Arc::clone(&inputs.reader);
-        let repository = match self.set.content.clone().open(&inputs.catalogue, reader, inputs.cache) {
+        let repository = match set.content.clone().open(&inputs.catalogue, reader, inputs.cache) {
             Ok(repository) => repository,
             Err(error) => {
                 log::warn!("cartridge {}: {}", self.barcode, chain(&error));
@@ -61,13 +144,15 @@ impl Volume {
         let view = |repository: Repository| {
             View::new(Arc::new(repository), Root::All, inputs.owners, inputs.started)
         };
-        match view(repository) {
-            Ok(view) => Some(Arc::new(view)),
-            Err(error) => {
-                log::warn!("cartridge {}: {}", self.barcode, chain(&error));
-                None
-            }
-        }
+        let view =
+            view(repository).inspect_err(|error| log::warn!("cartridge {}: {}", self.barcode, chain(error)));
+        view.ok().map(Arc::new)
+    }
+
+    fn open_foreign(&self, description: &ForeignDescription, inputs: &Inputs) -> Option<Arc<ForeignView>> {
+        let view = ForeignView::open(&inputs.catalogue, description, inputs);
+        let view = view.inspect_err(|error| log::warn!("cartridge {}: {}", self.barcode, chain(error)));
+        view.ok().map(Arc::new)
     }
 }
 
@@ -79,30 +164,60 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the catalogue; a cartridge that did not change since `before` keeps its view.
-    pub(super) fn read(catalogue: &Catalogue) -> Self {
-        let sets = VolumeSet::all(catalogue, &mut |error| log::warn!("{}", chain(&error)));
-        let sets = match sets {
-            Ok(sets) => sets,
-            Err(error) => {
-                log::warn!("the catalogue of cartridges cannot be read: {}", chain(&error));
-                return Self::default();
-            }
-        };
+    /// Reads the catalogue; `present` are the barcodes in the library.
+    pub(super) fn read(catalogue: &Catalogue, present: &[String]) -> Self {
         let mut snapshot = Self::default();
-        for content in sets {
-            let set = Arc::new(Set { content, view: OnceLock::new() });
-            for known in &set.content.volumes {
-                let description = &known.description;
+        let mut warn = |error| log::warn!("{}", chain(&error));
+        match VolumeSet::all(catalogue, &mut warn) {
+            Ok(sets) => sets.into_iter().for_each(|set| snapshot.add_set(set)),
+            Err(error) => log::warn!("the catalogue of cartridges cannot be read: {}", chain(&error)),
+        }
+        match catalogue.foreign_volumes(&mut warn) {
+            Ok(found) => found.into_iter().for_each(|description| snapshot.add_foreign(description)),
+            Err(error) => log::info!("{}", chain(&error)),
+        }
+        for barcode in present {
+            let is_known = snapshot.volumes.values().any(|volume| volume.barcode == *barcode);
+            if !is_known {
+                let id = Fingerprint::of(format!("unscanned {barcode}").as_bytes());
+                let id = FileId(id.0.first_chunk().copied().unwrap_or_default());
+                let (barcode, created) = (barcode.clone(), Time::default());
                 snapshot.add(Volume {
-                    id: description.volume,
-                    barcode: description.barcode.clone(),
-                    created: Time { seconds: description.created_seconds, nanoseconds: 0 },
-                    set: Arc::clone(&set),
+                    id,
+                    barcode,
+                    created,
+                    holds: Holds::Unscanned,
+                    is_numbered: OnceLock::new(),
                 });
             }
         }
         snapshot
+    }
+
+    fn add_set(&mut self, content: VolumeSet) {
+        let set = Arc::new(Set { content, view: OnceLock::new() });
+        for known in &set.content.volumes {
+            let description = &known.description;
+            self.add(Volume {
+                id: description.volume,
+                barcode: description.barcode.clone(),
+                created: Time { seconds: description.created_seconds, nanoseconds: 0 },
+                holds: Holds::Set(Arc::clone(&set)),
+                is_numbered: OnceLock::new(),
+            });
+        }
+    }
+
+    fn add_foreign(&mut self, description: ForeignDescription) {
+        let (id, barcode) = (description.volume, description.barcode.clone());
+        let created = Time { seconds: description.scanned_seconds, nanoseconds: 0 };
+        let has_archives = description.files.iter().any(|file| file.entry_count > 0);
+        let holds = if has_archives {
+            Holds::Archives(description, OnceLock::new())
+        } else {
+            Holds::Other(description)
+        };
+        self.add(Volume { id, barcode, created, holds, is_numbered: OnceLock::new() });
     }
 
     // Of two cartridges with one barcode the newer has the plain name: it is the one with that label on it.

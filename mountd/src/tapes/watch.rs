@@ -26,7 +26,8 @@ pub(crate) fn start(tree: &Arc<TapeTree>, notices: Notices) -> io::Result<()> {
             let Some(tree) = tree.upgrade() else { return };
             let now = times(tree.catalogue());
             let is_changed = now != known;
-            if is_changed || is_fresh {
+            let is_moved = tree.look();
+            if is_changed || is_fresh || is_moved {
                 let (before, after) = tree.refresh();
                 tell(&notices, &before, &after);
             }

@@ -14,6 +14,9 @@
 
 pub(crate) mod answer;
 pub(crate) mod channel;
+#[cfg(test)]
+#[path = "../../../fuzz/wire_checks.rs"]
+mod checks;
 mod fields;
 pub(crate) mod init;
 pub(crate) mod opcode;

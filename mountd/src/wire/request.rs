@@ -305,10 +305,31 @@ mod test {
                 if let Some(claimed) = cut.get_mut(..4) {
                     claimed.copy_from_slice(&u32::try_from(len).unwrap().to_ne_bytes());
                 }
-                let _decoded = decode(&cut);
+                crate::wire::checks::fuse_request(&cut);
                 if len < HEADER_LEN {
                     assert!(decode(&cut).is_err());
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_fuzzing_has_found_before_holds_now() {
+        let findings = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/fuzz/fuse_request");
+        for entry in std::fs::read_dir(findings).into_iter().flatten() {
+            crate::wire::checks::fuse_request(&std::fs::read(entry.unwrap().path()).unwrap());
+        }
+    }
+
+    #[test]
+    fn any_number_in_any_field_is_no_harm() {
+        for opcode in 0..=u32::try_from(op::OPCODE_COUNT).unwrap() {
+            let whole = message(opcode, &[1; 120]);
+            for (at, value) in (0..whole.len() - 8).flat_map(|at| [0, 1, 1 << 31, u64::MAX].map(|n| (at, n)))
+            {
+                let mut changed = whole.clone();
+                changed[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+                crate::wire::checks::fuse_request(&changed);
             }
         }
     }

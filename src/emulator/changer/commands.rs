@@ -1,35 +1,17 @@
-//! The commands of a changer. Time-outs in seconds.
+//! The commands of a changer besides those of every unit. Time-outs in seconds.
 
-use crate::emulator::command::Sharing::{Everybody, Reading, Writing};
-use crate::emulator::command::{Command, action, plain, reserve_in, reserve_out};
+use crate::emulator::command::Sharing::{Reading, Writing};
+use crate::emulator::command::{Command, CommandSet, plain};
+use crate::emulator::primary;
 
-/// All commands, by operation code and service action.
-pub(super) const COMMANDS: &[Command] = &[
-    plain(0x00, &[0, 0, 0, 0, 0], 180, Everybody),
-    plain(0x03, &[0x01, 0, 0, 0xff, 0], 180, Everybody),
+/// All commands.
+pub(super) const COMMANDS: CommandSet = [primary::COMMANDS, OWN];
+
+/// Those of changers alone, by operation code.
+const OWN: &[Command] = &[
     plain(0x07, &[0, 0, 0, 0, 0], 3600, Writing),
-    plain(0x12, &[0x01, 0xff, 0xff, 0xff, 0], 180, Everybody),
-    plain(0x15, &[0x11, 0, 0, 0xff, 0], 180, Writing),
-    plain(0x1a, &[0x08, 0xff, 0xff, 0xff, 0], 180, Reading),
-    plain(0x1e, &[0, 0, 0, 0x03, 0], 180, Everybody),
     plain(0x2b, &[0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0], 1800, Writing),
     plain(0x37, &[0x03, 0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0], 3600, Writing),
-    plain(0x4d, &[0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0], 180, Everybody),
-    plain(0x55, &[0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0], 180, Writing),
-    plain(0x5a, &[0x08, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0], 180, Reading),
-    reserve_in(0x00),
-    reserve_in(0x01),
-    reserve_in(0x02),
-    reserve_in(0x03),
-    reserve_out(0x00),
-    reserve_out(0x01),
-    reserve_out(0x02),
-    reserve_out(0x03),
-    reserve_out(0x04),
-    reserve_out(0x05),
-    reserve_out(0x06),
-    plain(0xa0, &[0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0], 180, Everybody),
-    action(0xa3, 0x0c, &[0x1f, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0], 180, Reading),
     plain(0xa5, &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0], 1800, Writing),
     plain(0xa6, &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x03, 0], 1800, Writing),
     plain(0xb8, &[0x1f, 0xff, 0xff, 0xff, 0xff, 0x03, 0xff, 0xff, 0xff, 0, 0], 1800, Reading),

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::bytes::{u8_at, u16_at};
-use super::clock::Clock;
 use super::command::{Command, find};
 use super::drive::{Drive, DrivePlace};
 use super::error::EmulatorError;
@@ -19,7 +18,8 @@ use super::fault::{FaultKind, Faults};
 use super::sense::Sense;
 use super::shape::LibraryConfig;
 use super::state_file::StateFile;
-use super::unit::{identification, report_luns, report_operation_codes, standard_inquiry, vital_page};
+use super::unit::{identification, standard_inquiry, vital_page};
+use crate::clock::Clock;
 
 pub(super) use inventory::{ChangerState, Content, ElementType};
 
@@ -75,7 +75,7 @@ impl Changer {
     }
 
     fn strike_before(&mut self, kind: &FaultKind, exchange: &Exchange<'_>) -> Done {
-        let nexuses = &mut self.file.state.unit.nexuses;
+        let unit = &mut self.file.state.unit;
         match (kind, kind.breakdown()) {
             (_, Some((breakdown, false))) => Err(Halt::Breakdown(breakdown)),
             (FaultKind::Sense { key, asc, ascq, executed: false }, _) => {
@@ -83,12 +83,11 @@ impl Changer {
             }
             (FaultKind::Attention { asc, ascq }, _) => Err(Sense::attention((*asc, *ascq)).into()),
             (FaultKind::AttentionsStolen, _) => {
-                nexuses.steal_attentions(exchange.nexus);
+                unit.nexuses.steal_attentions(exchange.nexus);
                 Ok(())
             }
             (FaultKind::Reset | FaultKind::PowerLoss, _) => {
-                nexuses.allow_removal();
-                nexuses.tell_all(super::nexus::POWER_ON);
+                unit.reset(super::nexus::POWER_ON);
                 Ok(())
             }
             _ => Ok(()),
@@ -120,20 +119,15 @@ impl Changer {
             0x12 => self.inquiry(exchange),
             0x15 | 0x55 => self.mode_select(exchange),
             0x1a | 0x5a => self.mode_sense(exchange),
-            0x1e => self.file.state.unit.prevent_allow(exchange),
             0x2b => self.position_to_element(exchange),
             0x4d => self.log_sense(exchange),
-            0x5e => self.file.state.unit.reservations.report(exchange),
-            0x5f => {
-                let unit = &mut self.file.state.unit;
-                unit.reservations.change(&mut unit.nexuses, exchange)
-            }
-            0xa0 => report_luns(exchange, self.config.drive_count()),
-            0xa3 => report_operation_codes(exchange, commands::COMMANDS),
             0xa5 => self.move_medium(exchange),
             0xa6 => self.exchange_medium(exchange),
             0xb8 => self.read_element_status(exchange),
-            _ => Err(Sense::illegal(0x20, 0).into()),
+            _ => {
+                let last_lun = self.config.drive_count();
+                self.file.state.unit.run_primary(exchange, commands::COMMANDS, last_lun)
+            }
         }
     }
 
@@ -184,7 +178,7 @@ pub(super) const FAULTS: &str = "faults.json";
 pub(super) fn drive_places(
     dir: &Path,
     config: &Arc<LibraryConfig>,
-    clock: &Arc<dyn super::clock::Clock>,
+    clock: &Arc<dyn Clock>,
 ) -> Vec<DrivePlace> {
     let place = |number| DrivePlace {
         cartridges: dir.join("cartridges"),

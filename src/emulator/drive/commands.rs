@@ -1,13 +1,15 @@
-//! The commands of a drive. Time-outs are those that LTO drives recommend, in seconds.
+//! The commands of a drive besides those of every unit. Time-outs are those that LTO drives recommend, in seconds.
 
-use crate::emulator::command::Sharing::{Everybody, Reading, Writing};
-use crate::emulator::command::{Command, action, plain, reserve_in, reserve_out};
+use crate::emulator::command::Sharing::{Reading, Writing};
+use crate::emulator::command::{Command, CommandSet, plain};
+use crate::emulator::primary;
 
-/// All commands, by operation code and service action.
-pub(super) const COMMANDS: &[Command] = &[
-    plain(0x00, &[0, 0, 0, 0, 0], 180, Everybody),
+/// All commands.
+pub(super) const COMMANDS: CommandSet = [primary::COMMANDS, OWN];
+
+/// Those of drives alone, by operation code.
+const OWN: &[Command] = &[
     plain(0x01, &[0x01, 0, 0, 0, 0], 660, Writing),
-    plain(0x03, &[0x01, 0, 0, 0xff, 0], 180, Everybody),
     plain(0x04, &[0x01, 0x0f, 0xff, 0xff, 0], 3240, Writing),
     plain(0x05, &[0, 0, 0, 0, 0], 180, Reading),
     plain(0x08, &[0x03, 0xff, 0xff, 0xff, 0], 2340, Reading),
@@ -15,32 +17,14 @@ pub(super) const COMMANDS: &[Command] = &[
     plain(0x0b, &[0x01, 0, 0xff, 0xff, 0], 960, Writing),
     plain(0x10, &[0x01, 0xff, 0xff, 0xff, 0], 1680, Writing),
     plain(0x11, &[0x0f, 0xff, 0xff, 0xff, 0], 2940, Reading),
-    plain(0x12, &[0x01, 0xff, 0xff, 0xff, 0], 180, Everybody),
     plain(0x13, &[0x3f, 0xff, 0xff, 0xff, 0], 63_300, Reading),
-    plain(0x15, &[0x11, 0, 0, 0xff, 0], 180, Writing),
     plain(0x19, &[0x03, 0, 0, 0, 0], 65_000, Writing),
-    plain(0x1a, &[0x08, 0xff, 0xff, 0xff, 0], 180, Reading),
     plain(0x1b, &[0x01, 0, 0, 0x0f, 0], 7920, Writing),
     plain(0x1d, &[0x04, 0, 0, 0, 0], 600, Writing),
-    plain(0x1e, &[0, 0, 0, 0x03, 0], 180, Everybody),
     plain(0x2b, &[0x03, 0, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0], 2940, Reading),
     plain(0x34, &[0x1f, 0, 0, 0, 0, 0, 0xff, 0xff, 0], 180, Reading),
     plain(0x44, &[0x03, 0, 0, 0, 0, 0, 0xff, 0xff, 0], 180, Reading),
     plain(0x4c, &[0x02, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0], 180, Writing),
-    plain(0x4d, &[0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0], 180, Everybody),
-    plain(0x55, &[0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0], 180, Writing),
-    plain(0x5a, &[0x08, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0], 180, Reading),
-    reserve_in(0x00),
-    reserve_in(0x01),
-    reserve_in(0x02),
-    reserve_in(0x03),
-    reserve_out(0x00),
-    reserve_out(0x01),
-    reserve_out(0x02),
-    reserve_out(0x03),
-    reserve_out(0x04),
-    reserve_out(0x05),
-    reserve_out(0x06),
     plain(0x82, &[0, 0x0f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], 180, Writing),
     plain(0x8c, &[0x1f, 0, 0, 0, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0], 180, Reading),
     plain(0x8d, &[0x01, 0, 0, 0, 0xff, 0, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0], 180, Writing),
@@ -51,6 +35,4 @@ pub(super) const COMMANDS: &[Command] = &[
         Reading,
     ),
     plain(0x92, &[0x1b, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], 2940, Reading),
-    plain(0xa0, &[0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0], 180, Everybody),
-    action(0xa3, 0x0c, &[0x1f, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0], 180, Reading),
 ];

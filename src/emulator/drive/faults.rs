@@ -152,8 +152,7 @@ impl Drive {
         let state = &mut self.file.state;
         state.modes = super::modes::Modes::default();
         state.deferred = None;
-        state.unit.nexuses.allow_removal();
-        state.unit.nexuses.tell_all(POWER_ON);
+        state.unit.reset(POWER_ON);
         if let Some(loaded) = state.loaded.as_mut() {
             loaded.partition = 0;
             loaded.place = Place::default();

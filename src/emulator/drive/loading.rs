@@ -108,6 +108,8 @@ impl Drive {
             _ => None,
         };
         let is_cleaning = sidecar.kind == CartridgeKind::Cleaning;
+        let is_new = !is_cleaning && sidecar.load_count == 1 && mounted.loaded.obstacle.is_none();
+        let calibration_ms = if is_new { sidecar.generation.figures().calibration_ms } else { 0 };
         let is_expired = is_cleaning && sidecar.cleanings_left == 0;
         if is_cleaning {
             sidecar.cleanings_left = sidecar.cleanings_left.saturating_sub(1);
@@ -122,7 +124,7 @@ impl Drive {
         self.file.state.modes = super::modes::Modes::default();
         // The changer does not wait for the drive.
         self.is_immediate = true;
-        let ready_at_ns = self.begin_motion(figures.load_ms * 1_000_000);
+        let ready_at_ns = self.begin_motion((figures.load_ms + calibration_ms) * 1_000_000);
         if let Some(loaded) = self.file.state.loaded.as_mut() {
             loaded.ready_at_ns = ready_at_ns;
         }

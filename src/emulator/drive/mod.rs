@@ -20,7 +20,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cartridge::Cartridge;
-use super::clock::Clock;
 use super::command::{Command, find};
 use super::error::EmulatorError;
 use super::exchange::{Done, Exchange, Halt};
@@ -29,7 +28,7 @@ use super::generation::{Figures, Generation};
 use super::sense::Sense;
 use super::shape::LibraryConfig;
 use super::state_file::StateFile;
-use super::unit::{report_luns, report_operation_codes};
+use crate::clock::Clock;
 
 pub(super) use state::{DriveState, Loaded};
 
@@ -133,24 +132,19 @@ impl Drive {
             0x1a | 0x5a => self.mode_sense(exchange),
             0x1b => self.load_unload(exchange),
             0x1d => self.send_diagnostic(exchange),
-            0x1e => self.file.state.unit.prevent_allow(exchange),
             0x2b => self.locate_10(exchange),
             0x34 => self.read_position(exchange),
             0x44 => self.report_density(exchange),
             0x4c => self.log_select(exchange),
             0x4d => self.log_sense(exchange),
-            0x5e => self.file.state.unit.reservations.report(exchange),
-            0x5f => {
-                let unit = &mut self.file.state.unit;
-                unit.reservations.change(&mut unit.nexuses, exchange)
-            }
             0x82 => self.allow_overwrite(exchange),
             0x8c => self.read_attribute(exchange),
             0x8d => self.write_attribute(exchange),
             0x92 => self.locate_16(exchange),
-            0xa0 => report_luns(exchange, self.place.config.drive_count()),
-            0xa3 => report_operation_codes(exchange, commands::COMMANDS),
-            _ => Err(Sense::illegal(0x20, 0).into()),
+            _ => {
+                let last_lun = self.place.config.drive_count();
+                self.file.state.unit.run_primary(exchange, commands::COMMANDS, last_lun)
+            }
         }
     }
 

@@ -36,7 +36,7 @@ impl Drive {
             i64::from_be_bytes(u64_at(cdb, 4).to_be_bytes())
         };
         let code = u8_at(cdb, 1) & 0x0f;
-        if !matches!(code, 0 | 1 | 3) {
+        if code > 3 {
             return Err(Sense::invalid_field(1, Some(3)).into());
         }
         self.check_readable()?;
@@ -46,6 +46,7 @@ impl Drive {
         let result = match code {
             0 => space_blocks(&mut mounted, count),
             1 => space_filemarks(&mut mounted, count),
+            2 => space_sequential_filemarks(&mut mounted, count),
             _ => to_end_of_data(&mut mounted),
         };
         mounted.loaded.synchronize();
@@ -174,4 +175,31 @@ fn space_filemarks(mounted: &mut Mounted<'_>, count: i64) -> Done {
         Step::Over(..) => mounted.step_back().map(|_| ()),
         other => Err(stopped(other, mounted, signed(wanted))),
     }
+}
+
+// To the first place with so many filemarks one after the other: behind the last of them, or backwards on the
+// beginning-of-partition side. How many were missing is not told.
+fn space_sequential_filemarks(mounted: &mut Mounted<'_>, count: i64) -> Done {
+    let wanted = count.unsigned_abs();
+    let mut run = 0;
+    while run < wanted {
+        let step = if count > 0 { mounted.step_forward()? } else { mounted.step_back()? };
+        match step {
+            Step::Over(Object::Filemark, _) => run += 1,
+            Step::Over(Object::Record { .. }, _) => {
+                run = 0;
+                // The next filemark may be far; in front of it, or behind it on the way back.
+                let behind = mounted.loaded.place.filemarks + u64::from(count > 0);
+                let step = mounted.go_behind_filemark(behind)?;
+                match (step, count > 0) {
+                    (Step::Over(..), true) => run = 1,
+                    (Step::Over(..), false) => {}
+                    (other, _) => return Err(blank(other, mounted).into()),
+                }
+            }
+            Step::Beginning => return Err(Sense::new(key::NO_SENSE, 0, 4).with_eom().into()),
+            other => return Err(blank(other, mounted).into()),
+        }
+    }
+    Ok(())
 }

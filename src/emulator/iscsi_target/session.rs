@@ -246,7 +246,8 @@ impl Reader<'_> {
                     crate::scsi::Data::In(&mut buffer),
                 );
                 let last = self.shared.library.last_lun();
-                crate::emulator::unit::report_luns(&mut exchange, last).map_or(0, |()| exchange.transferred)
+                crate::emulator::primary::report_luns(&mut exchange, last)
+                    .map_or(0, |()| exchange.transferred)
             }
             // LOGICAL UNIT NOT SUPPORTED.
             _ => return self.refuse(task, Status::CheckCondition, Sense::illegal(0x25, 0).encode(false)),

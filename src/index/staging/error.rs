@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::codec::DecodeError;
+use crate::index::UntrustedError;
 
 /// Why the database of a staging tree could not be used.
 #[derive(Debug, Error)]
@@ -17,6 +18,14 @@ pub enum StagingStoreError {
         operation: &'static str,
         /// The refusal.
         source: rocksdb::Error,
+    },
+    /// It is not opened, because RocksDB would trust it.
+    #[error("staging database {path}: not to be trusted")]
+    Untrusted {
+        /// Directory of the database.
+        path: String,
+        /// What is wrong with it.
+        source: UntrustedError,
     },
     /// A row is not as this version writes it.
     #[error("staging database: malformed {family} row")]

@@ -17,6 +17,7 @@ use super::row::{EntryRow, Home, ObjectRow};
 use super::settings::settings;
 use super::state::TreeState;
 use crate::codec::{DecodeError, Reader, put_varint};
+use crate::index::trust;
 
 const ENTRY: u8 = b'e';
 const OBJECT: u8 = b'o';
@@ -111,6 +112,9 @@ impl StagingStore {
             log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
         }
         let shown = crate::path::display(path.as_os_str().as_encoded_bytes());
+        if let Err(source) = trust::check(path) {
+            return Err(StagingStoreError::Untrusted { path: shown, source });
+        }
         match DB::open(&settings(), path) {
             Ok(db) => {
                 let (written, synced) = (AtomicU64::new(1), AtomicU64::new(0));
@@ -348,6 +352,19 @@ impl StagingBatch {
     /// Sets an object.
     pub fn put_object(&mut self, number: u64, row: &ObjectRow) {
         self.batch.put(number_key(OBJECT, number), row.encode());
+    }
+
+    /// Removes the rows of all names from one to another, both included.
+    pub fn delete_entries(&mut self, first: &Home, last: &Home) {
+        let mut end = entry_key(last.directory, &last.name);
+        // No name has a zero: this is the key behind the last.
+        end.push(0);
+        self.batch.delete_range(entry_key(first.directory, &first.name), end);
+    }
+
+    /// Removes the rows of all objects from one number to another, both included.
+    pub fn delete_objects(&mut self, first: u64, last: u64) {
+        self.batch.delete_range(number_key(OBJECT, first), number_key(OBJECT, last.saturating_add(1)));
     }
 
     /// Removes the row of an object.

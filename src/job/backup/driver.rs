@@ -1,6 +1,5 @@
 //! The driver: walks the source level by level, compares, gives tasks, and writes what comes back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::BackupError;
@@ -8,20 +7,26 @@ use super::frontier::{Frontier, Visit};
 use super::open_directories::{OpenDirectories, joined};
 use super::selection::Selection;
 use super::{BackupOptions, BackupSummary};
-use crate::format::record::{Detail, FileKind, ROOT_OBJECT, Record};
+use crate::format::record::{Detail, FileKind, ROOT_OBJECT, Record, Xattrs};
 use crate::job::object_set::ObjectSet;
+use crate::job::store::Unread;
 use crate::job::store::claims::Claims;
 use crate::job::store::dedup::Dedup;
 use crate::job::store::emission::Emitter;
 use crate::job::store::pipeline::Pipeline;
 use crate::job::store::queue::Target;
 use crate::job::store::record;
+use crate::job::store::spilling::{Spilled, SpillingMap};
 use crate::live::Exclusions;
 use crate::live::LiveError;
 use crate::live::{Attributes, Scanned, SourceDirectory};
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
+use crate::repo::pages::PageReader;
 use crate::repo::{Entry, Generation, Node, ReadError, Repository};
+
+// About 100 bytes each.
+const LINKED_COUNT_MAX: usize = 1 << 16;
 
 /// What the whole backup works with.
 pub(super) struct Context<'a> {
@@ -30,7 +35,7 @@ pub(super) struct Context<'a> {
     pub(super) exclusions: &'a Exclusions,
     pub(super) progress: &'a Progress,
     pub(super) dedup: &'a Dedup<'a>,
-    pub(super) claims: &'a Claims,
+    pub(super) claims: &'a Claims<'a>,
 }
 
 /// What has several names.
@@ -41,15 +46,27 @@ pub(super) struct Linked {
     pub(super) names_left: u32,
 }
 
+impl Spilled for Linked {
+    fn encode(&self) -> Vec<u8> {
+        [&self.object.to_le_bytes()[..], &self.names_left.to_le_bytes()].concat()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (object, names_left) = bytes.split_first_chunk()?;
+        let names_left = u32::from_le_bytes(names_left.try_into().ok()?);
+        Some(Self { object: u64::from_le_bytes(*object), names_left })
+    }
+}
+
 /// The driver's state.
-pub(super) struct Driver<'a> {
+pub(super) struct Driver<'a, 'r> {
     pub(super) context: Context<'a>,
-    pub(super) emitter: Emitter<'a, 'a>,
+    pub(super) emitter: Emitter<'a, 'r>,
     pub(super) previous: Option<Arc<Generation>>,
     visits: Frontier,
     open: OpenDirectories,
     // What has several names, some of which are still to come: where it is at the source.
-    pub(super) linked: BTreeMap<(u32, u32, u64), Linked>,
+    pub(super) linked: SpillingMap<'a, Linked>,
     pub(super) linked_objects: ObjectSet,
     // Object ids of the generation before that lost a name.
     pub(super) unlinked: ObjectSet,
@@ -58,8 +75,8 @@ pub(super) struct Driver<'a> {
     seen: ObjectSet,
 }
 
-impl<'a> Driver<'a> {
-    pub(super) fn new(context: Context<'a>, writer: GenerationWriter<'a>, pipeline: Pipeline) -> Self {
+impl<'a, 'r> Driver<'a, 'r> {
+    pub(super) fn new(context: Context<'a>, writer: GenerationWriter<'r>, pipeline: Pipeline) -> Self {
         let previous = writer.previous().cloned();
         let work_prefix = writer.work_prefix();
         let emitter = Emitter::new(context.repository, context.claims, context.progress, writer, pipeline);
@@ -68,7 +85,7 @@ impl<'a> Driver<'a> {
             previous,
             visits: Frontier::new(Arc::clone(context.repository.storage()), work_prefix),
             open: OpenDirectories::default(),
-            linked: BTreeMap::new(),
+            linked: SpillingMap::new(b'i', context.claims.scratch(), LINKED_COUNT_MAX),
             linked_objects: ObjectSet::default(),
             unlinked: ObjectSet::default(),
             selection: Selection::new(context.repository, context.options, context.exclusions),
@@ -81,7 +98,7 @@ impl<'a> Driver<'a> {
     pub(super) fn run(
         mut self,
         root: SourceDirectory,
-    ) -> Result<(GenerationWriter<'a>, BackupSummary), BackupError> {
+    ) -> Result<(GenerationWriter<'r>, BackupSummary), BackupError> {
         match self.walk(root) {
             Ok(()) => Ok(self.emitter.finish()),
             Err(error) => {
@@ -110,9 +127,8 @@ impl<'a> Driver<'a> {
             self.emitter.poll()?;
         }
         self.emitter.flush()?;
-        let gone: Vec<u64> =
-            self.unlinked.iter().filter(|object| !self.linked_objects.contains(*object)).collect();
-        Ok(self.emitter.drain(&gone)?)
+        let (unlinked, linked) = (&self.unlinked, &self.linked_objects);
+        Ok(self.emitter.drain(unlinked.iter().filter(|object| !linked.contains(*object)))?)
     }
 
     fn visit(&mut self, visit: &Visit) -> Result<(), BackupError> {
@@ -121,7 +137,7 @@ impl<'a> Driver<'a> {
             Ok(directory) => directory,
             Err(error) => return self.unreadable(visit, None, &error),
         };
-        let scan = match directory.scan() {
+        let scan = match directory.scan(self.context.repository.root()) {
             Ok(scan) => scan,
             Err(error) => return self.unreadable(visit, Some(&directory), &error),
         };
@@ -138,6 +154,7 @@ impl<'a> Driver<'a> {
             previous.as_ref().map(|previous| previous.list(pages, visit.object, None)).transpose()?;
         let mut before = listing.into_iter().flatten().peekable();
         for entry in scan {
+            let entry = entry.map_err(|source| BackupError::Names { source })?;
             while let Some(old) = before.next_if(|old| old.as_ref().is_ok_and(|old| old.name < entry.name)) {
                 self.remove(visit.object, &old?)?;
             }
@@ -163,7 +180,8 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    // The directory itself is kept, without what is in it.
+    // What the directory had stays as it was, but for files with several names: where their other names are
+    // cannot be told.
     fn unreadable(
         &mut self,
         visit: &Visit,
@@ -171,10 +189,32 @@ impl<'a> Driver<'a> {
         error: &LiveError,
     ) -> Result<(), BackupError> {
         self.put_directory(visit, directory)?;
-        self.emitter.failed(error);
-        if visit.is_known {
-            for old in self.listed_before(visit.object)? {
-                self.remove(visit.object, &old)?;
+        if !visit.is_known {
+            self.emitter.failed(error, Unread::LeftOut);
+            return Ok(());
+        }
+        self.emitter.failed(error, Unread::Kept);
+        self.keep_below(visit.object)
+    }
+
+    // Keeps what was in a directory that cannot be read now.
+    fn keep_below(&mut self, directory: u64) -> Result<(), BackupError> {
+        let previous = self.previous.clone();
+        let mut directories = vec![directory];
+        let mut seen = ObjectSet::default();
+        while let Some(directory) = directories.pop() {
+            self.context.progress.check()?;
+            for old in self.listed_before(previous.as_deref(), directory)? {
+                let old = old?;
+                match old.node {
+                    Node::Object { object, .. } if old.kind == FileKind::Directory => {
+                        if self.has_parent(object, directory)? && seen.insert(object) {
+                            directories.push(object);
+                        }
+                    }
+                    Node::Object { .. } => self.remove(directory, &old)?,
+                    Node::Entry(_) | Node::Synthetic(_) => {}
+                }
             }
         }
         Ok(())
@@ -190,10 +230,7 @@ impl<'a> Driver<'a> {
         let path = joined(&visit.path, &entry.name);
         let attributes = match entry.attributes {
             Ok(attributes) => attributes,
-            Err(error) => {
-                self.emitter.failed(&error);
-                return old.map_or(Ok(()), |old| self.remove(visit.object, &old));
-            }
+            Err(error) => return self.unseen(visit, old, &error),
         };
         // An object of another kind took the name: what was below or behind it goes.
         let old = match old {
@@ -217,6 +254,22 @@ impl<'a> Driver<'a> {
                 let target = Target::Entry { object: visit.object, name };
                 self.content_of(directory, target, attributes, before)
             }
+        }
+    }
+
+    // The system does not tell what the entry is.
+    fn unseen(&mut self, visit: &Visit, old: Option<Entry>, error: &LiveError) -> Result<(), BackupError> {
+        let is_kept = |old: &Entry| matches!(old.node, Node::Entry(_)) || old.kind == FileKind::Directory;
+        let is_kept = old.as_ref().is_some_and(is_kept);
+        self.emitter.failed(error, if is_kept { Unread::Kept } else { Unread::LeftOut });
+        match old {
+            Some(Entry { kind: FileKind::Directory, node: Node::Object { object, .. }, .. })
+                if self.is_in_place(visit.object, object)? =>
+            {
+                self.keep_below(object)
+            }
+            Some(old) if !is_kept => self.remove(visit.object, &old),
+            _ => Ok(()),
         }
     }
 
@@ -264,10 +317,11 @@ impl<'a> Driver<'a> {
         let xattrs = match directory.map(|directory| directory.xattrs()) {
             Some(Ok(xattrs)) => self.emitter.xattrs(xattrs)?,
             Some(Err(error)) => {
-                self.emitter.failed(&error);
-                crate::format::record::Xattrs::NONE
+                self.emitter.failed(&error, Unread::LeftOut);
+                Xattrs::NONE
             }
-            None => crate::format::record::Xattrs::NONE,
+            // It cannot be opened: what it had stays.
+            None => before.as_ref().map_or(Xattrs::NONE, |before| before.xattrs.clone()),
         };
         let detail = Detail::Directory { parent: visit.parent };
         let inode = record::inode(&visit.attributes, xattrs, false, detail);
@@ -277,10 +331,18 @@ impl<'a> Driver<'a> {
         Ok(self.emitter.put(visit.object, Vec::new(), Record::Inode(inode))?)
     }
 
-    fn listed_before(&self, directory: u64) -> Result<Vec<Entry>, BackupError> {
-        let Some(previous) = &self.previous else { return Ok(Vec::new()) };
-        let listing = previous.list(self.context.repository.pages(), directory, None)?;
-        Ok(listing.collect::<Result<_, _>>()?)
+    // What a directory had, as it streams by: it may be of any size.
+    fn listed_before<'p>(
+        &self,
+        previous: Option<&'p Generation>,
+        directory: u64,
+    ) -> Result<impl Iterator<Item = Result<Entry, ReadError>> + use<'a, 'p>, BackupError>
+    where
+        'a: 'p,
+    {
+        let pages: &'a PageReader = self.context.repository.pages();
+        let listing = previous.map(|previous| previous.list(pages, directory, None)).transpose()?;
+        Ok(listing.into_iter().flatten())
     }
 
     // Removes an entry and all that only it leads to.
@@ -302,8 +364,10 @@ impl<'a> Driver<'a> {
         }
         let mut directories = vec![object];
         let mut seen = ObjectSet::default();
+        let previous = self.previous.clone();
         while let Some(directory) = directories.pop() {
-            for entry in self.listed_before(directory)? {
+            for entry in self.listed_before(previous.as_deref(), directory)? {
+                let entry = entry?;
                 if let Node::Object { object, .. } = entry.node {
                     match entry.kind {
                         FileKind::Directory => {

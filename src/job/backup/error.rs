@@ -18,6 +18,12 @@ pub enum BackupError {
     /// The source directory cannot be opened.
     #[error(transparent)]
     Source(LiveError),
+    /// The names of a large directory could not be kept in the repository's directory meanwhile.
+    #[error("cannot keep the names of a large directory in the repository's directory")]
+    Names {
+        /// The refusal.
+        source: std::io::Error,
+    },
     /// An exclusion pattern is not valid.
     #[error(transparent)]
     Exclude(#[from] ExcludeError),

@@ -22,6 +22,7 @@ use crate::job::store::claims::Claims;
 use crate::job::store::dedup::Dedup;
 use crate::job::store::pipeline;
 use crate::job::store::prepare::Worker;
+use crate::job::store::spilling;
 use crate::live::Exclusions;
 use crate::live::SourceDirectory;
 use crate::progress::Progress;
@@ -114,33 +115,9 @@ fn attempt(
         let totals = previous.footer.totals;
         progress.add_total(totals.name_count(), totals.content_bytes);
     }
-    let claims = Claims::default();
     let dedup = Dedup::new(repository, index);
-    let config = repository.config();
-    let worker_count = match options.worker_count {
-        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
-        count => count,
-    };
-    let make_worker = || {
-        let frame_len = config.chunking.frame_bytes as usize;
-        Worker::new(&dedup, &claims, config.compression.level, frame_len)
-    };
     let source_bytes = root.path().to_vec();
-    let (writer, mut summary) = pipeline::run(worker_count, make_worker, |pipeline| {
-        let driver = driver::Driver::new(
-            driver::Context {
-                repository,
-                options,
-                exclusions: &exclusions,
-                progress,
-                dedup: &dedup,
-                claims: &claims,
-            },
-            writer,
-            pipeline,
-        );
-        driver.run(root)
-    })?;
+    let (writer, mut summary) = save(&dedup, &exclusions, repository, options, progress, writer, root)?;
     if !writer.has_changes() && !options.always {
         writer.abandon()?;
         return Ok(summary);
@@ -162,4 +139,31 @@ fn attempt(
         log::warn!("the record of damaged chunks stays as it is: {}", crate::job::chain(&error));
     }
     Ok(summary)
+}
+
+// Walks the source; what that needs of memory is free again when the tree is written and indexed.
+fn save<'r>(
+    dedup: &Dedup<'r>,
+    exclusions: &Exclusions,
+    repository: &'r Repository,
+    options: &BackupOptions,
+    progress: &Progress,
+    writer: GenerationWriter<'r>,
+    root: SourceDirectory,
+) -> Result<(GenerationWriter<'r>, BackupSummary), BackupError> {
+    let scratch = spilling::scratch(repository).map_err(StoreError::from)?;
+    let claims = Claims::new(scratch.as_ref());
+    let config = repository.config();
+    let worker_count = match options.worker_count {
+        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        count => count,
+    };
+    let make_worker = || {
+        let frame_len = config.chunking.frame_bytes as usize;
+        Worker::new(dedup, &claims, config.compression.level, frame_len)
+    };
+    pipeline::run(worker_count, make_worker, |pipeline| {
+        let context = driver::Context { repository, options, exclusions, progress, dedup, claims: &claims };
+        driver::Driver::new(context, writer, pipeline).run(root)
+    })
 }

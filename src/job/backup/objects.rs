@@ -7,22 +7,23 @@ use super::error::BackupError;
 use super::frontier::Visit;
 use super::open_directories::joined;
 use super::source::{LiveSmall, OpenLarge};
-use crate::format::record::{Detail, Extent, FileKind, Inode, Record};
+use crate::format::record::{Detail, FileKind, Inode, Record};
 use crate::id::Fingerprint;
 use crate::job::store::StoreError;
 use crate::job::store::large;
 use crate::job::store::prepare::SmallFile;
-use crate::job::store::queue::{Bytes, Emission, LinkName, StoredFile, Target};
+use crate::job::store::queue::{Bytes, LinkName, StoredFile, Target};
 use crate::job::store::record;
 use crate::job::store::source::ReadProblem;
 use crate::live::{Attributes, LiveError, SourceDirectory};
 use crate::path::SYMLINK_LEN_MAX;
+use crate::repo::extent_list::ExtentList;
 use crate::repo::{Entry, Node};
 
 // Holes are whole blocks of a file system.
 const HOLE_LEN_MIN: u64 = 4096;
 
-impl Driver<'_> {
+impl Driver<'_, '_> {
     // Every name is a link to the group's object; the object is written when all names are known.
     pub(super) fn linked_file(
         &mut self,
@@ -33,7 +34,8 @@ impl Driver<'_> {
         old: Option<Entry>,
     ) -> Result<(), BackupError> {
         let device = attributes.device;
-        let identity = (device.major, device.minor, attributes.source_inode);
+        let identity = [u64::from(device.major) << 32 | u64::from(device.minor), attributes.source_inode];
+        let identity = identity.map(u64::to_be_bytes).concat();
         let old_object = match &old {
             Some(Entry { kind, node: Node::Object { object, .. }, .. }) if *kind == attributes.kind => {
                 Some(*object)
@@ -41,14 +43,18 @@ impl Driver<'_> {
             _ => None,
         };
         // If the file could not be read by its names before this one, this one may do better.
-        let group = self.linked.get(&identity).copied().filter(|group| !self.emitter.is_failed(group.object));
+        let group = match self.linked.take(&identity).map_err(StoreError::from)? {
+            Some(group) if !self.emitter.is_failed(group.object)? => Some(group),
+            _ => None,
+        };
+        let mut group_now = group.unwrap_or(Linked { object: 0, names_left: attributes.link_count });
         let object = match group {
             Some(group) => group.object,
             None => {
                 let before = self.linked_before(old_object, &attributes)?;
                 let object =
                     before.as_ref().map_or_else(|| self.emitter.writer.new_linked(), |(object, _)| *object);
-                self.linked.insert(identity, Linked { object, names_left: attributes.link_count });
+                group_now.object = object;
                 self.linked_objects.insert(object);
                 // A file that had one name before is compared with what stood in its entry.
                 let before = before.map(|(_, inode)| inode).or_else(|| old.as_ref()?.inode.clone());
@@ -62,16 +68,11 @@ impl Driver<'_> {
         if !is_known && let Some(old) = old_object {
             self.unlinked.insert(old);
         }
-        let is_last = match self.linked.get_mut(&identity) {
-            Some(group) => {
-                group.names_left = group.names_left.saturating_sub(1);
-                group.names_left == 0
-            }
-            None => false,
-        };
-        if is_last {
-            // A name that is made from now on begins a new group.
-            self.linked.remove(&identity);
+        group_now.names_left = group_now.names_left.saturating_sub(1);
+        // A name that is made from then on begins a new group.
+        let is_last = group_now.names_left == 0;
+        if !is_last {
+            self.linked.put(&identity, group_now).map_err(StoreError::from)?;
         }
         let path = group.map(|_| crate::path::display(&joined(directory.path(), name)));
         let (directory, name, kind) = (visit.object, name.to_vec(), attributes.kind);
@@ -147,7 +148,7 @@ impl Driver<'_> {
         for attempt in 0..2 {
             let file = match directory.open_file(&name, &expected).and_then(OpenLarge::new) {
                 Ok(file) => file,
-                Err(error) => return self.give_up(target, &error),
+                Err(error) => return Ok(self.emitter.give_up(target, before.as_deref(), &error)?),
             };
             if let Some((signature, extents)) = self.redundant(&name, &file)? {
                 self.emitter.summary.redundant.add(file.attributes().size);
@@ -155,7 +156,7 @@ impl Driver<'_> {
                 let stored = StoredFile::new(target, before, described, Some(signature), bytes);
                 return Ok(self.emitter.stored(stored)?);
             }
-            let first_task = self.emitter.next_task();
+            self.emitter.begin_large();
             let (emitter, progress) = (&mut self.emitter, self.context.progress);
             let mut give = |task| {
                 progress.check().map_err(StoreError::from)?;
@@ -168,46 +169,40 @@ impl Driver<'_> {
                 Ok(read) => read,
                 Err(ReadProblem::Stop(error)) => return Err(error.into()),
                 Err(ReadProblem::Skip(error)) => {
-                    self.emitter.discard(first_task);
-                    return self.give_up(target, &error);
+                    self.emitter.discard_large();
+                    return Ok(self.emitter.give_up(target, before.as_deref(), &error)?);
                 }
             };
             if changed && attempt == 0 {
-                self.emitter.discard(first_task);
+                self.emitter.discard_large();
                 expected = file.attributes_now().unwrap_or(expected);
                 continue;
             }
             let mut described = file.described();
             described.set_size(len);
-            let bytes = Bytes::Extents(Vec::new());
+            let bytes = Bytes::Extents(ExtentList::default());
             let mut file = StoredFile::new(target, before, described, signature, bytes);
             file.inconsistent = changed;
-            let tasks = first_task..self.emitter.next_task();
-            self.emitter.queue(Emission::Large { file, tasks });
-            return Ok(());
+            return Ok(self.emitter.queue_large(file)?);
         }
         Ok(())
     }
 
     // What RFE finds for a large file.
     fn redundant(
-        &self,
+        &mut self,
         name: &[u8],
         file: &OpenLarge,
-    ) -> Result<Option<(Fingerprint, Vec<Extent>)>, BackupError> {
+    ) -> Result<Option<(Fingerprint, ExtentList)>, BackupError> {
         let Attributes { size, mtime, .. } = *file.attributes();
         if !self.context.dedup.may_be_redundant(name, size, mtime)? {
             return Ok(None);
         }
         let Ok(Some(signature)) = large::signature(file, size, file.ranges()) else { return Ok(None) };
-        let found = self.context.dedup.redundant_file(name, size, mtime, signature)?;
+        let writer = &mut self.emitter.writer;
+        let mut new_list = || writer.extent_list();
+        let found = self.context.dedup.redundant_file(name, size, mtime, signature, &mut new_list)?;
         Ok(found.filter(|_| file.has_changed().is_ok_and(|changed| !changed)).map(|found| (signature, found)))
-    }
-
-    fn give_up(&mut self, target: Target, error: &LiveError) -> Result<(), BackupError> {
-        self.emitter.failed(error);
-        self.emitter.give_up(target);
-        Ok(())
     }
 
     fn other(
@@ -223,7 +218,7 @@ impl Driver<'_> {
             && self.context.dedup.is_whole(before)
         {
             if let Target::Linked { object, is_new_object, .. } = target {
-                self.emitter.linked(object, is_new_object, Some(Arc::clone(before)), (**before).clone());
+                self.emitter.linked(object, is_new_object, Some(Arc::clone(before)), (**before).clone())?;
             }
             return Ok(());
         }
@@ -241,7 +236,7 @@ impl Driver<'_> {
                 let inode = record::inode(attributes, xattrs, false, detail);
                 match target {
                     Target::Linked { object, is_new_object, .. } => {
-                        self.emitter.linked(object, is_new_object, before, inode);
+                        self.emitter.linked(object, is_new_object, before, inode)?;
                     }
                     Target::Entry { .. } if before.is_some_and(|before| record::is_same(&before, &inode)) => {
                     }
@@ -251,7 +246,7 @@ impl Driver<'_> {
                 }
                 Ok(())
             }
-            Err(error) => self.give_up(target, &error),
+            Err(error) => Ok(self.emitter.give_up(target, before.as_deref(), &error)?),
         }
     }
 }

@@ -90,7 +90,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             }
         }
         self.emitter.flush()?;
-        self.emitter.drain(&[])?;
+        self.emitter.drain(std::iter::empty())?;
         self.tell();
         Ok(())
     }
@@ -156,7 +156,12 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 let inode = before.and_then(|before| before.inode).filter(|_| linked_before.is_none());
                 return self.object(directory, name, *object, inode);
             }
-            FrozenTarget::Directory { object } => (FileKind::Directory, object),
+            FrozenTarget::Directory { object } => {
+                if object >= self.first_new_directory {
+                    self.paths.learn(directory, &name, object);
+                }
+                (FileKind::Directory, object)
+            }
             FrozenTarget::Linked { kind, object } => (kind, object),
         };
         if linked_before == Some(link) {
@@ -298,5 +303,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
 // A short file is stored whole, unless that would fill a hole.
 fn has_hole(content: &FrozenContent) -> bool {
     let is_hole = |segment: Segment| segment.kind == SegmentKind::Hole && segment.len >= HOLE_LEN_MIN;
-    content.size > HOLE_LEN_MIN && content.segments().any(|segment| segment.is_ok_and(is_hole))
+    content.size > HOLE_LEN_MIN
+        && !content.is_dense()
+        && content.segments().any(|segment| segment.is_ok_and(is_hole))
 }

@@ -11,11 +11,12 @@ use crate::format::staging_policy::Inconsistent;
 use crate::id::Fingerprint;
 use crate::job::store::large::{self, FileRange};
 use crate::job::store::prepare::SmallFile;
-use crate::job::store::queue::{Bytes, Emission, StoredFile, Target};
+use crate::job::store::queue::{Bytes, StoredFile, Target};
 use crate::job::store::record::Described;
 use crate::job::store::source::ReadProblem;
 use crate::job::store::{FileReport, Method, StoreError};
 use crate::path;
+use crate::repo::extent_list::ExtentList;
 use crate::repo::staging::FrozenContent;
 
 // A file on its way: where it goes, what stood there, and what it is.
@@ -111,7 +112,7 @@ impl Driver<'_, '_, '_> {
     ) -> Result<(), CommitError> {
         let reference = reference(&file, content);
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
-        let first_task = self.emitter.next_task();
+        self.emitter.begin_large();
         self.summary.read_bytes += ranges.iter().map(|(_, len)| len).sum::<u64>();
         let ranges = ranges.into_iter().map(Ok);
         let (emitter, progress) = (&mut self.emitter, self.context.progress);
@@ -122,8 +123,8 @@ impl Driver<'_, '_, '_> {
         let read = large::read(source, content.size, ranges, reference.as_ref(), frame_len, &mut give);
         let (len, signature) = read.map_err(stopped)?;
         let is_moved = len != content.size || self.is_moved(content, source.path)?;
-        let bytes = Bytes::Extents(Vec::new());
-        self.queue_large(file, len, signature, bytes, first_task, is_moved, report)
+        let bytes = Bytes::Extents(ExtentList::default());
+        self.queue_large(file, len, signature, bytes, is_moved, report)
     }
 
     // FDA: what was written is read, the rest stays where it is.
@@ -138,7 +139,7 @@ impl Driver<'_, '_, '_> {
         let Some(base) = &content.base else { return Err(StoreError::Worker.into()) };
         let report = file.report(regions.written_len, decision);
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
-        let first_task = self.emitter.next_task();
+        self.emitter.begin_large();
         let parts = regions.written.into_iter().map(Ok);
         let (emitter, progress) = (&mut self.emitter, self.context.progress);
         let mut give = |task| {
@@ -150,18 +151,17 @@ impl Driver<'_, '_, '_> {
         let is_moved = read != regions.written_len || self.is_moved(content, source.path)?;
         let is_whole = regions.covered.is_empty() && base.size == content.size;
         let signature = base.signature.filter(|_| is_whole);
-        let bytes = Bytes::Over { base: base.content.clone(), covered: regions.covered, extents: Vec::new() };
-        self.queue_large(file, content.size, signature, bytes, first_task, is_moved, report)
+        let (base, covered) = (base.content.clone(), regions.covered);
+        let bytes = Bytes::Over { base, covered, extents: ExtentList::default() };
+        self.queue_large(file, content.size, signature, bytes, is_moved, report)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one part of what becomes of the file")]
     fn queue_large(
         &mut self,
         mut file: File,
         len: u64,
         signature: Option<Fingerprint>,
         bytes: Bytes,
-        first_task: u64,
         is_moved: bool,
         report: Option<Box<FileReport>>,
     ) -> Result<(), CommitError> {
@@ -169,7 +169,7 @@ impl Driver<'_, '_, '_> {
             && self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe
             && file.before.is_some()
         {
-            self.emitter.discard(first_task);
+            self.emitter.discard_large();
             return self.keep_back(&file.path, file.number);
         }
         if is_moved && !file.described.inode.inconsistent {
@@ -178,9 +178,8 @@ impl Driver<'_, '_, '_> {
         }
         let File { target, before, mut described, .. } = file;
         described.set_size(len);
-        let tasks = first_task..self.emitter.next_task();
         let stored = StoredFile { target, before, described, signature, bytes, inconsistent: false, report };
-        self.emitter.queue(Emission::Large { file: stored, tasks });
+        self.emitter.queue_large(stored)?;
         Ok(self.emitter.poll()?)
     }
 
@@ -199,7 +198,10 @@ impl Driver<'_, '_, '_> {
         let all = ranges.iter().copied().map(Ok);
         let Some(signature) = large::signature(source, size, all).map_err(stopped)? else { return Ok(false) };
         self.summary.read_bytes += ranges.iter().map(|(_, len)| len).sum::<u64>();
-        let Some(extents) = dedup.redundant_file(name, size, mtime, signature)? else { return Ok(false) };
+        let writer = &mut self.emitter.writer;
+        let mut new_list = || writer.extent_list();
+        let found = dedup.redundant_file(name, size, mtime, signature, &mut new_list)?;
+        let Some(extents) = found else { return Ok(false) };
         self.emitter.summary.redundant.add(size);
         let stored = StoredFile {
             target: Target::Entry { object: file.object(), name: name.to_vec() },

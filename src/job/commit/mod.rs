@@ -35,6 +35,7 @@ use crate::job::store::dedup::Dedup;
 use crate::job::store::emission::Emitter;
 use crate::job::store::pipeline;
 use crate::job::store::prepare::Worker;
+use crate::job::store::{StoreError, spilling};
 use crate::progress::Progress;
 use crate::repo::generation_writer::{Base, GenerationWriter, WriterInputs};
 use crate::repo::staging::{FrozenEpoch, StagingError, StagingTree};
@@ -140,7 +141,8 @@ impl Commit<'_> {
         let mut writer = GenerationWriter::begin(repository, self.tree.client(), self.inputs()?, base)?;
         let (next_linked, next_directory) = frozen.next_ids();
         writer.take_ids(next_linked, next_directory);
-        let claims = Claims::default();
+        let scratch = spilling::scratch(repository).map_err(StoreError::from)?;
+        let claims = Claims::new(scratch.as_ref());
         let dedup = Dedup::new(repository, self.index);
         let config = repository.config();
         let worker_count = match self.options.worker_count {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::message::{Answer, Refusal, RefusalKind, Request};
+use super::message::{Answer, Refusal, RefusalKind};
+use super::request::Request;
 use super::service::Service;
 use super::socket::{ControlListener, receive, send};
 use crate::progress::Progress;

@@ -1,4 +1,4 @@
-//! What is asked for and answered over the control socket: one JSON object in a line.
+//! What is answered over the control socket: one JSON object in a line.
 
 use std::time::Duration;
 
@@ -6,61 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::commit::{CommitSummary, Count, FileReport};
 use crate::job::problem::Problems;
-
-/// What a program asks of staging.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Request {
-    /// What each client has pending.
-    Status {
-        /// Only this client.
-        client: Option<String>,
-    },
-    /// Makes a generation of what is staged.
-    Commit(CommitRequest),
-    /// Tells what a commit would do.
-    Preview(CommitRequest),
-    /// Drops all changes.
-    Discard {
-        /// The client.
-        client: String,
-    },
-    /// Stands a client's staging on a generation; makes staging for a client that has none.
-    Stage {
-        /// The client.
-        client: String,
-        /// Name of the generation, a prefix of it, `latest`, or `-2`.
-        generation: String,
-    },
-    /// Waits until no commit of the client is running.
-    Wait {
-        /// The client.
-        client: String,
-    },
-}
-
-/// How a commit is to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CommitRequest {
-    /// The client.
-    pub client: String,
-    /// A remark that is kept with the generation.
-    #[serde(default)]
-    pub message: String,
-    /// Make a generation even if nothing changed.
-    #[serde(default)]
-    pub always: bool,
-    /// Do not wait for files that are being written.
-    #[serde(default)]
-    pub now: bool,
-    /// Wait for the end of another commit or backup.
-    #[serde(default)]
-    pub wait: bool,
-    /// Tell what was done with each file.
-    #[serde(default)]
-    pub files: bool,
-}
 
 /// An answer; the last one of a request is [`Answer::Done`] or [`Answer::Failed`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -281,8 +226,10 @@ pub enum RefusalKind {
     Pending,
     /// A commit of the client is running.
     Committing,
-    /// Another process writes to the repository, or has staging open.
+    /// Another process writes to the repository.
     Locked,
+    /// Another process has staging open.
+    Open,
     /// The disk is full.
     DiskFull,
     /// The repository is damaged.

@@ -8,13 +8,12 @@
 mod connection;
 mod message;
 mod refusal;
+mod request;
 mod service;
 mod socket;
 mod timetable;
 
-pub use message::{
-    Answer, ClientStatus, CommitAnswer, CommitRequest, Counted, FileAnswer, Refusal, RefusalKind, Remarks,
-    Request,
-};
+pub use message::{Answer, ClientStatus, CommitAnswer, Counted, FileAnswer, Refusal, RefusalKind, Remarks};
+pub use request::{CommitRequest, Request};
 pub use service::{Emit, Service, Stagings};
 pub use socket::{CONTROL, ControlClient, ControlListener};

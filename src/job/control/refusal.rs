@@ -57,7 +57,7 @@ fn kind_of_repo(error: &RepoError) -> RefusalKind {
 fn kind_of_staging(error: &StagingError) -> RefusalKind {
     match error {
         StagingError::NotFound => RefusalKind::NoStaging,
-        StagingError::Locked { .. } => RefusalKind::Locked,
+        StagingError::Locked { .. } => RefusalKind::Open,
         StagingError::Busy { .. } => RefusalKind::Pending,
         StagingError::NoSpace { .. } => RefusalKind::DiskFull,
         StagingError::Base(error) => kind_of_read(error),

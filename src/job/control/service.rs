@@ -5,9 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::message::{
-    Answer, ClientStatus, CommitAnswer, CommitRequest, FileAnswer, Refusal, RefusalKind, Request,
-};
+use super::message::{Answer, ClientStatus, CommitAnswer, FileAnswer, Refusal, RefusalKind};
+use super::request::{CommitRequest, Request};
 use crate::format::config::Config;
 use crate::format::dtf::TEXT_LEN_MAX;
 use crate::format::staging_policy::{StagingPolicy, When};
@@ -38,6 +37,9 @@ pub trait Stagings: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StagingError::NotFound`] if it has none, or why it cannot be opened.
     fn tree(&self, client: &ClientName) -> Result<Arc<StagingTree>, StagingError>;
+
+    /// A client's tree if it is open.
+    fn opened(&self, client: &ClientName) -> Option<Arc<StagingTree>>;
 
     /// Makes a client's tree.
     ///
@@ -101,7 +103,14 @@ impl Service {
                 drop(self.begin(&client, true, progress)?);
                 Ok(())
             }
+            Request::Ping => Ok(()),
         }
+    }
+
+    /// Waits until no commit is running.
+    pub fn wait_idle(&self) {
+        let committing = self.ended.wait_while(self.committing(), |committing| !committing.is_empty());
+        drop(committing.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn committing(&self) -> MutexGuard<'_, HashSet<ClientName>> {
@@ -143,9 +152,13 @@ impl Service {
             StagingError::NotFound => {
                 Refusal::new(RefusalKind::NoStaging, format!("client {client} has no staging"))
             }
+            // What the database says of it helps nobody.
+            StagingError::Locked { .. } => {
+                Refusal::new(RefusalKind::Open, format!("staging of {client} is open in another process"))
+            }
             error => Refusal::from(error),
         })?;
-        tree.set_limits(limits(policy));
+        tree.set_limits(Limits::of(&policy.space));
         Ok(tree)
     }
 
@@ -202,6 +215,8 @@ impl Service {
         let _running = self.begin(&client, request.wait, progress)?;
         let tree = self.tree(&client, &policy)?;
         let _lock = self.lock(request.wait, progress)?;
+        // The index too may need some of the reserve.
+        let _room = tree.make_room()?;
         let now_seconds = self.outside.now().seconds;
         let mut tell = |news| emit(Answer::Note { text: news_text(news) });
         let index = open_index(self.repository(), now_seconds, progress, &mut tell)?;
@@ -217,6 +232,7 @@ impl Service {
         let policy = self.config()?.staging_policy(&client);
         let _running = self.begin(&client, request.wait, progress)?;
         let tree = self.tree(&client, &policy)?;
+        let _room = tree.make_room()?;
         let path = self.repository().root().map(|root| root.join(INDEX));
         // Without an index all counts as new, which is what a commit without one would make of it.
         let index = path.and_then(|path| Index::open_read_only(&path).ok());
@@ -266,7 +282,7 @@ impl Service {
             Err(StagingError::NotFound) => self.stagings.create(client)?,
             found => found?,
         };
-        tree.set_limits(limits(&policy));
+        tree.set_limits(Limits::of(&policy.space));
         if tree.base() != Some(wanted.ordinal) {
             tree.restage(Some(wanted.ordinal)).map_err(|error| match error {
                 StagingError::Busy { .. } => {
@@ -283,11 +299,6 @@ impl Service {
 
 fn named(client: &str) -> Result<ClientName, Refusal> {
     client.parse().map_err(|error| Refusal::new(RefusalKind::Usage, crate::job::chain(&error)))
-}
-
-fn limits(policy: &StagingPolicy) -> Limits {
-    let cap_bytes = if policy.space.cap_bytes == 0 { u64::MAX } else { policy.space.cap_bytes };
-    Limits { reserve_bytes: policy.space.reserve_bytes, cap_bytes }
 }
 
 fn options(request: &CommitRequest) -> CommitOptions {

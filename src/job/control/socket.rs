@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::message::{Answer, Request};
+use super::message::Answer;
+use super::request::Request;
 use crate::repo::staging::STAGING;
 
 /// Name of the socket in the directory of staging; no client has such a name.
@@ -139,6 +140,18 @@ impl ControlClient {
     /// What the system refuses, and `InvalidData` for what is no answer.
     pub fn answer(&mut self) -> io::Result<Option<Answer>> {
         receive(&mut self.reader)
+    }
+
+    /// Tells whether a daemon answers for the repository at `root`. One that is ending takes connections still
+    /// and answers none.
+    #[must_use]
+    pub fn is_answered(root: &Path) -> bool {
+        let ask = || -> io::Result<bool> {
+            let Some(mut daemon) = Self::connect(root)? else { return Ok(false) };
+            daemon.ask(&Request::Ping)?;
+            Ok(daemon.answer()?.is_some())
+        };
+        ask().unwrap_or(false)
     }
 
     /// A second handle that ends the connection from another thread, and with it what was asked for.

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::message::{Answer, CommitRequest, Refusal, Request};
+use super::message::{Answer, Refusal};
+use super::request::{CommitRequest, Request};
 use super::service::Service;
 use crate::format::record::Time;
 use crate::format::staging_policy::{StagingPolicy, When};
@@ -11,6 +12,7 @@ use crate::id::ClientName;
 use crate::job::commit::{Due, Observation, Schedule};
 use crate::progress::Progress;
 use crate::repo::RepoError;
+use crate::repo::staging::Limits;
 
 const PERIOD: Duration = Duration::from_millis(500);
 
@@ -30,6 +32,9 @@ impl Service {
         let (Ok(config), Ok(names)) = (self.config(), self.stagings.names()) else { return };
         for client in names {
             let policy = config.staging_policy(&client);
+            if let Some(tree) = self.stagings.opened(&client) {
+                tree.set_limits(Limits::of(&policy.space));
+            }
             if policy.commit.when == When::Asked && policy.commit.every.duration().is_zero() {
                 continue;
             }

@@ -10,15 +10,14 @@ use crate::format::record::{Content, Detail, Extent, Inode, Time, Xattrs};
 use crate::id::{FileId, Fingerprint};
 use crate::index::{Index, RfeKey};
 use crate::repo::damaged_chunks::{self, DamagedChunks};
+use crate::repo::extent_list::ExtentList;
 use crate::repo::node::Node;
-use crate::repo::{ReadError, RepoError, Repository};
+use crate::repo::{RepoError, Repository};
 
 // More than this in front of a frame makes reading it dear.
 const PREFIX_LEN_MAX: u64 = 1 << 20;
 // Old bytes on either side of a changed place: content moves.
 const MARGIN: u64 = 32 << 10;
-// A file of more extents is not taken over by RFE as a whole list in memory.
-const EXTENT_COUNT_MAX: usize = 1 << 20;
 
 /// The repository and its index, as far as it can be used.
 #[derive(Debug)]
@@ -94,14 +93,16 @@ impl<'a> Dedup<'a> {
         Ok(!candidates.is_empty())
     }
 
-    /// RFE (row H4): the CRC finds candidates, the signature of the file's own data decides.
+    /// RFE (row H4): the CRC finds candidates, the signature of the file's own data decides. `new_list` makes
+    /// the list that is returned.
     pub(in crate::job) fn redundant_file(
         &self,
         name: &[u8],
         size: u64,
         mtime: Time,
         signature: Fingerprint,
-    ) -> Result<Option<Vec<Extent>>, StoreError> {
+        new_list: &mut dyn FnMut() -> ExtentList,
+    ) -> Result<Option<ExtentList>, StoreError> {
         let Some(index) = self.index else { return Ok(None) };
         for record in index.candidates(RfeKey::of(name, size, mtime))? {
             if !record.may_match(size, signature) {
@@ -110,7 +111,7 @@ impl<'a> Dedup<'a> {
             let Some(node) = Node::from_number(record.file) else { continue };
             // A record may be stale or damaged; then the file is stored again.
             let Ok(inode) = self.repository.inode(node) else { continue };
-            if let Some(extents) = self.same_file(&inode, size, signature)? {
+            if let Some(extents) = self.same_file(&inode, size, signature, new_list())? {
                 return Ok(Some(extents));
             }
         }
@@ -122,24 +123,20 @@ impl<'a> Dedup<'a> {
         inode: &Inode,
         wanted_size: u64,
         wanted: Fingerprint,
-    ) -> Result<Option<Vec<Extent>>, StoreError> {
+        mut current: ExtentList,
+    ) -> Result<Option<ExtentList>, StoreError> {
         let Detail::Regular { size, signature: Some(signature), .. } = &inode.detail else { return Ok(None) };
         let Some(content) = self.repository.content(inode) else { return Ok(None) };
         if *size != wanted_size || *signature != wanted {
             return Ok(None);
         }
-        let extents: Result<Vec<_>, ReadError> = content.extents_from(0).take(EXTENT_COUNT_MAX + 1).collect();
-        let Ok(extents) = extents else { return Ok(None) };
-        if extents.len() > EXTENT_COUNT_MAX {
-            return Ok(None);
-        }
         // Where the index knows each chunk to be now: verification takes damaged ones out of it, and a
         // file must not be bound to data that cannot be read.
-        let mut current = Vec::with_capacity(extents.len());
-        for extent in extents {
+        for extent in content.extents_from(0) {
+            let Ok(extent) = extent else { return Ok(None) };
             let found = self.chunk(&extent.chunk.fingerprint, extent.chunk.len as usize)?;
             let Some(chunk) = found else { return Ok(None) };
-            current.push(Extent { chunk, ..extent });
+            current.push(Extent { chunk, ..extent })?;
         }
         Ok(Some(current))
     }

@@ -1,19 +1,21 @@
 //! Turns results into records, in the order in which the tree wants them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::batch::Batch;
 use super::claims::Claims;
 use super::error::StoreError;
+use super::large_file::LargeFile;
 use super::names::Group;
 use super::pipeline::Pipeline;
 use super::prepare::{Outcome, PendingExtent, Prepared, SmallOutcome, Task};
 use super::queue::{Bytes, Emission, StoredFile, Target};
 use super::record;
 use super::report::{FileReport, Method};
-use super::summary::Summary;
+use super::spilling::SpillingMap;
+use super::summary::{Summary, Unread};
 use crate::chunk::compress::Compressor;
 use crate::codec::len_u32;
 use crate::format::frame::{ChunkInfo, ChunkPointer, Codec, Location};
@@ -28,8 +30,10 @@ use crate::repo::generation_writer::GenerationWriter;
 
 // Records of objects that are not read pile up behind one that is.
 const QUEUE_LEN_MAX: usize = 1 << 14;
-// A file of more extents does not wait in the queue, which would hold them in memory.
-const WAITING_EXTENT_COUNT_MAX: usize = 1 << 12;
+// Records of files with several names, about 300 bytes each, in memory at once.
+const GROUP_COUNT_MAX: usize = 1 << 14;
+// Extents in memory of files that wait in the queue, about 90 bytes each.
+const WAITING_EXTENT_COUNT_MAX: usize = 1 << 16;
 
 #[derive(Debug)]
 enum TaskResult {
@@ -42,14 +46,16 @@ enum TaskResult {
 pub(in crate::job) struct Emitter<'a, 'r> {
     pub(in crate::job) writer: GenerationWriter<'r>,
     pub(in crate::job) summary: Summary,
-    claims: &'a Claims,
+    claims: &'a Claims<'a>,
     progress: &'a Progress,
     pub(super) pipeline: Pipeline,
     pub(in crate::job) queue: VecDeque<Emission>,
     results: HashMap<u64, TaskResult>,
-    pub(in crate::job) groups: BTreeMap<u64, Group>,
+    pub(super) groups: SpillingMap<'a, Group>,
     // Tasks of a file that was read again.
     discarded: Vec<Range<u64>>,
+    pub(super) large: Option<LargeFile>,
+    waiting_extent_count: usize,
     compressor: Compressor,
     /// What the process ran out of, which says nothing about the files that it could not open then.
     pub(super) exhausted: Option<StoreError>,
@@ -64,7 +70,7 @@ pub(in crate::job) struct Emitter<'a, 'r> {
 impl<'a, 'r> Emitter<'a, 'r> {
     pub(in crate::job) fn new(
         repository: &Repository,
-        claims: &'a Claims,
+        claims: &'a Claims<'a>,
         progress: &'a Progress,
         writer: GenerationWriter<'r>,
         pipeline: Pipeline,
@@ -77,8 +83,10 @@ impl<'a, 'r> Emitter<'a, 'r> {
             pipeline,
             queue: VecDeque::new(),
             results: HashMap::new(),
-            groups: BTreeMap::new(),
+            groups: SpillingMap::new(b'o', claims.scratch(), GROUP_COUNT_MAX),
             discarded: Vec::new(),
+            large: None,
+            waiting_extent_count: 0,
             compressor: Compressor::new(repository.config().compression.level),
             exhausted: None,
             has_news: false,
@@ -115,11 +123,14 @@ impl<'a, 'r> Emitter<'a, 'r> {
 
     /// Tells whether so many records wait that they should be written before more come.
     pub(in crate::job) fn is_behind(&self) -> bool {
-        self.queue.len() >= QUEUE_LEN_MAX
+        self.queue.len() >= QUEUE_LEN_MAX || self.waiting_extent_count >= WAITING_EXTENT_COUNT_MAX
     }
 
     /// Queues a record that waits for a result.
     pub(in crate::job) fn queue(&mut self, emission: Emission) {
+        if let Emission::Large { file, .. } = &emission {
+            self.waiting_extent_count += file.bytes.memory_count();
+        }
         self.queue.push_back(emission);
     }
 
@@ -154,29 +165,23 @@ impl<'a, 'r> Emitter<'a, 'r> {
         self.summary.unchanged.add(before.size());
         self.progress.add(1, before.size());
         if let Target::Linked { object, is_new_object, .. } = target {
-            self.linked(object, is_new_object, Some(Arc::clone(before)), (**before).clone());
+            self.linked(object, is_new_object, Some(Arc::clone(before)), (**before).clone())?;
         }
         Ok(())
     }
 
     /// Takes a file whose content is stored already.
     pub(in crate::job) fn stored(&mut self, file: StoredFile) -> Result<(), StoreError> {
-        if let Bytes::Extents(extents) = &file.bytes
-            && extents.len() > WAITING_EXTENT_COUNT_MAX
-        {
-            self.flush()?;
-            self.wait_for_all()?;
-        }
         if self.queue.is_empty() {
             return self.file(file);
         }
         let next = self.next_task();
-        self.queue.push_back(Emission::Large { file, tasks: next..next });
+        self.queue(Emission::Large { file: Box::new(file), tasks: next..next });
         Ok(())
     }
 
     /// Notes that an object could not be saved; one that vanished meanwhile need not be.
-    pub(in crate::job) fn failed(&mut self, error: &LiveError) {
+    pub(in crate::job) fn failed(&mut self, error: &LiveError, what_becomes: Unread) {
         if error.is_not_found() {
             return;
         }
@@ -186,23 +191,38 @@ impl<'a, 'r> Emitter<'a, 'r> {
             self.exhausted.get_or_insert(StoreError::Read { path, source: reason.clone().into() });
         }
         self.summary.failed_count += 1;
+        let reason = format!("{reason}; {}", what_becomes.as_str());
         Summary::note(&mut self.summary.failed, error.path().to_owned(), reason);
     }
 
-    /// Leaves a file out of the generation.
-    pub(in crate::job) fn give_up(&mut self, target: Target) {
+    /// Leaves a file that cannot be read as the generation before has it, or out if that has none.
+    pub(in crate::job) fn give_up(
+        &mut self,
+        target: Target,
+        before: Option<&Inode>,
+        error: &LiveError,
+    ) -> Result<(), StoreError> {
         self.progress.add(1, 0);
         match target {
-            Target::Entry { object, name, .. } if !self.writer.is_new_directory(object) => {
-                self.writer.remove(object, &name);
+            Target::Entry { .. } if before.is_some() && !error.is_not_found() => {
+                self.failed(error, Unread::Kept);
             }
-            Target::Entry { .. } => {}
-            Target::Linked { object, .. } => self.groups.entry(object).or_default().is_failed = true,
+            Target::Entry { object, name, .. } => {
+                self.failed(error, Unread::LeftOut);
+                if !self.writer.is_new_directory(object) {
+                    self.writer.remove(object, &name);
+                }
+            }
+            Target::Linked { object, .. } => {
+                self.failed(error, Unread::LeftOut);
+                self.group_failed(object)?;
+            }
         }
+        Ok(())
     }
 
     /// Forgets the results of all tasks from `first` on.
-    pub(in crate::job) fn discard(&mut self, first: u64) {
+    pub(super) fn discard(&mut self, first: u64) {
         self.discarded.push(first..self.next_task());
         self.results.retain(|number, _| *number < first);
     }
@@ -215,7 +235,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
         }
         let fingerprint = Fingerprint::of(&bytes);
         let len = len_u32(bytes.len());
-        let chunk = match self.claims.resolve(&fingerprint) {
+        let chunk = match self.claims.find(&fingerprint)? {
             Some(chunk) => chunk,
             None => {
                 let compressed = self.compressor.compress(&bytes, &[])?;
@@ -247,8 +267,9 @@ impl<'a, 'r> Emitter<'a, 'r> {
         }
         if self.claims.is_full() {
             self.resolve_results();
-            self.claims.forget_older();
+            self.claims.forget_older()?;
         }
+        self.discarded.retain(|range| range.end > number);
         if self.discarded.iter().any(|range| range.contains(&number)) {
             return Ok(());
         }
@@ -260,7 +281,19 @@ impl<'a, 'r> Emitter<'a, 'r> {
             Prepared::Piece(extents) => TaskResult::Piece(extents),
         };
         self.results.insert(number, result);
-        Ok(())
+        self.gather_large()
+    }
+
+    /// Takes the extents of a task of a large file, if all places are known.
+    pub(super) fn take_piece(&mut self, task: u64) -> Result<Option<Vec<Extent>>, StoreError> {
+        match self.results.get(&task) {
+            Some(TaskResult::Piece(pending)) if self.is_known(pending) => {
+                let extents = self.resolve(pending)?;
+                self.results.remove(&task);
+                Ok(Some(extents))
+            }
+            _ => Ok(None),
+        }
     }
 
     // Fills in all places that are known, before some of them are forgotten.
@@ -303,55 +336,47 @@ impl<'a, 'r> Emitter<'a, 'r> {
                 Some(Emission::Ready { object, name, record }) => self.writer.put(object, &name, &record)?,
                 Some(Emission::Name(name)) => self.name(name)?,
                 Some(Emission::Small { target, before, task, slot, report }) => {
-                    let Some(outcome) = self.take_small(task, slot)? else {
-                        self.give_up(target);
-                        continue;
-                    };
-                    self.small(target, before, outcome, report)?;
+                    match self.take_small(task, slot)? {
+                        Ok(outcome) => self.small(target, before, outcome, report)?,
+                        Err(error) => self.give_up(target, before.as_deref(), &error)?,
+                    }
                 }
                 Some(Emission::Large { mut file, tasks }) => {
-                    for task in tasks {
-                        let Some(TaskResult::Piece(pending)) = self.results.remove(&task) else {
-                            return Err(StoreError::Worker);
-                        };
-                        let more = self.resolve(&pending)?;
-                        match &mut file.bytes {
-                            Bytes::Extents(extents) | Bytes::Over { extents, .. } => extents.extend(more),
-                            Bytes::Kept(_) => return Err(StoreError::Worker),
-                        }
-                    }
-                    self.file(file)?;
+                    self.waiting_extent_count -= file.bytes.memory_count();
+                    self.add_pieces(&mut file, tasks)?;
+                    self.file(*file)?;
                 }
             }
         }
         Ok(())
     }
 
+    fn is_known(&self, extents: &[PendingExtent]) -> bool {
+        extents.iter().all(|extent| match extent {
+            PendingExtent::Ready(_) => true,
+            PendingExtent::Waiting(_, _, fingerprint) => self.claims.resolve(fingerprint).is_some(),
+        })
+    }
+
     fn is_ready(&self, emission: &Emission) -> bool {
-        let known = |extents: &[PendingExtent]| {
-            extents.iter().all(|extent| match extent {
-                PendingExtent::Ready(_) => true,
-                PendingExtent::Waiting(_, _, fingerprint) => self.claims.resolve(fingerprint).is_some(),
-            })
-        };
         match emission {
             Emission::Ready { .. } | Emission::Name(_) => true,
             Emission::Small { task, slot, .. } => match self.results.get(task) {
                 Some(TaskResult::Small { outcomes, .. }) => match outcomes.get(*slot) {
-                    Some(Some(Ok(outcome))) => known(&outcome.extents),
+                    Some(Some(Ok(outcome))) => self.is_known(&outcome.extents),
                     _ => true,
                 },
                 _ => false,
             },
             Emission::Large { tasks, .. } => tasks.clone().all(|task| match self.results.get(&task) {
-                Some(TaskResult::Piece(extents)) => known(extents),
+                Some(TaskResult::Piece(extents)) => self.is_known(extents),
                 _ => false,
             }),
         }
     }
 
-    // What became of a small file; `None` if it could not be read.
-    fn take_small(&mut self, task: u64, slot: usize) -> Result<Option<SmallOutcome>, StoreError> {
+    // What became of a small file.
+    fn take_small(&mut self, task: u64, slot: usize) -> Result<Result<SmallOutcome, LiveError>, StoreError> {
         let Some(TaskResult::Small { outcomes, left }) = self.results.get_mut(&task) else {
             return Err(StoreError::Worker);
         };
@@ -360,13 +385,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
         if *left == 0 {
             self.results.remove(&task);
         }
-        match outcome {
-            Ok(outcome) => Ok(Some(outcome)),
-            Err(error) => {
-                self.failed(&error);
-                Ok(None)
-            }
-        }
+        Ok(outcome)
     }
 
     fn small(
@@ -376,7 +395,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
         outcome: SmallOutcome,
         mut report: Option<Box<FileReport>>,
     ) -> Result<(), StoreError> {
-        let bytes = Bytes::Extents(self.resolve(&outcome.extents)?);
+        let bytes = Bytes::Extents(self.resolve(&outcome.extents)?.into());
         if outcome.redundant {
             self.summary.redundant.add(outcome.described.size());
             if let Some(report) = &mut report {
@@ -439,10 +458,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
             Target::Entry { object, name, .. } => {
                 Ok(self.writer.put(object, &name, &Record::Inode(inode))?)
             }
-            Target::Linked { object, is_new_object, .. } => {
-                self.linked(object, is_new_object, before, inode);
-                Ok(())
-            }
+            Target::Linked { object, is_new_object, .. } => self.linked(object, is_new_object, before, inode),
         }
     }
 

@@ -10,6 +10,7 @@ pub(in crate::job) mod dedup;
 pub(in crate::job) mod emission;
 mod error;
 pub(in crate::job) mod large;
+mod large_file;
 mod names;
 pub(in crate::job) mod pipeline;
 pub(in crate::job) mod prepare;
@@ -18,8 +19,10 @@ pub(in crate::job) mod record;
 mod report;
 pub(in crate::job) mod signature;
 pub(in crate::job) mod source;
+pub(in crate::job) mod spilling;
 mod summary;
 
 pub use error::StoreError;
 pub use report::{FileReport, Method};
+pub(in crate::job) use summary::Unread;
 pub use summary::{Count, Summary};

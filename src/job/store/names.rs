@@ -7,8 +7,16 @@ use super::emission::Emitter;
 use super::error::StoreError;
 use super::queue::{Emission, LinkName};
 use super::record;
-use super::summary::Summary;
+use super::spilling::Spilled;
+use super::summary::{Summary, Unread};
+use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::format::record::{Inode, Record};
+use crate::index::IndexError;
+
+const FLAG_NEW: u64 = 1;
+const FLAG_FAILED: u64 = 2;
+const FLAG_BEFORE: u64 = 4;
+const FLAG_INODE: u64 = 8;
 
 /// What has several names.
 #[derive(Debug, Default)]
@@ -19,6 +27,43 @@ pub(in crate::job) struct Group {
     pub(in crate::job) is_new_object: bool,
     // It could not be read: no name may lead to it.
     pub(in crate::job) is_failed: bool,
+}
+
+// varints: names, flags; the records that the flags tell of, each with its length
+impl Spilled for Group {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let records = [self.before.as_deref(), self.inode.as_ref()];
+        let flags = [self.is_new_object, self.is_failed, records[0].is_some(), records[1].is_some()];
+        let bits = flags.iter().zip([FLAG_NEW, FLAG_FAILED, FLAG_BEFORE, FLAG_INODE]);
+        put_varint(&mut bytes, self.name_count.into());
+        put_varint(&mut bytes, bits.filter(|(is_set, _)| **is_set).map(|(_, bit)| bit).sum());
+        for inode in records.into_iter().flatten() {
+            put_prefixed(&mut bytes, &Record::Inode(inode.clone()).encode());
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let name_count = reader.varint_u32("names").ok()?;
+        let flags = reader.varint("flags").ok()?;
+        let mut inode = |flag| match flags & flag {
+            0 => Some(None),
+            _ => record_in(&mut reader).ok().map(Some),
+        };
+        let (before, inode) = (inode(FLAG_BEFORE)?, inode(FLAG_INODE)?);
+        let (is_new_object, is_failed) = (flags & FLAG_NEW != 0, flags & FLAG_FAILED != 0);
+        Some(Self { name_count, before: before.map(Arc::new), inode, is_new_object, is_failed })
+    }
+}
+
+fn record_in(reader: &mut Reader<'_>) -> Result<Inode, DecodeError> {
+    let (what, offset) = ("record", reader.offset());
+    match Record::decode(reader.prefixed(what, usize::MAX)?) {
+        Ok(Record::Inode(inode)) => Ok(inode),
+        _ => Err(DecodeError::Range { what, offset, value: 0 }),
+    }
 }
 
 impl Emitter<'_, '_> {
@@ -32,18 +77,33 @@ impl Emitter<'_, '_> {
     }
 
     /// Tells whether a file with several names is known to have failed.
-    pub(in crate::job) fn is_failed(&self, object: u64) -> bool {
-        self.groups.get(&object).is_some_and(|group| group.is_failed)
+    pub(in crate::job) fn is_failed(&self, object: u64) -> Result<bool, StoreError> {
+        Ok(self.groups.look(&object.to_be_bytes(), |group| group.is_failed)?.unwrap_or_default())
+    }
+
+    // Changes what is known of a file with several names.
+    fn change_group(&mut self, object: u64, change: impl FnOnce(&mut Group)) -> Result<(), StoreError> {
+        let key = object.to_be_bytes();
+        let mut group = self.groups.take(&key)?.unwrap_or_default();
+        change(&mut group);
+        Ok(self.groups.put(&key, group)?)
+    }
+
+    /// Takes note that a file with several names could not be read.
+    pub(in crate::job) fn group_failed(&mut self, object: u64) -> Result<(), StoreError> {
+        self.change_group(object, |group| group.is_failed = true)
     }
 
     // By now it is known whether the file could be read.
     pub(in crate::job) fn name(&mut self, link: LinkName) -> Result<(), StoreError> {
         let LinkName { directory, name, kind, object, is_known, is_last, path } = link;
-        let group = self.groups.entry(object).or_default();
+        let mut group = self.groups.take(&object.to_be_bytes())?.unwrap_or_default();
         if group.is_failed {
+            self.groups.put(&object.to_be_bytes(), group)?;
             if let Some(path) = path {
                 self.summary.failed_count += 1;
-                let reason = "the file could not be read by another of its names".to_owned();
+                let what = Unread::LeftOut.as_str();
+                let reason = format!("the file could not be read by another of its names; {what}");
                 Summary::note(&mut self.summary.failed, path, reason);
             }
             if !self.writer.is_new_directory(directory) {
@@ -55,10 +115,10 @@ impl Emitter<'_, '_> {
         if !is_known {
             self.writer.put(directory, &name, &Record::Link { kind, object })?;
         }
-        if is_last && let Some(group) = self.groups.remove(&object) {
-            self.object(object, group)?;
+        if is_last {
+            return self.object(object, group);
         }
-        Ok(())
+        Ok(self.groups.put(&object.to_be_bytes(), group)?)
     }
 
     // Puts the object itself.
@@ -84,25 +144,28 @@ impl Emitter<'_, '_> {
         is_new_object: bool,
         before: Option<Arc<Inode>>,
         inode: Inode,
-    ) {
-        let group = self.groups.entry(object).or_default();
-        group.before = before;
-        group.inode = Some(inode);
-        group.is_new_object = is_new_object;
+    ) -> Result<(), StoreError> {
+        self.change_group(object, |group| {
+            group.before = before;
+            group.inode = Some(inode);
+            group.is_new_object = is_new_object;
+        })
     }
 
     /// Waits for all workers, puts all records, and removes objects that lost all their names.
-    pub(in crate::job) fn drain(&mut self, gone: &[u64]) -> Result<(), StoreError> {
+    pub(in crate::job) fn drain(&mut self, gone: impl Iterator<Item = u64>) -> Result<(), StoreError> {
         self.wait_for_all()?;
         self.pipeline.close();
         if !self.queue.is_empty() {
             return Err(StoreError::Worker);
         }
-        for (object, group) in std::mem::take(&mut self.groups) {
-            self.object(object, group)?;
-        }
+        let mut groups = self.groups.emptied();
+        groups.drain(|key, group| {
+            let object = key.first_chunk().map(|key| u64::from_be_bytes(*key));
+            self.object(object.ok_or(IndexError::Row)?, group)
+        })?;
         for object in gone {
-            self.writer.remove(*object, b"");
+            self.writer.remove(object, b"");
         }
         self.exhausted.take().map_or(Ok(()), Err)
     }

@@ -14,6 +14,7 @@ use crate::format::record::{Extent, Inode};
 use crate::id::Fingerprint;
 use crate::live::LiveError;
 use crate::repo::bdf_writer::PreparedFrame;
+use crate::repo::extent_list::ExtentList;
 
 /// A small file to be read by a worker.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ pub(in crate::job) struct Outcome {
 #[derive(Debug)]
 pub(in crate::job) struct Worker<'a> {
     dedup: &'a Dedup<'a>,
-    claims: &'a Claims,
+    claims: &'a Claims<'a>,
     compressor: Compressor,
     frame_len: usize,
     // The frame that new chunks go into.
@@ -97,7 +98,7 @@ pub(in crate::job) struct Worker<'a> {
 impl<'a> Worker<'a> {
     pub(in crate::job) fn new(
         dedup: &'a Dedup<'a>,
-        claims: &'a Claims,
+        claims: &'a Claims<'a>,
         level: i32,
         frame_len: usize,
     ) -> Self {
@@ -143,9 +144,14 @@ impl<'a> Worker<'a> {
         }
         let signature = Fingerprint::of(&bytes);
         outcome.signature = Some(signature);
-        if let Some(extents) = self.dedup.redundant_file(&file.name, bytes.len() as u64, mtime, signature)? {
+        let (name, size) = (&file.name, bytes.len() as u64);
+        // A small file has few extents.
+        let mut new_list = ExtentList::default;
+        if let Some(extents) = self.dedup.redundant_file(name, size, mtime, signature, &mut new_list)? {
             outcome.redundant = true;
-            outcome.extents = extents.into_iter().map(PendingExtent::Ready).collect();
+            for extent in extents.iter()? {
+                outcome.extents.push(PendingExtent::Ready(extent?));
+            }
             return Ok(Ok(outcome));
         }
         let extent = match self.claims.claim(&signature, || self.dedup.chunk(&signature, bytes.len()))? {

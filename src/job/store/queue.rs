@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::large::FileRange;
 use super::record::Described;
 use super::report::FileReport;
-use crate::format::record::{Content, Extent, FileKind, Inode, Record};
+use crate::format::record::{Content, FileKind, Inode, Record};
 use crate::id::Fingerprint;
+use crate::repo::extent_list::ExtentList;
 
 /// Where a file's record goes.
 #[derive(Debug)]
@@ -47,11 +48,21 @@ pub(in crate::job) struct LinkName {
 #[derive(Debug)]
 pub(in crate::job) enum Bytes {
     /// All of them, wherever there is no hole.
-    Extents(Vec<Extent>),
+    Extents(ExtentList),
     /// Those in `covered`; all others are where they were.
-    Over { base: Content, covered: Vec<FileRange>, extents: Vec<Extent> },
+    Over { base: Content, covered: Vec<FileRange>, extents: ExtentList },
     /// Where they were.
     Kept(Content),
+}
+
+impl Bytes {
+    /// Extents in memory.
+    pub(in crate::job) fn memory_count(&self) -> usize {
+        match self {
+            Self::Extents(extents) | Self::Over { extents, .. } => extents.memory_count(),
+            Self::Kept(_) => 0,
+        }
+    }
 }
 
 /// A file whose bytes are stored.
@@ -99,7 +110,7 @@ pub(in crate::job) enum Emission {
     },
     /// Its extents come from the tasks, and are added to those that it has.
     Large {
-        file: StoredFile,
+        file: Box<StoredFile>,
         tasks: Range<u64>,
     },
 }

@@ -19,6 +19,25 @@ impl Count {
     }
 }
 
+/// What becomes of an object that could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::job) enum Unread {
+    /// It stays as the generation before has it.
+    Kept,
+    /// The new generation does not have it.
+    LeftOut,
+}
+
+impl Unread {
+    /// As people read it.
+    pub(in crate::job) fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept as it was in the generation before",
+            Self::LeftOut => "left out",
+        }
+    }
+}
+
 /// What a backup or a commit did.
 #[derive(Debug, Default)]
 pub struct Summary {
@@ -36,9 +55,9 @@ pub struct Summary {
     pub removed_count: u64,
     /// Entries left out by a pattern or option.
     pub excluded_count: u64,
-    /// What could not be saved; at most [`PROBLEM_COUNT_MAX`] are kept.
+    /// What could not be read, with what became of it; at most [`PROBLEM_COUNT_MAX`] are kept.
     pub failed: Vec<Problem>,
-    /// Count of all that could not be saved.
+    /// Count of all that could not be read.
     pub failed_count: u64,
     /// Files that changed while they were read, twice, and were kept as they were read.
     pub inconsistent: Vec<Problem>,

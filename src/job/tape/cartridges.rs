@@ -90,16 +90,33 @@ impl TapeLibrary {
     ) -> Result<(usize, Drive), TapeJobError> {
         let barcode = Barcode::new(volume.barcode.as_bytes());
         let Mounted { number, drive, identified } = self.mount(barcode.as_ref(), preferred, progress)?;
-        let found = ours(&drive, identified)?;
-        if found.volume != volume.volume {
-            return Err(TapeJobError::WrongCartridge {
-                barcode: volume.barcode.clone(),
-                expected: volume.volume,
-                found: found.volume,
-            });
-        }
+        check_identity(volume, &drive, identified)?;
         Ok((number, drive))
     }
+}
+
+impl KnownVolume {
+    /// Makes sure that the cartridge in a drive is this one: another one may have the same barcode.
+    ///
+    /// # Errors
+    /// [`TapeJobError::WrongCartridge`] if it is another one, or as [`ours`].
+    pub fn check_identity(&self, drive: &mut Drive) -> Result<(), TapeJobError> {
+        let identified = identify(drive)?;
+        check_identity(&self.description, drive, identified)
+    }
+}
+
+fn check_identity(
+    volume: &VolumeDescription,
+    drive: &Drive,
+    identified: Identified,
+) -> Result<(), TapeJobError> {
+    let found = ours(drive, identified)?;
+    if found.volume == volume.volume {
+        return Ok(());
+    }
+    let (expected, found) = (volume.volume, found.volume);
+    Err(TapeJobError::WrongCartridge { barcode: volume.barcode.clone(), expected, found })
 }
 
 /// What a cartridge of ours is.

@@ -5,6 +5,8 @@
 //! <volume id>/index         its segments, as a closing index
 //! <volume id>/closed        why it must not be written again, if so
 //! <volume id>/files/...     its directory tree files, and the configuration of the repository
+//! <volume id>/FOREIGN.json  what a cartridge of another program is, and where its blocks are
+//! <volume id>/tree          what is in its archives, see `foreign`
 //! ```
 //!
 //! A directory has the cartridge's own id as its name: a barcode is bytes from a label and names nothing on the
@@ -33,6 +35,7 @@ const DESCRIPTION: &str = "VOLUME.json";
 const INDEX: &str = "index";
 const FILES: &str = "files";
 const CLOSED: &str = "closed";
+pub(super) const FOREIGN: &str = "FOREIGN.json";
 const PARTIAL: &str = ".partial";
 /// Longest description that is read, in bytes.
 const DESCRIPTION_LEN_MAX: u64 = 64 << 10;
@@ -79,7 +82,7 @@ impl KnownVolume {
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     root: PathBuf,
-    storage: Arc<LocalStorage>,
+    pub(super) storage: Arc<LocalStorage>,
 }
 
 impl Catalogue {
@@ -231,6 +234,7 @@ impl Catalogue {
         let name = volume.to_string();
         // Without its description a cartridge is unknown, whatever else of it is still there.
         self.remove_if_there(&format!("{volume}/{DESCRIPTION}"))?;
+        self.remove_if_there(&format!("{volume}/{FOREIGN}"))?;
         match fs::remove_dir_all(self.root.join(&name)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(StorageError { operation: "remove", path: self.shown(&name), source }.into())
@@ -272,14 +276,14 @@ impl Catalogue {
         self.write(&name, copy)
     }
 
-    fn create_root(&self) -> Result<(), StorageError> {
+    pub(super) fn create_root(&self) -> Result<(), StorageError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(|source| {
             let path = path::display(self.root.as_os_str().as_encoded_bytes());
             StorageError { operation: "create directory", path, source }
         })
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         name: &str,
         content: impl FnOnce(&mut dyn crate::storage::WriteFile) -> Result<(), StorageError>,

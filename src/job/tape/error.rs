@@ -25,7 +25,7 @@ pub enum TapeJobError {
     Library(Box<LibraryError>),
     /// The drive.
     #[error(transparent)]
-    Drive(#[from] DriveError),
+    Drive(DriveError),
     /// A command to a device of which more is not known yet.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -166,9 +166,23 @@ impl From<LibraryError> for TapeJobError {
     }
 }
 
+// To be asked to stop is not the fault of a drive or cartridge.
+impl From<DriveError> for TapeJobError {
+    fn from(error: DriveError) -> Self {
+        match error {
+            DriveError::Cancelled(cancelled) => cancelled.into(),
+            other => Self::Drive(other),
+        }
+    }
+}
+
 impl From<TapeError> for TapeJobError {
     fn from(error: TapeError) -> Self {
-        Self::Tape(Box::new(error))
+        match error {
+            TapeError::Cancelled(cancelled) => cancelled.into(),
+            TapeError::Drive(error) => error.into(),
+            other => Self::Tape(Box::new(other)),
+        }
     }
 }
 
@@ -181,5 +195,20 @@ impl From<StorageError> for TapeJobError {
 impl From<ReadError> for TapeJobError {
     fn from(error: ReadError) -> Self {
         Self::Repo(error.into())
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn to_be_asked_to_stop_is_told_as_such_wherever_it_was_heard() {
+        let heard: [TapeJobError; 3] = [
+            DriveError::from(Cancelled).into(),
+            TapeError::from(DriveError::from(Cancelled)).into(),
+            TapeError::from(Cancelled).into(),
+        ];
+        assert!(heard.iter().all(|error| matches!(error, TapeJobError::Cancelled(_))), "{heard:?}");
     }
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::id::FileId;
 
@@ -18,11 +19,11 @@ pub struct ExtentKey {
 }
 
 /// A run in the cache.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Known {
     len_bytes: u64,
-    // A bit for each block that could not be read.
-    bad_blocks: u32,
+    // Numbers of the blocks that could not be read, from 0.
+    bad_blocks: Arc<[u32]>,
     // When it was used last.
     used: u64,
 }
@@ -61,16 +62,16 @@ impl ExtentCache {
         })
     }
 
-    /// Opens a run that is there, and takes note that it was used; with a bit for each block of it that could not be
-    /// read.
-    pub fn open(&mut self, key: ExtentKey) -> Option<(File, u32)> {
-        let known = self.known.get(&key).copied()?;
-        let file = File::open(self.path(key)).ok()?;
-        self.by_use.remove(&(known.used, key));
+    /// Opens a run that is there, and takes note that it was used; with the numbers of the blocks of it that could not
+    /// be read, from 0.
+    pub fn open(&mut self, key: ExtentKey) -> Option<(File, Arc<[u32]>)> {
+        let file = self.known.contains_key(&key).then(|| File::open(self.path(key)).ok()).flatten()?;
+        let known = self.known.get_mut(&key)?;
         self.uses += 1;
+        let before = std::mem::replace(&mut known.used, self.uses);
+        self.by_use.remove(&(before, key));
         self.by_use.insert((self.uses, key));
-        self.known.insert(key, Known { used: self.uses, ..known });
-        Some((file, known.bad_blocks))
+        Some((file, Arc::clone(&known.bad_blocks)))
     }
 
     /// Tells whether a run is there.
@@ -79,18 +80,18 @@ impl ExtentCache {
         self.known.contains_key(&key)
     }
 
-    /// Takes a run in, with a bit for each block of it that could not be read.
+    /// Takes a run in, with the numbers of the blocks of it that could not be read, from 0.
     ///
     /// # Errors
     /// The refusal of the file system; then it is not there.
-    pub fn insert(&mut self, key: ExtentKey, bytes: &[u8], bad_blocks: u32) -> io::Result<()> {
+    pub fn insert(&mut self, key: ExtentKey, bytes: &[u8], bad_blocks: Vec<u32>) -> io::Result<()> {
         let len = bytes.len() as u64;
         while self.bytes + len > self.bytes_max && self.remove_oldest()? {}
         let path = self.path(key);
         let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all_at(bytes, 0)?;
         self.uses += 1;
-        let known = Known { len_bytes: len, bad_blocks, used: self.uses };
+        let known = Known { len_bytes: len, bad_blocks: bad_blocks.into(), used: self.uses };
         if let Some(before) = self.known.insert(key, known) {
             self.by_use.remove(&(before.used, key));
             self.bytes -= before.len_bytes;
@@ -133,12 +134,12 @@ mod test {
         let mut cache = ExtentCache::create(&directory.path().join("blocks"), 300).expect("created");
         let key = |first_loi| ExtentKey { volume: FileId([7; 16]), first_loi };
         for first_loi in 0..3 {
-            cache.insert(key(first_loi), &[1; 100], 0).expect("written");
+            cache.insert(key(first_loi), &[1; 100], Vec::new()).expect("written");
         }
         assert!(cache.open(key(0)).is_some());
-        cache.insert(key(3), &[2; 100], 0).expect("written");
+        cache.insert(key(3), &[2; 100], Vec::new()).expect("written");
         assert_eq!([0, 1, 2, 3].map(|loi| cache.contains(key(loi))), [true, false, true, true]);
-        cache.insert(key(4), &[3; 250], 0).expect("written");
+        cache.insert(key(4), &[3; 250], Vec::new()).expect("written");
         assert_eq!(cache.bytes, 250);
         let root = directory.path().join("blocks");
         assert_eq!(fs::read_dir(&root).expect("listed").count(), 1);

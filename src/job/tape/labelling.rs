@@ -70,10 +70,10 @@ fn in_drive(
         _ => None,
     };
     let retained = retained_until(drive, identified, before.as_ref(), progress)?;
-    let is_retained = retained.is_some_and(|until| until > options.now_seconds);
-    if let (true, false, Some(name)) = (is_retained, options.despite_retention, identified.name()) {
+    let in_force = retained.filter(|until| *until > options.now_seconds && !options.despite_retention);
+    if let (Some(until_seconds), Some(name)) = (in_force, identified.name()) {
         let (device, kind) = (drive.name().to_owned(), identified.kind());
-        return Err(TapeError::Occupied { device, kind, name, retain_until_seconds: retained }.into());
+        return Err(TapeError::Retained { device, kind, name, until_seconds }.into());
     }
     let overwrite = match &options.overwrite {
         Some(name) => Overwrite::Named(name.clone()),

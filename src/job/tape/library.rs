@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::devices::{self, DeviceError, Devices, LibraryAddress, LibraryInputs};
 use super::error::TapeJobError;
+use crate::clock::Clock;
 use crate::library::{Barcode, Changer, DeviceIdentity, Element, Inventory, LibraryError, is_same_device};
 use crate::progress::Progress;
 use crate::scsi::{ElementKind, LogicalUnit, Transport, TransportError};
-use crate::tape::Clock;
 use crate::tape::drive::{Connect, Drive, DriveOptions, DriveState};
 
 /// Attempts to get a changer that another process uses; it has it for a move at most.

@@ -83,7 +83,7 @@ impl Needed {
             plan.bytes += file.len;
             // Only one can be gone on with; another one is written again from its beginning.
             if segment > 0 && plan.from.segment == 0 {
-                plan.from = Place { object: 0, segment, hasher: None };
+                plan.from = Place { object: 0, segment, offset: done, hasher: None };
                 plan.bytes -= done;
                 plan.objects.insert(0, object);
             } else {

@@ -52,13 +52,18 @@ fn verify_bdf(run: &Run<'_>, name: &str, file: FileId, client: &ClientName) -> H
         run.damage(name, 0, format!("it belongs to client {}", bdf.header().client));
     }
     let spans = spans(run, name, &bdf);
-    let frames: Vec<Option<FrameHeader>> =
-        spans.par_iter().map(|span| verify_frame(run, name, &bdf, file, span)).collect();
-    let headers = frames.into_iter().flatten();
+    let headers = spans.par_iter().filter_map(|span| verify_frame(run, name, &bdf, file, span));
+    // The chunk tables of all frames together would be as long as the file has chunks.
+    let bases = headers
+        .fold(HashSet::new, |mut files, header| {
+            files.extend(header.bases.iter().map(|base| base.location.file));
+            files
+        })
+        .reduce(HashSet::new, |one, other| one.union(&other).copied().collect());
     let mut summary = run.summary();
     summary.bdf_count += 1;
     summary.data_bytes += bdf.file().len();
-    headers.flat_map(|header| header.bases).map(|base| base.location.file).collect()
+    bases
 }
 
 fn spans(run: &Run<'_>, name: &str, bdf: &BdfFile) -> Vec<FrameSpan> {

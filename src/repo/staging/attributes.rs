@@ -2,6 +2,7 @@
 
 use super::error::StagingError;
 use super::objects::{Edit, Loaded};
+use super::privileges;
 use super::tree::StagingTree;
 use super::xattrs;
 use crate::format::record::{Detail, FileKind, Inode, Time, Xattrs};
@@ -180,6 +181,9 @@ impl StagingTree {
             attributes.mtime = time(status.mtime);
         }
         attributes.ctime = attributes.ctime.max(time(status.ctime));
+        if self.is_written_since(object, &status)? {
+            attributes.permissions = privileges::without(attributes.permissions);
+        }
         Ok(attributes)
     }
 
@@ -196,10 +200,12 @@ impl StagingTree {
     ) -> Result<Attributes, StagingError> {
         if let Some(size) = set.size {
             let kills = SetAttributes { kill_privileges: set.kill_privileges, ..SetAttributes::default() };
+            self.settle_privileges(number, caller)?;
             self.set_length(number, size, caller)?;
             if set.kill_privileges {
                 self.set_row(number, &kills, caller)?;
             }
+            self.watch_privileges(number, caller)?;
         }
         let rest = SetAttributes { size: None, kill_privileges: false, ..*set };
         if set.size.is_some() && rest == SetAttributes::default() {
@@ -213,6 +219,9 @@ impl StagingTree {
         let mut core = self.core_mut();
         let object = self.load(&core, number)?;
         let mut state = ObjectState::clone(&object.state);
+        if self.is_written_now(&object)? {
+            self.kill_privileges(&mut state)?;
+        }
         if let Some(permissions) = set.permissions {
             state.permissions = permissions & 0o7777;
             if let Some(xattrs) = xattrs::with_mode(&self.list_xattrs(&state)?, state.permissions) {
@@ -237,6 +246,9 @@ impl StagingTree {
         if set.kill_privileges && set.permissions.is_none() {
             self.kill_privileges(&mut state)?;
         }
+        if set.mtime.is_none() && self.may_be_written_directly(number) && self.has_privileges(&state)? {
+            self.restamp(&object, &mut state)?;
+        }
         state.ctime = set.ctime.unwrap_or(caller.now);
         let mut edit = Edit::new(self, &mut core);
         edit.put(number, Some(&object), object.linked, state)?;
@@ -245,31 +257,10 @@ impl StagingTree {
     }
 
     // Time of the uppermost backing file's last change.
-    fn stamp(&self, object: &Loaded) -> Result<Option<Time>, StagingError> {
+    pub(super) fn stamp(&self, object: &Loaded) -> Result<Option<Time>, StagingError> {
         let Some(top) = object.state.content().and_then(|content| content.layers.last()) else {
             return Ok(None);
         };
         Ok(self.layer_status(object.number, top.file)?.map(|status| time(status.mtime)))
-    }
-
-    /// Takes set-id bits and capabilities away.
-    pub(super) fn kill_privileges(&self, state: &mut ObjectState) -> Result<(), StagingError> {
-        const SET_USER_ID: u16 = 0o4000;
-        const SET_GROUP_ID: u16 = 0o2000;
-        const GROUP_EXECUTE: u16 = 0o010;
-        if state.kind() == FileKind::Directory {
-            return Ok(());
-        }
-        state.permissions &= !SET_USER_ID;
-        // Without the right to execute it stands for mandatory locks, which no privilege comes from.
-        if state.permissions & GROUP_EXECUTE != 0 {
-            state.permissions &= !SET_GROUP_ID;
-        }
-        if !state.xattrs.is_empty() {
-            let mut list = self.list_xattrs(state)?;
-            list.retain(|(name, _)| name != b"security.capability");
-            state.xattrs = Xattrs::Inline(list);
-        }
-        Ok(())
     }
 }

@@ -262,8 +262,9 @@ impl StagingTree {
         let refused = |error: io::Error| super::stack::refused("open", layer.file)(error);
         match self.data.open_file(layer.file) {
             Ok(file) => {
-                let len = file.metadata().map_err(refused)?.len();
-                layer.below_len = layer.below_len.min(len);
+                if layer.below_len > 0 {
+                    layer.below_len = layer.below_len.min(file.metadata().map_err(refused)?.len());
+                }
                 Ok(file)
             }
             Err(error) if error.is_not_found() => {
@@ -277,7 +278,7 @@ impl StagingTree {
     }
 
     pub(super) fn handle(&self, file: Arc<OpenFile>, writable: bool) -> FileHandle {
-        FileHandle::new(file, writable, self.frozen_mark())
+        FileHandle::new(file, writable, self.frozen_mark(), self.space.bounded_mark())
     }
 
     /// Takes notice of handles that were dropped.

@@ -17,6 +17,8 @@ const SUFFIXES: &[&[u8]] = &[
     b".frm",
     b".myd",
     b".myi",
+    b".mad",
+    b".mai",
     b".mdb",
     b".ldb",
     b".sdb",
@@ -34,9 +36,12 @@ pub(super) fn is_database_name(name: &[u8]) -> bool {
         || is_postgresql_name(&lower)
 }
 
-// Relations are numbers with a fork and a segment ("16384_vm", "16384.1"), log segments 24 hexadecimal digits.
+// Relations are numbers with a fork and a segment ("16384_vm", "16384.1"), log segments 24 hexadecimal digits,
+// states of transactions 4.
 fn is_postgresql_name(name: &[u8]) -> bool {
-    if name.len() == 24 && name.iter().all(u8::is_ascii_hexdigit) {
+    if (name.len() == 24 || name.len() == 4 && name.starts_with(b"0"))
+        && name.iter().all(u8::is_ascii_hexdigit)
+    {
         return true;
     }
     let digits = name.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -79,6 +84,8 @@ mod test {
             "2619_vm.3",
             "000000010000000000000001",
             "pg_control",
+            "000A",
+            "global_priv.MAD",
         ] {
             assert!(is_database_name(name.as_bytes()), "{name}");
         }

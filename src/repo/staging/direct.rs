@@ -35,6 +35,11 @@ impl DirectFiles {
         self.closed(gone);
     }
 
+    /// Tells whether the process before had a file open for direct writes, and the kernel still may have.
+    pub(super) fn was_before(&self, number: u64) -> bool {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).contains(&number)
+    }
+
     /// Files that the process before had open for direct writes, and that the kernel still may have.
     pub(super) fn all_before(&self) -> Vec<u64> {
         self.before.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()

@@ -45,6 +45,21 @@ pub(super) fn clients(repository: &Repository) -> Result<Vec<ClientName>, Stagin
     Ok(clients)
 }
 
+/// The same with their slots, in order of slots.
+pub(super) fn slots(repository: &Repository) -> Result<Vec<(u16, ClientName)>, StagingError> {
+    let mut slots = Vec::new();
+    for client in clients(repository)? {
+        match path(repository, &client) {
+            Ok(path) => slots.push((slot(&path)?, client)),
+            // Removed meanwhile.
+            Err(StagingError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    slots.sort();
+    Ok(slots)
+}
+
 /// Directory of a client; it must be there.
 pub(super) fn path(repository: &Repository, client: &ClientName) -> Result<PathBuf, StagingError> {
     let path = root(repository)?.join(client.as_str());
@@ -76,12 +91,9 @@ pub(super) fn create(repository: &Repository, client: &ClientName) -> Result<(),
         return Err(StagingError::Exists);
     }
     remove_leftovers(&path)?;
-    let mut taken = Vec::new();
-    for other in clients(repository)? {
-        taken.push(slot(&root.join(other.as_str()))?);
-    }
+    let taken = slots(repository)?;
     let what = "staging for more clients";
-    let slot = (1..=SLOT_MAX).find(|slot| !taken.contains(slot));
+    let slot = (1..=SLOT_MAX).find(|slot| taken.iter().all(|(taken, _)| taken != slot));
     let slot = slot.ok_or(StagingError::NotSupported { what })?;
     let partial = path.join("slot.partial");
     fs::write(&partial, format!("{slot}\n")).map_err(refused("write", &partial))?;

@@ -374,6 +374,7 @@ impl StagingTree {
     /// # Errors
     /// [`StagingError::Busy`] while a commit is running.
     pub fn discard(&self) -> Result<(), StagingError> {
+        let _room = self.make_room()?;
         let mut core = self.core_mut();
         let base = core.state.base;
         self.drop_changes(&mut core, base)

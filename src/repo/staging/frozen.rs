@@ -1,23 +1,22 @@
 //! A frozen epoch: what a commit reads.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 
 use super::attributes::time;
 use super::base::{self, Base};
 use super::error::StagingError;
+use super::frozen_content::{FrozenBase, FrozenContent};
 use super::objects::CachedRow;
-use super::stack::{SegmentKind, Stack};
 use super::tree::StagingTree;
 use crate::format::record::{
     Content, Detail, FIRST_DIRECTORY_OBJECT, FileKind, Inode, OBJECT_MAX, ROOT_OBJECT,
 };
-use crate::id::{Fingerprint, Ordinal};
+use crate::id::Ordinal;
 use crate::index::staging::{
     ContentRow, EntryRow, Home, ObjectRow, ObjectState, PINNED, RowDetail, StagingSnapshot,
 };
-use crate::repo::{Generation, Repository};
+use crate::repo::Generation;
 use crate::storage::sparse::{self, SparseStatus};
 
 /// What was changed up to the freeze. Dropping it without [`FrozenEpoch::finish`] abandons the commit:
@@ -96,98 +95,6 @@ pub struct FrozenObject {
     pub inode: Inode,
     /// For a regular file whose content was touched.
     pub content: Option<FrozenContent>,
-}
-
-/// The content of a regular file at the freeze.
-#[derive(Debug)]
-pub struct FrozenContent {
-    repository: Arc<Repository>,
-    row: ContentRow,
-    files: Vec<Arc<File>>,
-    at_freeze: SparseStatus,
-    /// Length in bytes.
-    pub size: u64,
-    /// What lies below the written regions, if anything of it may still be visible.
-    pub base: Option<FrozenBase>,
-    /// The regions are exact. If not (power was lost, or the file system cannot tell) the whole content must
-    /// be read, base and all, and cut anew (SFP).
-    pub trusted: bool,
-    /// Open for direct writes at the freeze: its content may be of no one moment, and stays pending.
-    pub open_for_writing: bool,
-}
-
-/// What lies below the written regions of a file.
-#[derive(Debug, Clone)]
-pub struct FrozenBase {
-    /// Where the bytes are.
-    pub content: Content,
-    /// Length in the base generation, in bytes.
-    pub size: u64,
-    /// Bytes of it that are still visible where nothing was written: from there on there are zeros.
-    pub visible_len: u64,
-    /// Signature of all `size` bytes, if known.
-    pub signature: Option<Fingerprint>,
-}
-
-/// A run of a frozen file's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// Offset in the file.
-    pub offset: u64,
-    /// Length in bytes.
-    pub len: u64,
-    /// Where the bytes are.
-    pub kind: SegmentKind,
-}
-
-impl FrozenContent {
-    fn stack(&self) -> Stack<'_> {
-        Stack::new(&self.repository, &self.row, &self.files)
-    }
-
-    /// All bytes as segments in order, none twice, from 0 to `size`.
-    pub fn segments(&self) -> impl Iterator<Item = Result<Segment, StagingError>> + '_ {
-        let mut position = 0;
-        std::iter::from_fn(move || {
-            if position >= self.size {
-                return None;
-            }
-            let offset = position;
-            match self.stack().part(offset, self.size) {
-                Ok(part) => {
-                    position = part.end;
-                    Some(Ok(Segment { offset, len: part.end - offset, kind: part.kind }))
-                }
-                Err(error) => {
-                    position = self.size;
-                    Some(Err(error))
-                }
-            }
-        })
-    }
-
-    /// Reads up to `len` bytes as they are seen, written or from the base; fewer only at the end.
-    ///
-    /// # Errors
-    /// [`StagingError`] if a byte cannot be read.
-    pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, StagingError> {
-        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len.min(left)];
-        self.stack().read(offset, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Tells whether the backing file was written since the freeze, which can be only if it was
-    /// `open_for_writing`.
-    ///
-    /// # Errors
-    /// [`StagingError`] if the system does not tell.
-    pub fn is_moved(&self) -> Result<bool, StagingError> {
-        let Some(file) = self.files.last() else { return Ok(false) };
-        let now = sparse::status(file).map_err(super::stack::refused("look up", 0))?;
-        let at = self.at_freeze;
-        Ok((now.len, now.mtime, now.ctime) != (at.len, at.mtime, at.ctime))
-    }
 }
 
 impl<'t> FrozenEpoch<'t> {

@@ -15,14 +15,30 @@ pub struct FileHandle {
     writable: bool,
     is_direct: AtomicBool,
     frozen: Arc<AtomicU32>,
+    // All writes must be seen.
+    is_bounded: Arc<AtomicBool>,
+    // It may write, and a write may take set-id bits away.
+    is_watched: AtomicBool,
 }
 
 impl FileHandle {
-    pub(super) fn new(file: Arc<OpenFile>, writable: bool, frozen: Arc<AtomicU32>) -> Self {
+    pub(super) fn new(
+        file: Arc<OpenFile>,
+        writable: bool,
+        frozen: Arc<AtomicU32>,
+        is_bounded: Arc<AtomicBool>,
+    ) -> Self {
         if writable {
             file.writers.fetch_add(1, Ordering::AcqRel);
         }
-        Self { file: Some(file), writable, is_direct: AtomicBool::new(false), frozen }
+        Self {
+            file: Some(file),
+            writable,
+            is_direct: AtomicBool::new(false),
+            frozen,
+            is_bounded,
+            is_watched: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn file(&self) -> &Arc<OpenFile> {
@@ -38,17 +54,25 @@ impl FileHandle {
         self.file().number
     }
 
+    /// Says that the kernel shall ask for each write: it then says of each whether set-id bits shall go.
+    pub(super) fn watch(&self) {
+        self.is_watched.store(true, Ordering::Relaxed);
+    }
+
     /// Tells whether it was opened for writing.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.writable
     }
 
-    /// The backing file, if all reads and writes may go to it directly now: nothing lies below it, and the
-    /// name is not one of a database.
+    /// The backing file, if all reads and writes may go to it directly now: nothing lies below it, the name is
+    /// not one of a database, writes take no set-id bits away, and no bound wants them to be seen ([`StagingTree::lets_kernel_write`]).
+    ///
+    /// [`StagingTree::lets_kernel_write`]: super::StagingTree::lets_kernel_write
     #[must_use]
     pub fn passthrough(&self) -> Option<Arc<File>> {
-        if self.file().is_database.load(Ordering::Relaxed) {
+        let is_seen = self.is_watched.load(Ordering::Relaxed) || self.is_bounded.load(Ordering::Acquire);
+        if is_seen || self.file().is_database.load(Ordering::Relaxed) {
             return None;
         }
         let state = self.file().state();

@@ -169,11 +169,13 @@ impl StagingTree {
         }
         drop(core);
         self.count_change();
-        self.kill_after_change(number, caller)
+        self.note_change(number, caller)
     }
 
-    fn kill_after_change(&self, number: u64, caller: Caller) -> Result<(), StagingError> {
-        let now = SetAttributes { mtime: Some(SetTime::Now), ..SetAttributes::default() };
+    // The kernel does not say whether set-id bits shall go.
+    fn note_change(&self, number: u64, caller: Caller) -> Result<(), StagingError> {
+        let kill_privileges = caller.uid != 0;
+        let now = SetAttributes { mtime: Some(SetTime::Now), kill_privileges, ..SetAttributes::default() };
         self.set_attributes(number, &now, caller).map(drop)
     }
 

@@ -1,6 +1,7 @@
 //! Listing a directory: what staging changed, merged with the base in order of names.
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::attributes::Attributes;
 use super::base::BaseEntry;
@@ -9,22 +10,59 @@ use super::names::place_of;
 use super::objects::FoundName;
 use super::tree::{Core, StagingTree};
 use crate::format::record::FileKind;
+use crate::id::Fingerprint;
 use crate::index::staging::{EntryRow, Home, PINNED, RowDetail, StagingStoreError};
 
 /// Cookie after which the first entry comes; smaller ones are left for `.` and `..`.
 pub const FIRST_COOKIE: u64 = 2;
-/// Names whose cookies are remembered.
+/// Names of a listing whose cookies are remembered.
 const WINDOW_LEN_MAX: usize = 8192;
+/// Removed names whose cookies are remembered, of all directories.
+const REMOVED_COUNT_MAX: usize = 8192;
+
+/// The cookie behind a name: the same in every listing of every directory, so that a listing goes on behind
+/// the name whatever else was made or removed meanwhile, and whoever serves it.
+///
+/// 63 bits of a hash, because offsets of directories are signed.
+#[must_use]
+pub fn cookie_of(name: &[u8]) -> u64 {
+    let hash = Fingerprint::of(name);
+    let start = hash.0.first_chunk().map_or(0, |start| u64::from_be_bytes(*start));
+    (start >> 1).max(FIRST_COOKIE + 1)
+}
 
 /// The state of one open directory; cookies of names that were handed out lately lead back to them.
-///
-/// A cookie is a count of names, removed ones too. One that the listing does not remember, after the serving
-/// process was replaced, is taken as that count.
 #[derive(Debug)]
 pub struct Listing {
     directory: u64,
     // Names handed out last and the cookies behind them, in order.
     window: VecDeque<(u64, Vec<u8>)>,
+    // Of these the last answer's, with the one before.
+    answer_len: usize,
+}
+
+/// Names that were removed lately, by directory: a listing may have to go on behind one.
+#[derive(Debug, Default)]
+pub(super) struct RemovedNames(Mutex<VecDeque<Home>>);
+
+impl RemovedNames {
+    fn names(&self) -> MutexGuard<'_, VecDeque<Home>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, directory: u64, name: &[u8]) {
+        let mut names = self.names();
+        if names.len() >= REMOVED_COUNT_MAX {
+            names.pop_front();
+        }
+        names.push_back(Home::new(directory, name));
+    }
+
+    fn find(&self, directory: u64, cookie: u64) -> Option<Vec<u8>> {
+        let names = self.names();
+        let is_it = |home: &&Home| home.directory == directory && cookie_of(&home.name) == cookie;
+        names.iter().rev().find(is_it).map(|home| home.name.to_vec())
+    }
 }
 
 /// An entry of a listing.
@@ -49,17 +87,33 @@ impl Listing {
         self.directory
     }
 
-    fn name_before(&mut self, cookie: u64) -> Option<Vec<u8>> {
-        let at = self.window.iter().position(|(known, _)| *known == cookie)?;
+    /// Names behind which the listing may be asked to go on next: those of the last answer, and the one that
+    /// it began behind.
+    pub fn resume_names(&self) -> impl Iterator<Item = &[u8]> {
+        let start = self.window.len().saturating_sub(self.answer_len + 1);
+        self.window.range(start..).map(|(_, name)| &name[..])
+    }
+
+    /// Lets the listing go on behind a name, though it be removed: one that another listing of the directory
+    /// handed out ([`Listing::resume_names`]). Names come in the order in which they were handed out.
+    pub fn remember(&mut self, name: &[u8]) {
+        if self.window.len() >= WINDOW_LEN_MAX {
+            self.window.pop_front();
+        }
+        self.window.push_back((cookie_of(name), name.to_vec()));
+        self.answer_len += 1;
+    }
+
+    // Forgets what was handed out behind the name.
+    fn go_back(&mut self, cookie: u64) -> Option<Vec<u8>> {
+        let at = self.window.iter().rposition(|(known, _)| *known == cookie)?;
         self.window.truncate(at + 1);
         self.window.back().map(|(_, name)| name.clone())
     }
 
-    fn remember(&mut self, cookie: u64, name: &[u8]) {
-        if self.window.len() >= WINDOW_LEN_MAX {
-            self.window.pop_front();
-        }
-        self.window.push_back((cookie, name.to_vec()));
+    fn restart(&mut self, name: Option<&[u8]>) {
+        self.window.clear();
+        name.into_iter().for_each(|name| self.remember(name));
     }
 }
 
@@ -70,17 +124,18 @@ impl StagingTree {
     /// [`StagingError::NotDirectory`], [`StagingError::Stale`].
     pub fn open_directory(&self, directory: u64) -> Result<Listing, StagingError> {
         match self.load(&self.core(), directory)?.state.detail {
-            RowDetail::Directory { .. } => Ok(Listing { directory, window: VecDeque::new() }),
+            RowDetail::Directory { .. } => Ok(Listing { directory, window: VecDeque::new(), answer_len: 0 }),
             _ => Err(StagingError::NotDirectory),
         }
     }
 
-    /// Hands over the entries after `cookie` (0 for the start) until `take` returns `false`, which says that
+    /// Hands over the entries behind `cookie` (0 for the start) until `take` returns `false`, which says that
     /// it did not take that one. With `plus` each comes with attributes, and each that is taken with
     /// attributes counts a look-up. `take` must not call the tree.
     ///
     /// # Errors
-    /// [`StagingError`] if the first entry to be handed over cannot be read.
+    /// [`StagingError`] if the first entry to be handed over cannot be read, [`StagingError::Invalid`] for a
+    /// cookie that no name of the directory has or lately had.
     pub fn list(
         &self,
         listing: &mut Listing,
@@ -89,14 +144,8 @@ impl StagingTree {
         take: &mut dyn FnMut(Listed<'_>) -> bool,
     ) -> Result<(), StagingError> {
         let core = self.core();
-        let mut position = cookie.max(FIRST_COOKIE);
-        let before = if cookie <= FIRST_COOKIE { None } else { listing.name_before(cookie) };
-        let skipped = if cookie > FIRST_COOKIE && before.is_none() { cookie - FIRST_COOKIE } else { 0 };
-        if before.is_none() {
-            listing.window.clear();
-            position = FIRST_COOKIE;
-        }
-        let from = before.map_or_else(|| vec![0], |name| [&name[..], &[0]].concat());
+        let from = self.start_of(&core, listing, cookie)?;
+        listing.answer_len = 0;
         let mut is_first = true;
         for merged in self.merged(&core, listing.directory, &from) {
             let (name, found) = match merged {
@@ -104,14 +153,43 @@ impl StagingTree {
                 Err(error) if is_first => return Err(error),
                 Err(_) => return Ok(()),
             };
-            position += 1;
-            let Some(found) = found.filter(|_| position - FIRST_COOKIE > skipped) else { continue };
+            let Some(found) = found else { continue };
             is_first = false;
-            if !self.hand_over(&core, listing, (&name, found), position, plus, take)? {
+            if !self.hand_over(&core, listing, (&name, found), plus, take)? {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    // First name that may come behind a cookie.
+    fn start_of(&self, core: &Core, listing: &mut Listing, cookie: u64) -> Result<Vec<u8>, StagingError> {
+        if cookie <= FIRST_COOKIE {
+            listing.restart(None);
+            return Ok(vec![0]);
+        }
+        let mut name = match listing.go_back(cookie) {
+            Some(name) => name,
+            None => {
+                let name = self.name_of_cookie(core, listing.directory, cookie)?;
+                listing.restart(Some(&name));
+                name
+            }
+        };
+        name.push(0);
+        Ok(name)
+    }
+
+    // Another listing gave the cookie out: of a server that died, or before the directory was closed.
+    fn name_of_cookie(&self, core: &Core, directory: u64, cookie: u64) -> Result<Vec<u8>, StagingError> {
+        for merged in self.merged(core, directory, b"\0") {
+            let (name, _) = merged?;
+            if cookie_of(&name) == cookie {
+                return Ok(name);
+            }
+        }
+        let what = "a place in a directory that is not known any more";
+        self.removed.find(directory, cookie).ok_or(StagingError::Invalid { what })
     }
 
     fn hand_over(
@@ -119,7 +197,6 @@ impl StagingTree {
         core: &Core,
         listing: &mut Listing,
         (name, found): (&[u8], FoundName),
-        cookie: u64,
         plus: bool,
         take: &mut dyn FnMut(Listed<'_>) -> bool,
     ) -> Result<bool, StagingError> {
@@ -137,13 +214,13 @@ impl StagingTree {
                 attributes = self.attributes_of(&object).ok();
             }
         }
-        if !take(Listed { name, number, kind, cookie, attributes }) {
+        if !take(Listed { name, number, kind, cookie: cookie_of(name), attributes }) {
             return Ok(false);
         }
         if attributes.is_some() {
             self.nodes.looked_up(number, place);
         }
-        listing.remember(cookie, name);
+        listing.remember(name);
         Ok(true)
     }
 

@@ -20,6 +20,7 @@
 //! ([`crate::format::record::Inode::is_staging_number`]).
 
 mod attributes;
+mod ballast;
 mod base;
 mod content;
 mod databases;
@@ -28,6 +29,7 @@ mod directory;
 mod epochs;
 mod error;
 mod frozen;
+mod frozen_content;
 mod handle;
 mod lengths;
 mod listing;
@@ -35,6 +37,7 @@ mod names;
 mod nodes;
 mod objects;
 mod options;
+mod privileges;
 mod reclaim;
 mod recovery;
 mod removal;
@@ -49,10 +52,12 @@ mod writing;
 mod xattrs;
 
 pub use attributes::{Attributes, Caller, Entry, SetAttributes, SetTime};
+pub use ballast::Room;
 pub use error::StagingError;
-pub use frozen::{FrozenBase, FrozenChange, FrozenContent, FrozenEpoch, FrozenObject, FrozenTarget, Segment};
+pub use frozen::{FrozenChange, FrozenEpoch, FrozenObject, FrozenTarget};
+pub use frozen_content::{FrozenBase, FrozenContent, Segment};
 pub use handle::{FileHandle, PreparedFile};
-pub use listing::{FIRST_COOKIE, Listed, Listing};
+pub use listing::{FIRST_COOKIE, Listed, Listing, cookie_of};
 pub use options::{Limits, OpenMode, StagingOptions};
 pub use stack::SegmentKind;
 pub use terms::{AllocateMode, Pending, RenameMode, SeekFrom, Space, Synced, XattrMode};

@@ -10,6 +10,7 @@ use super::databases::is_database_name;
 use super::error::StagingError;
 use super::handle::{FileHandle, PreparedFile};
 use super::objects::{Edit, FoundName, Loaded, check_name};
+use super::privileges;
 use super::tree::{Core, StagingTree};
 use super::xattrs::{self, Inherited};
 use crate::format::record::{FileKind, ROOT_OBJECT};
@@ -162,7 +163,11 @@ impl StagingTree {
         let is_database = name.is_some_and(is_database_name);
         opened.is_database.store(is_database, Ordering::Relaxed);
         opened.is_noted.store(true, Ordering::Release);
-        Ok((entry, self.handle(opened, true)))
+        let handle = self.handle(opened, true);
+        if privileges::without(entry.attributes.permissions) != entry.attributes.permissions {
+            handle.watch();
+        }
+        Ok((entry, handle))
     }
 
     /// Makes a regular file (not opened), device, FIFO or socket.

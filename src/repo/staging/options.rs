@@ -1,5 +1,7 @@
 //! How a staging tree is opened.
 
+use crate::format::staging_policy::SpacePolicy;
+
 /// What becomes of objects that are open without a name, and of handles given out before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
@@ -16,6 +18,15 @@ pub struct Limits {
     pub reserve_bytes: u64,
     /// Most bytes that the client's backing files may take; `u64::MAX` for no bound.
     pub cap_bytes: u64,
+}
+
+impl Limits {
+    /// The bounds that a policy sets.
+    #[must_use]
+    pub fn of(policy: &SpacePolicy) -> Self {
+        let cap_bytes = if policy.cap_bytes == 0 { u64::MAX } else { policy.cap_bytes };
+        Self { reserve_bytes: policy.reserve_bytes, cap_bytes }
+    }
 }
 
 impl Default for Limits {

@@ -8,8 +8,12 @@ use super::objects::{CachedRow, Edit};
 use super::tree::{Core, StagingTree};
 use crate::index::staging::{Home, NumberSet, StagingBatch};
 
-/// Rows or files that one call looks at, so that nobody waits long for it.
-const STEP: usize = 512;
+/// Rows that one call looks at, so that nobody waits long for it.
+const STEP: usize = 2048;
+/// Void rows next to each other from which on they are removed as one range.
+const RANGE_LEN_MIN: usize = 64;
+/// Backing files that are removed together, after the rows that did without them were synced.
+const FILE_COUNT_MAX: usize = 1 << 12;
 
 /// Where reclaiming goes on.
 #[derive(Debug, Default)]
@@ -42,45 +46,16 @@ impl StagingTree {
     pub fn reclaim(&self) -> Result<bool, StagingError> {
         self.release_dropped()?;
         let is_more = self.reclaim_rows(&mut self.core_mut())?;
-        let is_more = self.reclaim_files()? || is_more;
+        let is_more = self.reclaim_files(is_more)? || is_more;
         Ok(self.sweep()? || is_more)
     }
 
     fn reclaim_rows(&self, core: &mut Core) -> Result<bool, StagingError> {
-        let mut batch = StagingBatch::default();
-        let mut files = Vec::new();
+        let (mut batch, mut files) = (StagingBatch::default(), Vec::new());
         if let Some(from) = core.reclaim.objects_from.take() {
-            for (index, row) in self.store.all_objects(from).enumerate() {
-                let (number, row) = row?;
-                if index >= STEP {
-                    core.reclaim.objects_from = Some(number);
-                    break;
-                }
-                if core.is_valid(row.epoch) {
-                    continue;
-                }
-                let row = CachedRow::from(row);
-                let content = row.state.as_ref().and_then(|state| state.content());
-                for layer in content.map_or(&[][..], |content| &content.layers) {
-                    files.push(layer.file);
-                    if layer.file != number {
-                        batch.delete_layer_owner(layer.file);
-                    }
-                }
-                batch.delete_object(number);
-                self.rows.remove(&number);
-            }
+            files = self.reclaim_objects(core, from, &mut batch)?;
         } else if let Some(from) = core.reclaim.entries_from.take() {
-            for (index, row) in self.store.all_entries(&from).enumerate() {
-                let (home, row) = row?;
-                if index >= STEP {
-                    core.reclaim.entries_from = Some(home);
-                    break;
-                }
-                if !core.is_valid(row.epoch) {
-                    batch.delete_entry(home.directory, &home.name);
-                }
-            }
+            self.reclaim_entries(core, &from, &mut batch)?;
         }
         if !batch.is_empty() {
             self.store.write(batch)?;
@@ -89,10 +64,70 @@ impl StagingTree {
         Ok(core.reclaim.objects_from.is_some() || core.reclaim.entries_from.is_some())
     }
 
-    fn reclaim_files(&self) -> Result<bool, StagingError> {
+    // Returns their backing files.
+    fn reclaim_objects(
+        &self,
+        core: &mut Core,
+        from: u64,
+        batch: &mut StagingBatch,
+    ) -> Result<Vec<u64>, StagingError> {
+        let (mut run, mut files) = (Vec::new(), Vec::new());
+        for (index, row) in self.store.all_objects(from).enumerate() {
+            let (number, row) = row?;
+            if index >= STEP {
+                core.reclaim.objects_from = Some(number);
+                break;
+            }
+            if core.is_valid(row.epoch) {
+                remove_objects(batch, &mut run);
+                continue;
+            }
+            let row = CachedRow::from(row);
+            let content = row.state.as_ref().and_then(|state| state.content());
+            for layer in content.map_or(&[][..], |content| &content.layers) {
+                files.push(layer.file);
+                if layer.file != number {
+                    batch.delete_layer_owner(layer.file);
+                }
+            }
+            run.push(number);
+            self.rows.remove(&number);
+        }
+        remove_objects(batch, &mut run);
+        Ok(files)
+    }
+
+    fn reclaim_entries(
+        &self,
+        core: &mut Core,
+        from: &Home,
+        batch: &mut StagingBatch,
+    ) -> Result<(), StagingError> {
+        let mut run = Vec::new();
+        for (index, row) in self.store.all_entries(from).enumerate() {
+            let (home, row) = row?;
+            if index >= STEP {
+                core.reclaim.entries_from = Some(home);
+                break;
+            }
+            if core.is_valid(row.epoch) {
+                remove_entries(batch, &mut run);
+            } else {
+                run.push(home);
+            }
+        }
+        remove_entries(batch, &mut run);
+        Ok(())
+    }
+
+    // While rows are left to look at, files wait for more of them.
+    fn reclaim_files(&self, are_rows_left: bool) -> Result<bool, StagingError> {
         let (some, is_more) = {
             let mut garbage = self.garbage.lock().unwrap_or_else(PoisonError::into_inner);
-            let keep = garbage.len().saturating_sub(STEP);
+            if are_rows_left && garbage.len() < FILE_COUNT_MAX {
+                return Ok(false);
+            }
+            let keep = garbage.len().saturating_sub(FILE_COUNT_MAX);
             (garbage.split_off(keep), keep > 0)
         };
         if some.is_empty() {
@@ -188,4 +223,21 @@ impl StagingTree {
         let numbers = numbers?;
         if numbers.is_empty() { Ok(()) } else { self.remove_unnamed(core, &numbers) }
     }
+}
+
+// Between void rows next to each other there are no others: nobody writes while they are looked at.
+fn remove_objects(batch: &mut StagingBatch, run: &mut Vec<u64>) {
+    match (run.first(), run.last()) {
+        (Some(first), Some(last)) if run.len() >= RANGE_LEN_MIN => batch.delete_objects(*first, *last),
+        _ => run.iter().for_each(|number| batch.delete_object(*number)),
+    }
+    run.clear();
+}
+
+fn remove_entries(batch: &mut StagingBatch, run: &mut Vec<Home>) {
+    match (run.first(), run.last()) {
+        (Some(first), Some(last)) if run.len() >= RANGE_LEN_MIN => batch.delete_entries(first, last),
+        _ => run.iter().for_each(|home| batch.delete_entry(home.directory, &home.name)),
+    }
+    run.clear();
 }

@@ -1,7 +1,15 @@
 //! Space that staging leaves free, and how much it may take.
+//!
+//! A write that comes through here is refused when it would eat into the reserve or go beyond the cap. One that the
+//! kernel makes to a backing file by itself is not seen. So the kernel is let write by itself only where no cap
+//! is set and the disk is far from the reserve; and when those who were let before come near it, the reserve
+//! is held by a file ([`super::ballast`]).
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+use super::ballast::{Ballast, Room};
 use super::error::StagingError;
 use super::options::Limits;
 use super::terms::Space;
@@ -12,6 +20,11 @@ const ROW_BYTES: u64 = 1024;
 /// Bytes that are taken without looking at the file system again, at most.
 const CREDIT_BYTES_MAX: u64 = 64 << 20;
 
+/// The part of a disk, above the reserve, in which the kernel is not let write by itself any more.
+const NEAR_SHARE: u64 = 16;
+/// No more than that much of it: what a fast disk takes within seconds.
+const NEAR_BYTES_MAX: u64 = 8 << 30;
+
 /// Refuses what would eat into the reserve or beyond the cap.
 #[derive(Debug)]
 pub(super) struct SpaceGuard {
@@ -19,11 +32,16 @@ pub(super) struct SpaceGuard {
     cap_bytes: AtomicU64,
     /// Bytes that may be taken before the file system is asked again.
     credit: AtomicI64,
+    /// All writes must come through here.
+    is_bounded: Arc<AtomicBool>,
+    ballast: Ballast,
 }
 
 impl SpaceGuard {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, ballast: PathBuf) -> Self {
         Self {
+            is_bounded: Arc::new(AtomicBool::new(limits.cap_bytes < u64::MAX)),
+            ballast: Ballast::open(ballast),
             reserve_bytes: AtomicU64::new(limits.reserve_bytes),
             cap_bytes: AtomicU64::new(limits.cap_bytes),
             credit: AtomicI64::new(0),
@@ -31,9 +49,29 @@ impl SpaceGuard {
     }
 
     pub(super) fn set_limits(&self, limits: Limits) {
-        self.reserve_bytes.store(limits.reserve_bytes, Ordering::Relaxed);
-        self.cap_bytes.store(limits.cap_bytes, Ordering::Relaxed);
+        let reserve = self.reserve_bytes.swap(limits.reserve_bytes, Ordering::Relaxed);
+        let cap = self.cap_bytes.swap(limits.cap_bytes, Ordering::Relaxed);
+        if (reserve, cap) == (limits.reserve_bytes, limits.cap_bytes) {
+            return;
+        }
         self.credit.store(0, Ordering::Relaxed);
+        if self.has_cap() {
+            self.is_bounded.store(true, Ordering::Release);
+        }
+    }
+
+    fn has_cap(&self) -> bool {
+        self.cap_bytes.load(Ordering::Relaxed) < u64::MAX
+    }
+
+    /// Whether all writes must come through here, as it is at any time.
+    pub(super) fn bounded_mark(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_bounded)
+    }
+
+    // Bytes free on the disk, those that are held included.
+    fn available(&self, tree: &StagingTree) -> Result<u64, StagingError> {
+        Ok(tree.data.space()?.available.saturating_add(self.ballast.len_bytes()))
     }
 
     /// Something was removed: what was refused may be possible now.
@@ -51,7 +89,7 @@ impl SpaceGuard {
             return Ok(());
         }
         let reserve = self.reserve_bytes.load(Ordering::Relaxed);
-        let available = tree.data.space()?.available;
+        let available = self.available(tree)?;
         let left = available.checked_sub(reserve.saturating_add(len));
         let left = left.ok_or(StagingError::NoSpace { what: "reserve" });
         let left = left.and_then(|left| Ok(left.min(self.left_of_cap(tree, len)?)));
@@ -62,16 +100,52 @@ impl SpaceGuard {
     }
 
     fn left_of_cap(&self, tree: &StagingTree, len: u64) -> Result<u64, StagingError> {
-        let cap = self.cap_bytes.load(Ordering::Relaxed);
-        if cap == u64::MAX {
+        if !self.has_cap() {
             return Ok(u64::MAX);
         }
+        let cap = self.cap_bytes.load(Ordering::Relaxed);
         let used = tree.backing_bytes()?;
         cap.checked_sub(used.saturating_add(len)).ok_or(StagingError::NoSpace { what: "cap" })
     }
 }
 
 impl StagingTree {
+    /// Tells whether the kernel may be let write new backing files by itself.
+    #[must_use]
+    pub fn lets_kernel_write(&self) -> bool {
+        !self.space.is_bounded.load(Ordering::Acquire)
+    }
+
+    /// Gives what is held of the disk back for as long as the result lives: a commit or a discard needs it.
+    ///
+    /// # Errors
+    /// [`StagingError::Backing`] if the system refuses.
+    pub fn make_room(&self) -> Result<Room<'_>, StagingError> {
+        self.space.ballast.make_room()
+    }
+
+    /// Looks at the disk and decides whether the kernel may write by itself, and whether the reserve must be
+    /// held against those that it has let. For a thread in the background, several times a second.
+    ///
+    /// # Errors
+    /// [`StagingError::Backing`] if the system refuses.
+    pub fn watch_space(&self) -> Result<(), StagingError> {
+        let guard = &self.space;
+        let reserve = guard.reserve_bytes.load(Ordering::Relaxed);
+        let near = (self.data.space()?.total / NEAR_SHARE).min(NEAR_BYTES_MAX);
+        let is_near = guard.available(self)? < reserve.saturating_add(near);
+        guard.is_bounded.store(is_near || guard.has_cap(), Ordering::Release);
+        let is_held = is_near && self.frozen_epoch() == 0 && self.has_direct_writers();
+        guard.ballast.hold(if is_held { reserve } else { 0 })
+    }
+
+    fn has_direct_writers(&self) -> bool {
+        let writes = |file: &Arc<super::content::OpenFile>| {
+            file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
+        };
+        self.files.all().iter().any(writes) || !self.direct.all_before().is_empty()
+    }
+
     /// Bytes that backing files take; looks at each.
     pub(super) fn backing_bytes(&self) -> Result<u64, StagingError> {
         let mut bytes = 0_u64;
@@ -92,8 +166,8 @@ impl StagingTree {
         let space = self.data.space()?;
         let reserve = self.space.reserve_bytes.load(Ordering::Relaxed);
         let cap = self.space.cap_bytes.load(Ordering::Relaxed);
-        let mut available_bytes = space.available.saturating_sub(reserve);
-        if cap < u64::MAX {
+        let mut available_bytes = self.space.available(self)?.saturating_sub(reserve);
+        if self.space.has_cap() {
             available_bytes = available_bytes.min(cap.saturating_sub(self.backing_bytes()?));
         }
         let core = self.core();

@@ -14,6 +14,7 @@ use super::content::OpenFiles;
 use super::direct::DirectFiles;
 use super::directory;
 use super::error::StagingError;
+use super::listing::RemovedNames;
 use super::nodes::Nodes;
 use super::objects::{CachedRow, Edit};
 use super::options::{Limits, OpenMode, StagingOptions};
@@ -61,6 +62,7 @@ pub struct StagingTree {
     frozen: Arc<AtomicU32>,
     pub(super) rows: RowCache,
     pub(super) nodes: Nodes,
+    pub(super) removed: RemovedNames,
     pub(super) files: OpenFiles,
     pub(super) direct: DirectFiles,
     pub(super) missing: Mutex<HashSet<u64>>,
@@ -96,6 +98,14 @@ impl StagingTree {
     /// [`StagingError`] if they cannot be listed.
     pub fn clients(repository: &Repository) -> Result<Vec<ClientName>, StagingError> {
         directory::clients(repository)
+    }
+
+    /// The same with their slots ([`StagingTree::slot`]), in order of slots.
+    ///
+    /// # Errors
+    /// [`StagingError`] if they cannot be listed.
+    pub fn slots(repository: &Repository) -> Result<Vec<(u16, ClientName)>, StagingError> {
+        directory::slots(repository)
     }
 
     /// Makes an empty staging tree for a client, on its latest generation if it has one, and opens it
@@ -168,7 +178,7 @@ impl StagingTree {
             .build()
             .expect("both capacities are set");
         let tree = Self {
-            space: SpaceGuard::new(options.limits),
+            space: SpaceGuard::new(options.limits, path.join("reserve")),
             client: client.clone(),
             path,
             slot,
@@ -181,6 +191,7 @@ impl StagingTree {
             frozen: Arc::default(),
             rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
             nodes: Nodes::default(),
+            removed: RemovedNames::default(),
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),

@@ -82,12 +82,14 @@ impl StagingTree {
         loop {
             let (begun, mut left) = (cookie, SEARCH_LEN);
             self.list(&mut listing, cookie, false, &mut |entry| {
-                cookie = entry.cookie;
-                left -= 1;
+                if found.is_some() || left == 0 {
+                    return false;
+                }
+                (cookie, left) = (entry.cookie, left - 1);
                 if entry.number == number {
                     found = Some(entry.name.to_vec());
                 }
-                found.is_none() && left > 0
+                true
             })?;
             if let Some(name) = found {
                 return Ok(name);

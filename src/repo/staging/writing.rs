@@ -51,10 +51,14 @@ impl StagingTree {
     ) -> Result<FileHandle, StagingError> {
         self.release_dropped()?;
         let handle = self.handle(self.opened(&self.core(), number)?, writable);
+        if writable && self.has_privileges(&self.load(&self.core(), number)?.state)? {
+            handle.watch();
+        }
         if truncate {
             self.set_length(number, 0, caller)?;
         }
-        if writable && handle.passthrough().is_some() {
+        let is_direct = handle.file().direct.load(Ordering::Acquire) > 0;
+        if writable && (is_direct || handle.passthrough().is_some()) {
             self.note_direct(handle.file())?;
         }
         Ok(handle)
@@ -319,7 +323,7 @@ impl StagingTree {
     }
 
     /// Copies up to `len` bytes between files; returns how many, 0 at the end of the source.
-    /// Set-id bits stay: the kernel takes them away by itself.
+    /// Set-id bits go unless root copies: the kernel does not say of copies whether they shall.
     ///
     /// # Errors
     /// As for reads and writes; [`StagingError::Invalid`] for ranges of one file that overlap.
@@ -341,7 +345,7 @@ impl StagingTree {
             if bytes.is_empty() {
                 break;
             }
-            self.write(target.0, target.1.saturating_add(copied), &bytes, false, caller)?;
+            self.write(target.0, target.1.saturating_add(copied), &bytes, caller.uid != 0, caller)?;
             copied += bytes.len() as u64;
         }
         Ok(copied)

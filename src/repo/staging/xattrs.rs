@@ -122,10 +122,16 @@ impl StagingTree {
         let mut core = self.core_mut();
         let object = self.load(&core, number)?;
         let mut state = ObjectState::clone(&object.state);
+        if self.is_written_now(&object)? {
+            self.kill_privileges(&mut state)?;
+        }
         let mut list = self.list_xattrs(&state)?;
         change(&mut state, &mut list)?;
         state.xattrs = Xattrs::Inline(list);
         state.ctime = caller.now;
+        if self.may_be_written_directly(number) && self.has_privileges(&state)? {
+            self.restamp(&object, &mut state)?;
+        }
         let mut edit = Edit::new(self, &mut core);
         edit.put(number, Some(&object), object.linked, state)?;
         edit.apply()

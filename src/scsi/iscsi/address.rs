@@ -14,15 +14,22 @@ const SCHEME: &str = "iscsi://";
 /// Longest name of a target (RFC 7143, 4.2.7.1).
 const TARGET_LEN_MAX: usize = 223;
 
-/// Where a logical unit is.
+/// Where targets are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct Portal {
     /// Name and secret, if the target asks for them.
     pub credentials: Option<Credentials>,
     /// Name or number of the host.
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+/// Where a logical unit is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Where its target is.
+    pub portal: Portal,
     /// Name of the target.
     pub target: String,
     /// Number of the logical unit.
@@ -36,6 +43,23 @@ pub struct AddressError {
     problem: &'static str,
 }
 
+/// From `iscsi://[user[%secret]@]host[:port]`.
+impl FromStr for Portal {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let wrong = |problem| AddressError { problem };
+        let authority = text.strip_prefix(SCHEME).ok_or(wrong("another scheme"))?;
+        // A secret may hold an `@`, a host cannot.
+        let (credentials, place) = match authority.rsplit_once('@') {
+            Some((credentials, place)) => (Some(parse_credentials(credentials)), place),
+            None => (None, authority),
+        };
+        let (host, port) = parse_place(place).ok_or(wrong("host or port"))?;
+        Ok(Self { credentials, host, port })
+    }
+}
+
 impl FromStr for Address {
     type Err = AddressError;
 
@@ -44,19 +68,19 @@ impl FromStr for Address {
         let rest = text.strip_prefix(SCHEME).ok_or(wrong("another scheme"))?;
         let (authority, path) = rest.split_once('/').ok_or(wrong("no target"))?;
         let (target, lun) = path.rsplit_once('/').ok_or(wrong("no logical unit"))?;
-        // A secret may hold an `@`, a host cannot.
-        let (credentials, place) = match authority.rsplit_once('@') {
-            Some((credentials, place)) => (Some(parse_credentials(credentials)), place),
-            None => (None, authority),
-        };
-        let (host, port) = parse_place(place).ok_or(wrong("host or port"))?;
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
-        if target.is_empty() || target.len() > TARGET_LEN_MAX || !target.chars().all(is_name) {
+        let portal = format!("{SCHEME}{authority}").parse()?;
+        if !is_target_name(target) {
             return Err(wrong("name of the target"));
         }
         let lun = lun.parse().ok().filter(|lun| *lun < 0x4000).ok_or(wrong("logical unit"))?;
-        Ok(Self { credentials, host, port, target: target.to_owned(), lun })
+        Ok(Self { portal, target: target.to_owned(), lun })
     }
+}
+
+/// Tells whether a text can be the name of a target (RFC 7143, 4.2.7.2).
+pub(super) fn is_target_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
+    !text.is_empty() && text.len() <= TARGET_LEN_MAX && text.chars().all(is_allowed)
 }
 
 fn parse_credentials(text: &str) -> Credentials {
@@ -85,7 +109,7 @@ fn parse_place(place: &str) -> Option<(String, u16)> {
 }
 
 /// Writes the address without its secret, so that it can be shown.
-impl fmt::Display for Address {
+impl fmt::Display for Portal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(SCHEME)?;
         if let Some(credentials) = &self.credentials {
@@ -98,7 +122,14 @@ impl fmt::Display for Address {
         if self.port != PORT {
             write!(f, ":{}", self.port)?;
         }
-        write!(f, "/{}/{}", self.target, self.lun)
+        Ok(())
+    }
+}
+
+/// Writes the address without its secret, so that it can be shown.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.portal, self.target, self.lun)
     }
 }
 
@@ -110,14 +141,14 @@ mod test {
     fn an_address_is_understood_and_shown_without_its_secret() {
         let address: Address =
             "iscsi://me%p@ss@[::1]:3270/iqn.2026-01.lab:vtl/3".parse().expect("an address");
-        let credentials = address.credentials.clone().expect("credentials");
+        let credentials = address.portal.credentials.clone().expect("credentials");
         assert_eq!((credentials.user.as_str(), credentials.secret.as_str()), ("me", "p@ss"));
-        assert_eq!((address.host.as_str(), address.port, address.lun), ("::1", 3270, 3));
+        assert_eq!((address.portal.host.as_str(), address.portal.port, address.lun), ("::1", 3270, 3));
         assert_eq!(address.target, "iqn.2026-01.lab:vtl");
         assert_eq!(address.to_string(), "iscsi://me@[::1]:3270/iqn.2026-01.lab:vtl/3");
         assert!(!format!("{address:?}").contains("p@ss"));
         let plain: Address = "iscsi://library/iqn.x/0".parse().expect("an address");
-        assert_eq!((plain.port, plain.to_string().as_str()), (PORT, "iscsi://library/iqn.x/0"));
+        assert_eq!((plain.portal.port, plain.to_string().as_str()), (PORT, "iscsi://library/iqn.x/0"));
     }
 
     #[test]

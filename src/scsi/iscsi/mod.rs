@@ -11,5 +11,5 @@ mod initiator;
 pub mod pdu;
 pub mod text;
 
-pub use address::{Address, AddressError, PORT};
-pub use initiator::{Initiator, LoginError, Settings};
+pub use address::{Address, AddressError, PORT, Portal};
+pub use initiator::{DiscoveryError, Initiator, LoginError, Settings, discover};

@@ -114,6 +114,12 @@ pub(in crate::tape) fn segment_file_name(object: &str, segment: u32, is_one_of_m
     if is_one_of_many { format!("{object}.{segment:05}") } else { object.to_owned() }
 }
 
+/// The list of checksums behind the segments of a part, as `b3sum` writes it.
+#[must_use]
+pub(in crate::tape) fn checksums_of(part: &[SegmentEntry]) -> String {
+    part.iter().map(|entry| format!("{}  {}\n", entry.fingerprint, entry.file_name())).collect()
+}
+
 /// Tells whether a text can name an object: a relative path of valid names, without control characters,
 /// that no entry of ours and no numbered segment can have.
 #[must_use]

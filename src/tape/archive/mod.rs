@@ -6,12 +6,14 @@
 mod attributes;
 mod description;
 mod entry;
+mod foreign;
 mod index;
 mod label;
 mod parser;
 mod part;
 mod pax;
 mod recognise;
+mod sparse;
 mod ustar;
 
 use thiserror::Error;
@@ -20,13 +22,15 @@ pub use attributes::{Coherency, host_attributes};
 pub use description::{DescriptionFile, VolumeDescription, description_files};
 pub(in crate::tape) use description::{VOLUME_JSON_LEN_MAX, VOLUME_JSON_NAME};
 pub use entry::{NewEntry, archive_end, entry_len};
+pub use foreign::{BlockRun, ForeignDescription, ForeignFile, ForeignState};
 pub use index::{IndexDecoder, IndexHeader, IndexKind, IndexLine, SegmentEntry, encode_index};
-pub(in crate::tape) use index::{IndexEncoder, is_valid_object_name, segment_file_name};
+pub(in crate::tape) use index::{IndexEncoder, checksums_of, is_valid_object_name, segment_file_name};
 pub use label::{LABEL_LEN, VolumeLabel, is_valid_barcode};
-pub use parser::{Entry, EntryKind, Parser, Step};
+pub use parser::{Entry, EntryKind, Parser, Step, parse_time};
 pub use part::{BlockAddress, PartHeader, PartKind};
 pub use pax::{Keyword, decode_records, encode_record};
 pub use recognise::{Recognised, recognise};
+pub use sparse::Sparse;
 pub use ustar::{Header, decode_header};
 
 /// Version of the layout that this code writes, and the only one that it reads.

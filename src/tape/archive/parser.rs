@@ -1,7 +1,8 @@
 //! Reads tar archives of any program, record by record, without input or output of its own.
 
 use super::pax::{Keyword, decode_records};
-use super::ustar::{Header, decode_header};
+use super::sparse::{self, MapReader, Sparse, Told};
+use super::ustar::{Header, decode_header, decode_number};
 use super::{ArchiveError, RECORD_LEN, padded_len, shown};
 
 /// Longest content of a pax or long-name header that is read into memory, in bytes.
@@ -43,8 +44,16 @@ pub struct Entry {
     pub gid: u64,
     /// Time of change, seconds since 1970.
     pub mtime_seconds: i64,
+    /// Nanoseconds after that.
+    pub mtime_nanoseconds: u32,
     /// Target of a link.
     pub link: Vec<u8>,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// Where the content belongs, if the file has holes.
+    pub sparse: Option<Sparse>,
+    /// Offset in the file at which the content goes on, and length of the whole file, if it began on another volume.
+    pub continued: Option<(u64, u64)>,
     /// Keywords of its own extended header.
     pub keywords: Vec<Keyword>,
     /// Offset of its first header from the start of the archive.
@@ -80,6 +89,9 @@ pub enum Step {
 enum State {
     Header,
     Extension { type_flag: u8, size: u64, bytes: Vec<u8> },
+    // Records of an old sparse map, and a map at the beginning of the content, come before the entry.
+    OldMap { entry: Box<Entry>, sparse: Sparse },
+    Map { entry: Box<Entry>, reader: MapReader },
     Content { left: u64 },
     Ended,
 }
@@ -178,6 +190,28 @@ impl Parser {
             State::Extension { type_flag, size, bytes } => {
                 self.push_extension(type_flag, size, bytes, record, at)?
             }
+            State::OldMap { mut entry, mut sparse } => {
+                if sparse.add_record(record, sparse::IN_RECORD, at)? {
+                    self.state = State::OldMap { entry, sparse };
+                    Step::Header
+                } else {
+                    entry.sparse = Some(sparse.check(entry.size, at)?);
+                    entry.content_offset = at.saturating_add(RECORD_LEN as u64);
+                    self.begin_content(entry)
+                }
+            }
+            State::Map { mut entry, mut reader } => match reader.push(record, at)? {
+                None => {
+                    self.state = State::Map { entry, reader };
+                    Step::Header
+                }
+                Some((sparse, len)) => {
+                    entry.size = entry.size.checked_sub(len).ok_or_else(|| short_map(&entry, len, at))?;
+                    entry.content_offset = entry.content_offset.saturating_add(len);
+                    entry.sparse = Some(sparse.check(entry.size, at)?);
+                    self.begin_content(entry)
+                }
+            },
             State::Content { left } => {
                 let taken = left.min(RECORD_LEN as u64);
                 self.state = after_content(left - taken);
@@ -214,7 +248,7 @@ impl Parser {
             }
             return Ok(Step::Header);
         }
-        self.begin_entry(header, at)
+        self.begin_entry(header, record, at)
     }
 
     fn push_extension(
@@ -259,9 +293,14 @@ impl Parser {
         Ok(Step::Header)
     }
 
-    fn begin_entry(&mut self, header: Header, at: u64) -> Result<Step, ArchiveError> {
+    fn begin_entry(
+        &mut self,
+        header: Header,
+        record: &[u8; RECORD_LEN],
+        at: u64,
+    ) -> Result<Step, ArchiveError> {
         let keywords = std::mem::take(&mut self.extended);
-        let mut entry = Entry {
+        let mut entry = Box::new(Entry {
             kind: kind_of(&header),
             name: header.name,
             size: header.size,
@@ -269,24 +308,96 @@ impl Parser {
             uid: header.uid,
             gid: header.gid,
             mtime_seconds: header.mtime_seconds,
+            mtime_nanoseconds: 0,
             link: header.link,
+            device: header.device,
+            sparse: None,
+            continued: None,
             keywords: Vec::new(),
             header_offset: self.header_offset,
             content_offset: at.saturating_add(RECORD_LEN as u64),
-        };
+        });
         self.extension_count = 0;
         for keyword in self.global.iter().chain(&keywords) {
             apply(&mut entry, keyword, at)?;
         }
         entry.keywords = keywords;
-        // Links, directories and devices have no content, whatever their size field says.
-        let has_content = !matches!(
-            entry.kind,
-            EntryKind::Symlink | EntryKind::Directory | EntryKind::Other(b'3' | b'4' | b'6')
-        ) && (entry.kind != EntryKind::HardLink || entry.size > 0 && header.has_magic);
-        self.state = after_content(if has_content { entry.size } else { 0 });
-        Ok(Step::Entry(Box::new(entry)))
+        if header.type_flag == b'M' {
+            let field = |place: usize| decode_number(record.get(place..place + 12).unwrap_or_default());
+            let offset = field(369).and_then(|offset| u64::try_from(offset).ok()).unwrap_or(0);
+            // GNU tar writes the whole length here; others may not.
+            let total = field(483).and_then(|total| u64::try_from(total).ok()).unwrap_or(0);
+            entry.continued = Some((offset, total.max(offset.saturating_add(entry.size))));
+        } else if let Some((name, place)) = continued_by_keywords(&self.global, &entry) {
+            (entry.name, entry.continued) = (name, Some(place));
+            // They are about the one entry that they stand before.
+            self.global.retain(|keyword| !keyword.name.starts_with("GNU.volume."));
+        }
+        if header.type_flag == b'S' {
+            return self.begin_old_sparse(entry, record, at);
+        }
+        if entry.kind == EntryKind::File {
+            match sparse::told(&entry.keywords, at)? {
+                Told::Nothing => {}
+                Told::Map(sparse) => entry.sparse = Some(sparse.check(entry.size, at)?),
+                Told::InContent { size } => {
+                    self.state = State::Map { entry, reader: MapReader::new(size) };
+                    return Ok(Step::Header);
+                }
+            }
+        }
+        if !has_content(&entry, header.has_magic) {
+            entry.size = 0;
+        }
+        Ok(self.begin_content(entry))
     }
+
+    fn begin_old_sparse(
+        &mut self,
+        mut entry: Box<Entry>,
+        record: &[u8; RECORD_LEN],
+        at: u64,
+    ) -> Result<Step, ArchiveError> {
+        let field = record.get(483..495).unwrap_or_default();
+        let size = decode_number(field).and_then(|size| u64::try_from(size).ok());
+        let mut sparse = Sparse { size: size.unwrap_or(entry.size), pieces: Vec::new() };
+        if sparse.add_record(record, sparse::IN_HEADER, at)? {
+            self.state = State::OldMap { entry, sparse };
+            return Ok(Step::Header);
+        }
+        entry.sparse = Some(sparse.check(entry.size, at)?);
+        Ok(self.begin_content(entry))
+    }
+
+    fn begin_content(&mut self, entry: Box<Entry>) -> Step {
+        self.state = after_content(entry.size);
+        Step::Entry(entry)
+    }
+}
+
+// Links, directories and devices have no content, whatever their size field says.
+fn has_content(entry: &Entry, has_magic: bool) -> bool {
+    match entry.kind {
+        EntryKind::Symlink | EntryKind::Directory | EntryKind::Other(b'3' | b'4' | b'6') => false,
+        EntryKind::HardLink => entry.size > 0 && has_magic,
+        _ => true,
+    }
+}
+
+// In pax format GNU tar goes on with a file under a made-up name, and says which one it is in a global header.
+fn continued_by_keywords(global: &[Keyword], entry: &Entry) -> Option<(Vec<u8>, (u64, u64))> {
+    let find = |name: &str| global.iter().find(|keyword| keyword.name == name).map(|keyword| &*keyword.value);
+    let number = |name| std::str::from_utf8(find(name)?).ok()?.parse::<u64>().ok();
+    let name = find("GNU.volume.filename")?;
+    let offset = number("GNU.volume.offset").filter(|_| entry.kind == EntryKind::File)?;
+    let total = number("GNU.volume.size").unwrap_or(0).max(offset.saturating_add(entry.size));
+    Some((name.to_vec(), (offset, total)))
+}
+
+fn short_map(entry: &Entry, len: u64, offset: u64) -> ArchiveError {
+    let found = entry.size.to_string();
+    let expected = if len == 0 { "a map" } else { "the length of the map at least" };
+    ArchiveError::Field { structure: "sparse file", offset, field: "size", expected, found }
 }
 
 fn after_content(left: u64) -> State {
@@ -297,7 +408,8 @@ fn kind_of(header: &Header) -> EntryKind {
     match header.type_flag {
         // Before POSIX a directory was a file whose name ends with a slash.
         b'0' | 0 | b'7' if header.name.ends_with(b"/") => EntryKind::Directory,
-        b'0' | 0 | b'7' => EntryKind::File,
+        // S is a file with holes, M the rest of one that began on another volume (GNU).
+        b'0' | 0 | b'7' | b'S' | b'M' => EntryKind::File,
         b'1' => EntryKind::HardLink,
         b'2' => EntryKind::Symlink,
         b'5' => EntryKind::Directory,
@@ -328,12 +440,34 @@ fn apply(entry: &mut Entry, keyword: &Keyword, at: u64) -> Result<(), ArchiveErr
         "uid" => entry.uid = text.parse().map_err(|_| error("uid"))?,
         "gid" => entry.gid = text.parse().map_err(|_| error("gid"))?,
         "mtime" => {
-            let whole = text.split('.').next().unwrap_or_default();
-            entry.mtime_seconds = whole.parse().map_err(|_| error("mtime"))?;
+            (entry.mtime_seconds, entry.mtime_nanoseconds) =
+                parse_time(text).ok_or_else(|| error("mtime"))?;
         }
+        "SCHILY.devmajor" => entry.device.0 = text.parse().map_err(|_| error("SCHILY.devmajor"))?,
+        "SCHILY.devminor" => entry.device.1 = text.parse().map_err(|_| error("SCHILY.devminor"))?,
+        "GNU.sparse.name" => entry.name.clone_from(&keyword.value),
         _ => {}
     }
     Ok(())
+}
+
+/// Seconds since 1970, rounded down, and nanoseconds after that, of a time in a pax header: `[-]S[.F]`.
+#[must_use]
+pub fn parse_time(text: &str) -> Option<(i64, u32)> {
+    let (is_negative, plain) = text.strip_prefix('-').map_or((false, text), |plain| (true, plain));
+    let (whole, fraction) = plain.split_once('.').unwrap_or((plain, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let seconds = whole.parse::<i64>().ok()?;
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let nanoseconds = digits.parse::<u32>().ok()?;
+    Some(match (is_negative, nanoseconds) {
+        (false, _) => (seconds, nanoseconds),
+        (true, 0) => (-seconds, 0),
+        (true, _) => (-seconds - 1, 1_000_000_000 - nanoseconds),
+    })
 }
 
 #[cfg(test)]
@@ -376,6 +510,23 @@ mod test {
         assert_eq!(found.keyword("REELFS.offset"), Some(&b"1073741824"[..]));
         assert!(steps.ends_with(&[Step::Content(512), Step::Content(188), Step::End, Step::End]));
         assert!(parser.is_ended());
+    }
+
+    #[test]
+    fn times_have_fractions_and_lie_before_1970_too() {
+        for (text, expected) in [
+            ("12", Some((12, 0))),
+            ("12.5", Some((12, 500_000_000))),
+            ("1.1234567891", Some((1, 123_456_789))),
+            ("-1", Some((-1, 0))),
+            ("-1.25", Some((-2, 750_000_000))),
+            ("", None),
+            ("1.x", None),
+            ("--1", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(parse_time(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Header {
     pub type_flag: u8,
     /// Target of a link.
     pub link: Vec<u8>,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
     /// Whether it has the magic number of POSIX or GNU tar; older ones have none.
     pub has_magic: bool,
 }
@@ -127,6 +129,7 @@ pub fn decode_header(record: &[u8; RECORD_LEN], offset: u64) -> Result<Option<He
         mtime_seconds: i64::try_from(number("mtime", 136, 12)?).unwrap_or(i64::MAX),
         type_flag: record.get(156).copied().unwrap_or(0),
         link: text(field(157, 100)).to_vec(),
+        device: (device_number(field(329, 8)), device_number(field(337, 8))),
         has_magic: is_posix || magic == MAGIC_GNU,
     }))
 }
@@ -158,9 +161,14 @@ fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
+// Before POSIX there was none; what is no number is taken as 0 then.
+fn device_number(field: &[u8]) -> u32 {
+    decode_number(field).and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+}
+
 // Octal digits between spaces and NULs; or, as GNU tar writes what has no room, a set top bit and a
 // big-endian number in two's complement.
-fn decode_number(field: &[u8]) -> Option<i128> {
+pub(super) fn decode_number(field: &[u8]) -> Option<i128> {
     let (first, rest) = field.split_first()?;
     if first & 0x80 != 0 {
         let sign_extended = i128::from((first << 1).cast_signed() >> 1);

@@ -19,7 +19,7 @@ pub use buffer::AlignedBuffer;
 pub use error::DriveError;
 pub use medium::{DriveState, Medium};
 
-use super::Clock;
+use crate::clock::Clock;
 use crate::scsi::{CommandError, LogicalUnit, Transport, TransportError};
 
 /// What a drive says that it is.

@@ -198,7 +198,7 @@ pub(in crate::tape) fn read_part_header(
 /// Whether what stands on tape is bad, as against a drive that failed or a wish to stop.
 pub(in crate::tape) fn is_damage(error: &TapeError) -> bool {
     match error {
-        TapeError::Archive { .. } | TapeError::BlockLength { .. } => true,
+        TapeError::Archive { .. } | TapeError::BlockLength { .. } | TapeError::ListDiffers { .. } => true,
         TapeError::Drive(error) => matches!(
             error,
             DriveError::ReadFailed { .. }

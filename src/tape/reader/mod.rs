@@ -4,11 +4,15 @@ mod find;
 mod foreign;
 mod identify;
 mod list;
+mod run;
+mod sessions;
 mod stream;
 mod verify;
 
-pub use foreign::{ForeignEntry, list_foreign, read_foreign};
+pub use foreign::{ForeignEntry, ForeignEvent, foreign_identity, read_foreign, scan_foreign};
 pub use identify::{Identified, identify};
+pub use run::{pass_to, read_run};
+pub use sessions::SessionSummary;
 pub use verify::{Damage, VerifyTotals};
 
 pub(in crate::tape) use identify::DESCRIPTION_LOI;

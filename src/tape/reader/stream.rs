@@ -2,8 +2,10 @@
 
 use crate::progress::Progress;
 use crate::tape::TapeError;
-use crate::tape::archive::{ArchiveError, Entry, Parser, RECORD_LEN, Step};
-use crate::tape::drive::{AlignedBuffer, Drive, Read};
+use crate::tape::archive::{
+    ArchiveError, BlockAddress, BlockRun, Entry, ForeignDescription, Parser, RECORD_LEN, Step,
+};
+use crate::tape::drive::{AlignedBuffer, Drive, DriveError, Read};
 
 /// Content that is passed over by LOCATE rather than by reading, in blocks.
 const SKIP_BLOCKS_MIN: u64 = 64;
@@ -25,6 +27,20 @@ pub(in crate::tape) enum Event<'b> {
     EndOfData,
 }
 
+/// How content was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tape) enum Passed {
+    /// All of it is there.
+    Whole,
+    /// It ends too early, and the tape file too.
+    Cut {
+        /// Bytes that are missing.
+        missing: u64,
+        /// What was met there; the drive is behind it. `None` if the drive is in front of it.
+        at: Option<Read>,
+    },
+}
+
 /// Reads one tape file from its first block on.
 #[derive(Debug)]
 pub(in crate::tape) struct PartStream<'d> {
@@ -36,8 +52,13 @@ pub(in crate::tape) struct PartStream<'d> {
     // Where the next block is, and where in the archive the present one begins.
     next_loi: u64,
     block_offset: u64,
-    // Length that all blocks had so far.
+    // Length of the first block.
     block_len: Option<usize>,
+    runs: Vec<BlockRun>,
+    // Something was passed by LOCATE, as if all blocks had the length of the first one.
+    has_jumped: bool,
+    // Blocks of another length than the first one are not only at the end.
+    is_uneven: bool,
     parser: Parser,
 }
 
@@ -57,6 +78,49 @@ impl<'d> PartStream<'d> {
             next_loi: loi,
             block_offset: 0,
             block_len: None,
+            runs: Vec::new(),
+            has_jumped: false,
+            is_uneven: false,
+            parser: Parser::new(),
+        })
+    }
+
+    /// Goes to a record in the middle of a tape file, such as that behind the content of an entry.
+    pub(in crate::tape) fn open_at(
+        drive: &'d mut Drive,
+        address: BlockAddress,
+        block_len_max: usize,
+    ) -> Result<Self, TapeError> {
+        let mut stream = Self::open(drive, address.loi, block_len_max)?;
+        if address.byte > 0 {
+            let Read::Block(_) = stream.next_block()? else {
+                return Err(stream.damaged(ArchiveError::Cut { structure: "tar archive", offset: 0 }));
+            };
+            stream.taken = stream.len.min(address.byte as usize);
+        }
+        Ok(stream)
+    }
+
+    /// The same with the block there, `len` bytes, read already.
+    pub(in crate::tape) fn go_on(
+        drive: &'d mut Drive,
+        address: BlockAddress,
+        block: AlignedBuffer,
+        len: usize,
+    ) -> Result<Self, TapeError> {
+        let next_loi = address.loi + 1;
+        drive.go_to(next_loi)?;
+        Ok(Self {
+            drive,
+            block,
+            len,
+            taken: len.min(address.byte as usize),
+            next_loi,
+            block_offset: 0,
+            block_len: Some(len),
+            runs: Vec::new(),
+            has_jumped: false,
+            is_uneven: false,
             parser: Parser::new(),
         })
     }
@@ -69,6 +133,26 @@ impl<'d> PartStream<'d> {
     /// Length of the blocks so far, 0 before the first.
     pub(in crate::tape) fn block_len(&self) -> usize {
         self.block_len.unwrap_or(0)
+    }
+
+    /// Blocks so far, by their lengths.
+    pub(in crate::tape) fn runs(&self) -> &[BlockRun] {
+        &self.runs
+    }
+
+    /// The block that comes next.
+    pub(in crate::tape) fn next_loi(&self) -> u64 {
+        self.next_loi
+    }
+
+    /// Whether places behind something that was passed are wrong: blocks had several lengths after all.
+    pub(in crate::tape) fn is_misplaced(&self) -> bool {
+        self.has_jumped && self.is_uneven
+    }
+
+    /// Whether something was passed on the assumption that all blocks have one length.
+    pub(in crate::tape) fn has_jumped(&self) -> bool {
+        self.has_jumped
     }
 
     /// Block and byte of the next record.
@@ -138,13 +222,54 @@ impl<'d> PartStream<'d> {
         self.taken += usize::try_from(self.parser.skip_content(here)).unwrap_or(0);
         let block_len = self.block_len.unwrap_or(0) as u64;
         let blocks = self.parser.content_left().checked_div(block_len).unwrap_or(0);
-        if self.taken == self.len && blocks >= SKIP_BLOCKS_MIN {
+        if self.taken == self.len && blocks >= SKIP_BLOCKS_MIN && self.runs.len() <= 1 {
             self.drive.locate(self.next_loi.saturating_add(blocks))?;
             self.parser.skip_content(blocks * block_len);
             self.next_loi += blocks;
             self.block_offset += blocks * block_len;
+            self.has_jumped = true;
         }
         Ok(())
+    }
+
+    /// Passes over the content of the present entry of an archive of another program; with `is_exact` block by block,
+    /// so that their lengths are known.
+    pub(in crate::tape) fn pass_content(
+        &mut self,
+        is_exact: bool,
+        progress: &Progress,
+    ) -> Result<Passed, TapeError> {
+        if !is_exact {
+            match self.skip_content() {
+                Err(TapeError::Drive(DriveError::BeyondEnd { .. })) => {
+                    return self.find_end().map(|missing| Passed::Cut { missing, at: None });
+                }
+                skipped => skipped?,
+            }
+        }
+        // What is left in this block or lies in the next ones; an event ends it.
+        while self.parser.data_left() > 0 {
+            let left = self.parser.data_left();
+            let at = match self.next(progress)? {
+                Event::Filemark => Read::Filemark,
+                Event::EndOfData => Read::EndOfData,
+                _ => continue,
+            };
+            return Ok(Passed::Cut { missing: left, at: Some(at) });
+        }
+        Ok(Passed::Whole)
+    }
+
+    // The content goes on behind the end of data: finds the last block, and returns how much is missing.
+    fn find_end(&mut self) -> Result<u64, TapeError> {
+        let mut end = self.drive.locate_end()?.loi;
+        if self.drive.space_filemarks(-1)? && self.drive.position()?.loi.saturating_add(1) == end {
+            end -= 1;
+        }
+        let blocks = end.saturating_sub(self.next_loi);
+        let there = blocks.saturating_mul(self.block_len.unwrap_or(0) as u64);
+        self.next_loi = end;
+        Ok(self.parser.data_left().saturating_sub(there))
     }
 
     /// Goes behind the filemark that ends the tape file; `false` if data ends without one.
@@ -163,6 +288,12 @@ impl<'d> PartStream<'d> {
         if let Read::Block(len) = read {
             self.len = len;
             self.block_len.get_or_insert(len);
+            self.is_uneven |= self.runs.len() > 1;
+            let block_len = u32::try_from(len).unwrap_or(u32::MAX);
+            let is_same = self.runs.last().is_some_and(|run| run.block_len == block_len);
+            if !is_same && self.runs.len() <= ForeignDescription::RUN_COUNT_MAX {
+                self.runs.push(BlockRun { offset: self.block_offset, loi: self.next_loi - 1, block_len });
+            }
         }
         Ok(read)
     }

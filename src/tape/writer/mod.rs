@@ -11,6 +11,7 @@ mod part;
 mod ring;
 mod session;
 mod stream;
+mod water;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use super::ring::{Begin, End};
 use crate::progress::Progress;
 use crate::tape::archive::{
     BlockAddress, CHECKSUMS_NAME, IndexEncoder, IndexHeader, IndexKind, MANIFEST_NAME, NewEntry, PartHeader,
-    PartKind, SegmentEntry, archive_end, entry_len, segment_file_name,
+    PartKind, SegmentEntry, archive_end, checksums_of, entry_len, segment_file_name,
 };
 
 /// A data part that is being written.
@@ -122,10 +122,7 @@ impl VolumeWriter<'_> {
         let Some(mut part) = self.part.take() else {
             return Ok(());
         };
-        let mut checksums = String::new();
-        for entry in &part.segments {
-            checksums.push_str(&format!("{}  {}\n", entry.fingerprint, entry.file_name()));
-        }
+        let checksums = checksums_of(&part.segments);
         self.put_file(&mut part, CHECKSUMS_NAME, checksums.as_bytes(), progress)?;
         let list = self.manifest(&part);
         let address = self.put_file(&mut part, MANIFEST_NAME, list.as_bytes(), progress)?;

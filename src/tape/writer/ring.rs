@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
+use super::water::{Flow, WaterMarks};
 use super::{Place, WriterOptions};
 use crate::id::{Fingerprint, FingerprintHasher};
 use crate::progress::Progress;
@@ -17,8 +18,6 @@ use crate::tape::archive::{BLOCK_LEN, SEGMENT_LEN_MAX, is_valid_object_name};
 use crate::tape::drive::AlignedBuffer;
 use crate::tape::{Object, Objects, TapeError};
 
-/// Buffers that there are at least.
-const BUFFERS_MIN: usize = 8;
 /// Segments of an object: what five digits can number.
 const SEGMENTS_MAX: u64 = 100_000;
 /// How often a waiting thread looks whether it is to stop.
@@ -82,8 +81,9 @@ struct Filled {
 struct Plan {
     object_number: u64,
     open: Option<(Object, Arc<dyn ReadFile>)>,
-    // Where to begin in the next object.
+    // Number and offset of the segment, and how far it was given out.
     segment: u32,
+    offset: u64,
     in_segment: u64,
 }
 
@@ -106,20 +106,29 @@ pub(super) struct Ring<'o> {
     objects: &'o dyn Objects,
     start: Place,
     segment_bytes: u64,
-    capacity: usize,
-    high: usize,
-    low: usize,
+    // There is only the first segment, no longer than this.
+    only_bytes: Option<u64>,
+    marks: WaterMarks,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl<'o> Ring<'o> {
-    /// A ring that begins at a place in a list of objects.
-    pub(super) fn new(objects: &'o dyn Objects, start: Place, options: &WriterOptions) -> Self {
-        let capacity = (options.ring_bytes / BLOCK_LEN).max(BUFFERS_MIN);
-        let high = options.high_water_bytes.div_ceil(BLOCK_LEN).clamp(1, capacity - 2);
-        let low = (options.low_water_bytes / BLOCK_LEN).min(high - 1);
-        let plan = Plan { object_number: start.object, open: None, segment: start.segment, in_segment: 0 };
+    /// A ring that begins at a place in a list of objects. With `only_bytes` it ends with the segment there, which
+    /// has at most so many bytes.
+    pub(super) fn new(
+        objects: &'o dyn Objects,
+        start: Place,
+        options: &WriterOptions,
+        only_bytes: Option<u64>,
+    ) -> Self {
+        let plan = Plan {
+            object_number: start.object,
+            open: None,
+            segment: start.segment,
+            offset: start.offset,
+            in_segment: 0,
+        };
         let state = State {
             plan,
             in_flight: 0,
@@ -138,9 +147,8 @@ impl<'o> Ring<'o> {
             objects,
             start,
             segment_bytes,
-            capacity,
-            high,
-            low,
+            only_bytes,
+            marks: WaterMarks::new(options),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -172,24 +180,23 @@ impl<'o> Ring<'o> {
         loop {
             progress.check()?;
             let is_all_here = state.is_planned && state.next_hashed == state.next_ticket;
-            let count = state.ready.len();
-            if state.is_paused {
-                if count >= self.high || is_all_here || count + 2 >= self.capacity {
+            match self.marks.flow(state.is_paused, state.ready.len(), is_all_here) {
+                Flow::Start => {
                     state.is_paused = false;
                     has_rested = true;
-                    continue;
                 }
-            } else if count > self.low || is_all_here {
-                let Some(chunk) = state.ready.pop_front() else {
-                    return Ok(None);
-                };
-                return chunk.map(|chunk| Some((chunk, has_rested)));
-            } else {
-                state.is_paused = true;
-                state.pauses += 1;
-                continue;
+                Flow::Give => {
+                    let Some(chunk) = state.ready.pop_front() else {
+                        return Ok(None);
+                    };
+                    return chunk.map(|chunk| Some((chunk, has_rested)));
+                }
+                Flow::Pause => {
+                    state.is_paused = true;
+                    state.pauses += 1;
+                }
+                Flow::Wait => state = self.wait(state),
             }
-            state = self.wait(state);
         }
     }
 
@@ -231,7 +238,7 @@ impl<'o> Ring<'o> {
             if state.is_stopped || state.is_planned {
                 return None;
             }
-            if state.in_flight < self.capacity {
+            if state.in_flight < self.marks.capacity {
                 break;
             }
             state = self.wait(state);
@@ -275,14 +282,14 @@ impl<'o> Ring<'o> {
                 (object, file)
             }
         };
-        let offset = u64::from(plan.segment) * self.segment_bytes;
-        let segment_len = object.len.saturating_sub(offset).min(self.segment_bytes);
+        let segment_len_max = self.only_bytes.unwrap_or(self.segment_bytes).min(self.segment_bytes);
+        let segment_len = object.len.saturating_sub(plan.offset).min(segment_len_max);
         let left = segment_len - plan.in_segment;
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK_LEN);
         let begin = (plan.in_segment == 0).then(|| Begin {
             object: object.clone(),
             segment: plan.segment,
-            offset,
+            offset: plan.offset,
             len: segment_len,
         });
         let is_last = len as u64 == left;
@@ -292,7 +299,7 @@ impl<'o> Ring<'o> {
             is_last,
             object_number: plan.object_number,
             file: Arc::clone(&file),
-            offset: offset + plan.in_segment,
+            offset: plan.offset + plan.in_segment,
             len,
         };
         state.next_ticket += 1;
@@ -300,13 +307,16 @@ impl<'o> Ring<'o> {
         if is_last {
             plan.in_segment = 0;
             plan.segment += 1;
+            plan.offset += segment_len;
         }
-        if is_last && offset + segment_len >= object.len {
+        if is_last && plan.offset >= object.len {
             plan.segment = 0;
+            plan.offset = 0;
             plan.object_number += 1;
         } else {
             plan.open = Some((object, file));
         }
+        state.is_planned = is_last && self.only_bytes.is_some();
         Ok(Some(ticket))
     }
 
@@ -383,8 +393,12 @@ impl Hashing {
         let fingerprint = self.segment.finish();
         let is_last = begin.offset + begin.len >= begin.object.len;
         if !is_last {
-            let next =
-                Place { object: object_number, segment: begin.segment + 1, hasher: self.object.clone() };
+            let next = Place {
+                object: object_number,
+                segment: begin.segment + 1,
+                offset: begin.offset + begin.len,
+                hasher: self.object.clone(),
+            };
             return Ok(Some(End { fingerprint, object_fingerprint: None, next }));
         }
         let computed =
@@ -398,7 +412,7 @@ impl Hashing {
                 found: format!("BLAKE3 {found}"),
             });
         }
-        let next = Place { object: object_number + 1, segment: 0, hasher: None };
+        let next = Place { object: object_number + 1, ..Place::default() };
         let object_fingerprint = computed.or(begin.object.fingerprint);
         Ok(Some(End { fingerprint, object_fingerprint, next }))
     }

@@ -37,7 +37,7 @@ pub struct WriterOptions {
     pub low_water_bytes: usize,
     /// Threads that read.
     pub reader_count: usize,
-    /// Length of a segment, at most [`SEGMENT_LEN_MAX`]; the same for all cartridges of a set.
+    /// Length of a segment, at most [`SEGMENT_LEN_MAX`]; the last one on a cartridge may be shorter.
     pub segment_bytes: u64,
     /// A part is closed before it has more bytes, unless it is one segment.
     pub part_bytes: u64,
@@ -69,6 +69,8 @@ pub struct Place {
     pub object: u64,
     /// Number of the segment in it.
     pub segment: u32,
+    /// Where in the object the segment begins, in bytes.
+    pub offset: u64,
     /// State of the fingerprint behind the segments before; without it that of the object stays unknown.
     pub hasher: Option<FingerprintHasher>,
 }

@@ -6,8 +6,27 @@ use super::ring::{Begin, Ring};
 use super::{Ended, Place, VolumeWriter};
 use crate::progress::Progress;
 use crate::tape::Objects;
-use crate::tape::archive::SEGMENT_COUNT_MAX;
+use crate::tape::archive::{BLOCK_LEN, SEGMENT_COUNT_MAX};
 use crate::tape::drive::Room;
+
+/// What is left on a cartridge is used for a shorter segment if that is a sixteenth of a usual one, or this many bytes.
+const CUT_BYTES_MIN: u64 = 4 << 20;
+
+/// How a ring was written out.
+enum Drained {
+    /// There is no more in it, or no more room.
+    Ended(Ended),
+    /// The next segment has to be cut to so many bytes.
+    Cut(u64),
+}
+
+/// Whether a segment has room on the cartridge.
+enum Fit {
+    Whole,
+    /// Only so many bytes of it.
+    Cut(u64),
+    Not,
+}
 
 impl VolumeWriter<'_> {
     /// Reads objects from a place on and writes them, until there are no more or there is no more room.
@@ -19,26 +38,42 @@ impl VolumeWriter<'_> {
         progress: &Progress,
     ) -> Result<Ended, Fault> {
         let options = self.options.clone();
-        let ring = Ring::new(objects, place.clone(), &options);
-        std::thread::scope(|scope| {
-            ring.start(scope, options.reader_count);
-            let result = self.drain(&ring, place, progress);
-            ring.stop();
-            self.pauses += ring.pauses();
-            result
-        })
+        let mut reached = place.clone();
+        let mut only_bytes = None;
+        loop {
+            let ring = Ring::new(objects, reached.clone(), &options, only_bytes);
+            let drained = std::thread::scope(|scope| {
+                ring.start(scope, options.reader_count);
+                let result = self.drain(&ring, only_bytes.is_some(), place, &mut reached, progress);
+                ring.stop();
+                self.pauses += ring.pauses();
+                result
+            })?;
+            match drained {
+                Drained::Ended(ended) => return Ok(ended),
+                Drained::Cut(bytes) => only_bytes = Some(bytes),
+            }
+        }
     }
 
-    // The drive's own loop: pieces from the ring onto tape.
-    fn drain(&mut self, ring: &Ring<'_>, place: &mut Place, progress: &Progress) -> Result<Ended, Fault> {
-        let mut reached = place.clone();
+    // The drive's own loop: pieces from the ring onto tape. `is_cut`: the ring is the last segment that has room.
+    fn drain(
+        &mut self,
+        ring: &Ring<'_>,
+        is_cut: bool,
+        place: &mut Place,
+        reached: &mut Place,
+        progress: &Progress,
+    ) -> Result<Drained, Fault> {
         while let Some((chunk, has_rested)) = ring.next(progress)? {
             if has_rested {
                 self.out.check_position(progress)?;
             }
             if let Some(begin) = &chunk.begin {
-                if self.is_full_for(begin) {
-                    return self.end_full(reached, place, progress);
+                match self.fit(begin) {
+                    Fit::Whole => {}
+                    Fit::Cut(bytes) if !is_cut => return Ok(Drained::Cut(bytes)),
+                    Fit::Cut(_) | Fit::Not => return self.end_full(reached, place, progress),
                 }
                 self.begin_segment(begin, progress)?;
                 self.is_closed = false;
@@ -49,7 +84,7 @@ impl VolumeWriter<'_> {
             if let Some(end) = chunk.end {
                 self.end_segment(&end, progress)?;
                 progress.add(u64::from(end.next.segment == 0), 0);
-                reached = end.next;
+                *reached = end.next;
             }
             ring.recycle(chunk.buffer);
             if self.out.room() == Room::AtEnd {
@@ -60,25 +95,34 @@ impl VolumeWriter<'_> {
                 *place = reached.clone();
             }
         }
+        if is_cut {
+            return self.end_full(reached, place, progress);
+        }
         self.commit(progress)?;
-        *place = reached;
-        Ok(Ended::Done)
+        *place = reached.clone();
+        Ok(Drained::Ended(Ended::Done))
     }
 
-    // Whether a segment would need room that is kept for indexes.
-    fn is_full_for(&self, begin: &Begin) -> bool {
+    // Whether a segment has room beside what is kept for indexes.
+    fn fit(&self, begin: &Begin) -> Fit {
         let count = (self.segments.len() + self.unindexed.len()) as u64;
-        let is_short = self.free_bytes().is_some_and(|free| free < begin.len);
-        let is_full = self.out.room() != Room::Plenty || count >= SEGMENT_COUNT_MAX || is_short;
-        if is_full {
-            log::info!(
-                "{}: full: {:?}, {count} segments, {:?} bytes free",
-                self.out.drive.name(),
-                self.out.room(),
-                self.free_bytes()
-            );
+        let free = self.free_bytes();
+        let is_open = self.out.room() == Room::Plenty && count < SEGMENT_COUNT_MAX;
+        if is_open && free.is_none_or(|free| free >= begin.len) {
+            return Fit::Whole;
         }
-        is_full
+        // A block less: the header of the segment, and what its part may have to be filled up with.
+        let block = BLOCK_LEN as u64;
+        let bytes = free.unwrap_or(0).saturating_sub(block) / block * block;
+        let bytes_min = (self.options.segment_bytes / 16).clamp(1, CUT_BYTES_MIN);
+        let room = self.out.room();
+        let device = self.out.drive.name();
+        if is_open && bytes >= bytes_min && bytes < begin.len {
+            log::info!("{device}: almost full, {free:?} bytes free: a segment of {bytes} bytes is the last");
+            return Fit::Cut(bytes);
+        }
+        log::info!("{device}: full: {room:?}, {count} segments, {free:?} bytes free");
+        Fit::Not
     }
 
     fn is_commit_due(&self) -> bool {
@@ -90,13 +134,18 @@ impl VolumeWriter<'_> {
             && (self.uncommitted_bytes >= self.options.commit_bytes || passed >= self.options.commit_interval)
     }
 
-    fn end_full(&mut self, reached: Place, place: &mut Place, progress: &Progress) -> Result<Ended, Fault> {
+    fn end_full(
+        &mut self,
+        reached: &Place,
+        place: &mut Place,
+        progress: &Progress,
+    ) -> Result<Drained, Fault> {
         let is_between = self.part.as_ref().is_none_or(OpenPart::is_between_segments);
         if !is_between {
             self.abandon_part(progress)?;
         }
         self.commit(progress)?;
-        *place = reached;
-        Ok(Ended::Full)
+        *place = reached.clone();
+        Ok(Drained::Ended(Ended::Full))
     }
 }

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{MIB, Vault, two_generations};
-use crate::support::Numbers;
+use crate::support::Random;
 
 // Lets the archive run for so long and then sends it a signal.
 fn interrupt(vault: &Vault, after: Duration, signal: Signal) -> Option<i32> {
@@ -42,7 +42,7 @@ fn check(vault: &Vault) {
 
 #[test]
 fn an_archive_that_is_killed_at_any_moment_is_gone_on_with() {
-    let mut numbers = Numbers(0x5eed_0f32);
+    let mut numbers = Random(0x5eed_0f32);
     for round in 0..4 {
         let vault = Vault::new(5, 24 * MIB);
         two_generations(&vault.sandbox, 30_000_000);

@@ -36,7 +36,8 @@ fn a_cartridge_of_another_program_is_left_as_it_is_unless_it_is_named() {
     let before = vault.image("RL0001L8");
     vault.refused(13, &["label", "RL0001L8"], "--overwrite 'ABC123'");
     vault.refused(13, &["label", "RL0001L8", "--overwrite", "RL0001L8"], "--overwrite 'ABC123'");
-    vault.refused(13, &["scan", "RL0001L8"], "not of reelfs");
+    let scanned = vault.good(&["scan", "RL0001L8"]);
+    assert!(scanned.contains("ANSI labels ABC123") && scanned.contains("left alone"), "{scanned}");
     vault.refused(13, &["verify", "RL0001L8"], "not of reelfs");
     assert_eq!(vault.image("RL0001L8"), before);
     // The archive takes the next one.
@@ -53,8 +54,16 @@ fn an_archive_is_written_over_only_if_it_is_named_and_its_retention_is_over() {
     two_generations(&vault.sandbox, 1_000_000);
     vault.archive(&["--retain", "30"]);
     let before = vault.image("RL0001L8");
-    vault.refused(13, &["label", "RL0001L8"], "under retention until");
-    vault.refused(13, &["label", "RL0001L8", "--overwrite", "RL0001L8"], "--despite-retention");
+    vault.refused(13, &["label", "RL0001L8"], "--overwrite 'RL0001L8' --despite-retention ends that");
+    let named = vault.run(&["label", "RL0001L8", "--overwrite", "RL0001L8"]);
+    assert_eq!(named.code, 13, "{named:?}");
+    assert!(named.error.contains("'RL0001L8', which is under retention"), "{named:?}");
+    assert!(
+        named.error.contains("; --despite-retention ends that"),
+        "what is missing and no more: {named:?}"
+    );
+    let other = ["label", "RL0001L8", "--overwrite", "OTHER"];
+    vault.refused(13, &other, "--overwrite 'RL0001L8' --despite-retention ends that");
     vault.refused(13, &["archive", "--new-set", "--cartridge", "RL0001L8"], "no cartridge is left");
     assert_eq!(vault.image("RL0001L8"), before);
     // Nor if the catalogue knows nothing of it.

@@ -1,21 +1,26 @@
 //! The tape commands over an emulated library in a directory.
 
 mod changer;
+mod copying;
+mod foreign;
 mod interrupted;
 mod labels;
 mod mounted;
+mod mounting;
 mod networked;
 mod spanning;
+mod waiting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape, ManualClock};
+use reelfs::clock::ManualClock;
+use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape};
 use serde_json::Value;
 
-use crate::support::{Ended, Numbers, Sandbox, ended};
+use crate::support::{Ended, Random, Sandbox, ended};
 
 const MIB: u64 = 1 << 20;
 
@@ -118,7 +123,7 @@ impl Vault {
 
 /// Two generations of a source with files of all sizes, `len` bytes that cannot be compressed in the largest.
 fn two_generations(sandbox: &Sandbox, len: usize) {
-    let mut numbers = Numbers(0x5eed_0004);
+    let mut numbers = Random(0x5eed_0004);
     for index in 0..40 {
         let len = usize::try_from(numbers.below(60_000)).unwrap();
         sandbox.write(&format!("small/{}/{index}", index % 5), numbers.bytes(len));
@@ -182,7 +187,7 @@ fn a_later_archive_writes_only_what_is_new() {
     let vault = Vault::new(2, 256 * MIB);
     two_generations(&vault.sandbox, 9_000_000);
     let first = vault.archive(&[]);
-    vault.sandbox.write("small/4/newer", Numbers(9).bytes(100_000));
+    vault.sandbox.write("small/4/newer", Random(9).bytes(100_000));
     vault.sandbox.backup(&[]);
     let plan = vault.json(&["archive", "--dry-run", "--finish-by", "17:30"]).pop().unwrap();
     assert!(plan["start_seconds"].as_i64().unwrap() > 1_700_000_000, "{plan}");
@@ -216,6 +221,48 @@ fn a_damaged_block_is_found_by_verify_and_costs_only_the_files_in_it() {
     let restored = fs::read(target.join("text")).unwrap();
     assert_eq!(restored, fs::read(vault.sandbox.source().join("text")).unwrap());
     assert!(!target.join("large").exists(), "{ended:?}");
+}
+
+#[test]
+fn sessions_are_listed_and_a_cartridge_is_compared_with_the_repository() {
+    let vault = Vault::new(1, 256 * MIB);
+    two_generations(&vault.sandbox, 2_000_000);
+    vault.archive(&["--generations", "all"]);
+    vault.sandbox.write("more", Random(7).bytes(100_000));
+    vault.sandbox.backup(&[]);
+    vault.archive(&[]);
+    let sessions = vault.json(&["scan", "--sessions", "RL0001L8"]);
+    assert_eq!(sessions.len(), 2, "{sessions:?}");
+    let bytes = |at: usize| sessions[at]["bytes"].as_u64().unwrap();
+    assert!(bytes(0) > 2_000_000 && bytes(1) < 500_000, "{sessions:?}");
+    assert!(sessions.iter().all(|session| session["closed"] == true), "{sessions:?}");
+    let shown = vault.good(&["scan", "--sessions", "RL0001L8"]);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+
+    let same = vault.json(&["verify", "--compare", "RL0001L8"]).pop().unwrap();
+    assert_eq!((&same["kind"], &same["differences"]), (&"comparison".into(), &0.into()), "{same}");
+    assert!(same["segments"].as_u64().unwrap() > 3, "{same}");
+    // A byte that is another, a file that is shorter, one that is gone: the cartridge is sound all the same.
+    let bdfs = vault.sandbox.stored(".bdf");
+    let mut content = fs::read(&bdfs[0]).unwrap();
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    fs::write(&bdfs[0], &content).unwrap();
+    let ended = vault.run(&["verify", "--compare", "--json", "RL0001L8"]);
+    assert_eq!(ended.code, 12, "{ended:?}");
+    let lines: Vec<Value> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!(of("summary")[0]["damages"], 0, "{lines:?}");
+    assert_eq!(of("difference").len(), 1, "{lines:?}");
+    let name = bdfs[0].file_name().unwrap().to_str().unwrap();
+    assert!(of("difference")[0]["name"].as_str().unwrap().contains(name), "{lines:?}");
+    content.pop();
+    fs::write(&bdfs[0], &content).unwrap();
+    let ended = vault.run(&["verify", "--compare", "RL0001L8"]);
+    assert!(ended.code == 12 && ended.out.contains("another length"), "{ended:?}");
+    fs::remove_file(&bdfs[0]).unwrap();
+    let ended = vault.run(&["verify", "--compare", "RL0001L8"]);
+    assert!(ended.code == 0 && ended.out.contains("1 are not in the repository"), "{ended:?}");
 }
 
 #[test]

@@ -8,84 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{MIB, Vault, assert_same, two_generations};
-
-/// A vault with an archive of `web1` on `RL0001L8`, mounted.
-struct Mounted {
-    vault: Vault,
-    at: PathBuf,
-}
-
-impl Mounted {
-    fn new(options: &str) -> Self {
-        let vault = Vault::new(2, 64 * MIB);
-        two_generations(&vault.sandbox, 2_000_000);
-        vault.archive(&["--client", "web1"]);
-        let at = vault.sandbox.path("mnt");
-        fs::create_dir(&at).unwrap();
-        let library = vault.sandbox.path("library");
-        let options = format!("nostaging,tape_idle=1,tape_library={}{options}", library.display());
-        let ended = vault.sandbox.run(&["mount", "-o", &options, at.to_str().unwrap()]);
-        assert_eq!(
-            ended.code, 0,
-            "mountd is expected beside reelfs, as a build of the workspace has it: {ended:?}"
-        );
-        Self { vault, at }
-    }
-
-    fn latest(&self) -> PathBuf {
-        self.at.join("tapes/RL0001L8/web1/latest")
-    }
-
-    /// Takes the data on disk away, so that what is read can only come from tape.
-    fn lose_data(&self) {
-        fs::rename(self.vault.sandbox.repository().join("full"), self.vault.sandbox.path("lost")).unwrap();
-    }
-
-    // The mount lets go of a cartridge that nobody reads from.
-    fn eject(&self) {
-        let end = Instant::now() + Duration::from_secs(30);
-        loop {
-            let ended = self.vault.run(&["eject", "RL0001L8"]);
-            if ended.code == 0 {
-                return;
-            }
-            assert!(Instant::now() < end, "{ended:?}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let ended = self.vault.sandbox.run(&["umount", "--lazy", self.at.to_str().unwrap()]);
-        if !std::thread::panicking() {
-            assert_eq!(ended.code, 0, "{ended:?}");
-        }
-    }
-}
-
-fn xattr(path: &Path, name: &str) -> String {
-    let output = Command::new("getfattr").args(["--only-values", "-n", name]).arg(path).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn first_file(below: &Path) -> PathBuf {
-    let mut waiting = vec![below.to_path_buf()];
-    while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
-            let kind = entry.file_type().unwrap();
-            if kind.is_file() && entry.metadata().unwrap().len() > 0 {
-                return entry.path();
-            }
-            if kind.is_dir() {
-                waiting.push(entry.path());
-            }
-        }
-    }
-    panic!("no file below {}", below.display());
-}
+use super::assert_same;
+use super::mounting::{Mounted, first_file, xattr};
 
 #[test]
 fn a_mounted_cartridge_gives_back_the_tree_without_the_repositorys_data() {
@@ -149,4 +73,15 @@ fn a_cartridge_appears_in_a_mount_when_it_is_written_and_numbers_hold() {
 
 fn original(mounted: &Mounted, file: &Path) -> PathBuf {
     mounted.vault.sandbox.source().join(file.strip_prefix(mounted.latest()).unwrap())
+}
+
+#[test]
+fn owners_are_mapped_on_cartridges_too() {
+    let mounted = Mounted::new(",uid=1,gid=77,umask=027");
+    let file = first_file(&mounted.latest());
+    for path in [mounted.at.join("tapes"), mounted.at.join("tapes/RL0001L8"), mounted.latest(), file] {
+        let metadata = path.symlink_metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (1, 77), "{path:?}");
+        assert!(metadata.is_symlink() || metadata.mode() & 0o027 == 0, "{path:?}: {:o}", metadata.mode());
+    }
 }

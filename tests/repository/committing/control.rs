@@ -43,6 +43,10 @@ impl Stagings for Trees {
         Ok(Arc::clone(open.entry(client.clone()).or_insert(Arc::new(tree))))
     }
 
+    fn opened(&self, client: &ClientName) -> Option<Arc<StagingTree>> {
+        self.open.lock().unwrap().get(client).cloned()
+    }
+
     fn create(&self, client: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
         let repository = Arc::clone(&self.repository);
         let tree = StagingTree::create(repository, client, &staging_options(), caller(1), 0o755)?;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use reelfs::format::record::ROOT_OBJECT;
+use reelfs::repo::staging::StagingTree;
 use reelfs::repo::{CacheBytes, Repository};
 
 use super::faulty::FaultyStorage;
-use super::scene::Scene;
+use super::scene::{Scene, Staged, name, staging_options};
 use crate::support::random;
 
 /// Changes 1 % of the pages of a file of `size` bytes and commits: what is read and added.
@@ -118,6 +119,37 @@ fn the_policy_decides_between_fda_and_sfp() {
     let summary = scene.commit(&staged);
     assert_eq!(scene.method("data"), "fda");
     assert_eq!(scene.read(&summary), staged.seen());
+}
+
+#[test]
+fn after_a_loss_of_power_files_written_in_place_are_read_whole_and_named() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    for path in ["before", "after"] {
+        staged.write(path, &random(5, 4 << 20));
+    }
+    scene.commit(&staged);
+    staged.patch("before", 1 << 20, &random(6, 8192));
+    // The machine stops, and staging was not closed.
+    drop(staged);
+    let mut options = staging_options();
+    options.boot = b"another boot".to_vec();
+    let repository = Arc::clone(&scene.repository);
+    let staged = Staged::new(StagingTree::open(repository, &name("web1"), &options).unwrap());
+    staged.patch("after", 1 << 20, &random(7, 8192));
+    let summary = scene.commit(&staged);
+    assert_eq!(scene.method("before"), "sfp", "what is on disk of it is not all that was written, perhaps");
+    assert_eq!(scene.method("after"), "fda", "it was written since");
+    let named = scene.reports.lock().unwrap().iter().find(|report| report.path == b"before").cloned();
+    assert_eq!(named.unwrap().reason, "the record of written regions is not trusted");
+    let untrusted: Vec<_> = summary.untrusted.listed.iter().map(|problem| &*problem.path).collect();
+    assert_eq!(untrusted, ["before"]);
+    assert_eq!(scene.read(&summary), staged.seen());
+    // The next one trusts again.
+    staged.patch("before", 2 << 20, &random(8, 8192));
+    scene.commit(&staged);
+    assert_eq!(scene.method("before"), "fda");
+    scene.verify();
 }
 
 #[test]

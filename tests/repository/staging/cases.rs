@@ -34,6 +34,41 @@ fn a_new_client_takes_a_file_and_shows_it_after_a_commit() {
 }
 
 #[test]
+fn what_a_commit_leaves_goes_in_ranges_and_what_was_changed_since_the_freeze_stays() {
+    let place = Place::new();
+    let tree = place.create();
+    let name = |number: usize| format!("file{number:03}");
+    let write = |name: &str, text: &[u8]| {
+        let handle = match tree.lookup(ROOT, name.as_bytes()) {
+            Ok(entry) => tree.open_file(entry.number(), true, false, caller()).unwrap(),
+            Err(_) => tree.create_file(ROOT, name.as_bytes(), 0o644, caller(), None).unwrap().1,
+        };
+        tree.write(&handle, 0, text, false, caller()).unwrap();
+    };
+    for number in 0..300 {
+        write(&name(number), b"before");
+    }
+    let frozen = tree.freeze().unwrap();
+    for number in [0, 100, 299] {
+        write(&name(number), b"since!");
+    }
+    write("new", b"new");
+    tree.unlink(ROOT, b"file150", caller()).unwrap();
+    commit(&place.repository, frozen);
+    while tree.reclaim().unwrap() {}
+    assert_eq!(file_count(&place.staging().join("data")), 4);
+    drop(tree);
+    let tree = place.open();
+    for number in (0..300).filter(|number| *number != 150) {
+        let text: &[u8] = if [0, 100, 299].contains(&number) { b"since!" } else { b"before" };
+        assert_eq!(read(&tree, &name(number)), text, "{number}");
+    }
+    assert_eq!(read(&tree, "new"), b"new");
+    assert!(matches!(tree.lookup(ROOT, b"file150"), Err(StagingError::NotFound)));
+    assert_eq!(tree.pending().unwrap().entry_count, 5);
+}
+
+#[test]
 fn opening_changing_a_mode_and_opening_for_writing_copy_nothing() {
     let place = Place::new();
     fs::write(place.source().join("large"), random(1, 3 << 20)).unwrap();

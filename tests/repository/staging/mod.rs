@@ -7,6 +7,7 @@ mod contents;
 mod driver;
 mod hard;
 mod leftovers;
+mod listing;
 mod model;
 mod names;
 mod seeds;

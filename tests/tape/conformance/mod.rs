@@ -19,6 +19,8 @@ use reelfs::scsi::cdb::ssc::LoadFlags;
 use reelfs::scsi::iscsi::Settings;
 use reelfs::scsi::{ElementKind, ElementStatus, LogicalUnit, Meaning};
 
+use crate::random::Random;
+
 /// What some devices lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
@@ -147,16 +149,7 @@ fn load_first(rig: &dyn Rig) {
 
 /// Bytes that differ from block to block and from place to place.
 pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
+    Random::seeded(seed).bytes(len)
 }
 
 /// Settings of an initiator, with other random bytes each time.

@@ -5,6 +5,7 @@ use reelfs::scsi::cdb::ssc::{Destination, SpaceUnit};
 use reelfs::scsi::ssc::{BlockRead, Located, Spaced};
 
 use super::{Feature, Rig, blank_drive, pattern};
+use crate::random::Random;
 
 const STEPS: usize = 400;
 const READ_LEN: usize = 65_536;
@@ -63,17 +64,6 @@ impl Tape {
     }
 }
 
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 pub(crate) fn any_sequence_of_commands_does_what_the_model_does(rig: &dyn Rig) {
     if !rig.has(Feature::Position) || !rig.has(Feature::SpaceStops) {
         return;
@@ -81,7 +71,7 @@ pub(crate) fn any_sequence_of_commands_does_what_the_model_does(rig: &dyn Rig) {
     let seed =
         std::env::var("REELFS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed_1234_u64);
     println!("REELFS_SEED={seed}");
-    let mut numbers = Numbers(seed | 1);
+    let mut numbers = Random(seed | 1);
     let mut drive = blank_drive(rig);
     let mut tape = Tape::default();
     for step in 0..STEPS {
@@ -94,7 +84,7 @@ pub(crate) fn any_sequence_of_commands_does_what_the_model_does(rig: &dyn Rig) {
     }
 }
 
-fn step_once(drive: &mut LogicalUnit, tape: &mut Tape, numbers: &mut Numbers, seed: u64, at: &str) {
+fn step_once(drive: &mut LogicalUnit, tape: &mut Tape, numbers: &mut Random, seed: u64, at: &str) {
     let count = numbers.below(13).cast_signed() - 6;
     match numbers.below(12) {
         0..=2 => {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape, ManualClock};
+use reelfs::clock::ManualClock;
+use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape};
 use reelfs::scsi::LogicalUnit;
 
 use super::{Feature, Rig, conformance};

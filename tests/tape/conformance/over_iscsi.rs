@@ -46,10 +46,9 @@ impl Served {
 
     fn address(&self, lun: u16) -> Address {
         let place = self.target.address();
-        Address {
-            credentials: self.with_chap.then(|| credentials("reel")),
-            ..format!("iscsi://{place}/{TARGET}/{lun}").parse().expect("an address")
-        }
+        let mut address: Address = format!("iscsi://{place}/{TARGET}/{lun}").parse().expect("an address");
+        address.portal.credentials = self.with_chap.then(|| credentials("reel"));
+        address
     }
 
     fn connect(&self, lun: u16) -> Result<Initiator, LoginError> {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use reelfs::scsi::LogicalUnit;
-use reelfs::scsi::iscsi::{Address, Initiator, LoginError, Settings};
+use reelfs::scsi::iscsi::{Address, Initiator, LoginError, Settings, discover};
 
 use super::{Feature, Rig, conformance, settings};
 
@@ -206,4 +206,18 @@ fn a_target_that_does_not_prove_itself_is_not_trusted() {
     expect("thetargets123").expect("a session");
     let refused = expect("anothersecret").expect_err("a target with another secret");
     assert!(matches!(refused, LoginError::Protocol { .. }), "{refused}");
+}
+
+#[test]
+fn a_host_tells_all_its_targets() {
+    let Some(tgt) = Tgt::start() else {
+        return;
+    };
+    let portal = tgt.address(LUN_DRIVE).portal;
+    assert_eq!(discover(&portal, &settings()).expect("a list"), [TARGET]);
+    tgt.admin("--op new --mode target --tid 2 -T iqn.2026-01.lab:other");
+    tgt.admin("--op bind --mode target --tid 2 -I ALL");
+    let mut found = discover(&portal, &settings()).expect("a list");
+    found.sort_unstable();
+    assert_eq!(found, ["iqn.2026-01.lab:other", TARGET]);
 }

@@ -6,9 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use reelfs::clock::Clock;
 use reelfs::progress::Progress;
 use reelfs::scsi::sg::SgDevice;
-use reelfs::tape::Clock;
 use reelfs::tape::archive::VolumeDescription;
 use reelfs::tape::drive::{Drive, DriveOptions};
 use reelfs::tape::reader::{VolumeReader, identify};

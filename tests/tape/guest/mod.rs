@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape, ManualClock};
+use reelfs::clock::ManualClock;
+use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape};
 use reelfs::scsi::cdb::{smc, spc, ssc};
 use reelfs::scsi::sg::SgDevice;
 use reelfs::scsi::ssc::BlockRead;

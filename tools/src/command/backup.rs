@@ -30,6 +30,9 @@ EXAMPLES
 
   A client whose staging has changes takes no backup until these are committed or discarded.
 
+  What cannot be read is named, and stays as the last generation has it; a file with several names, and what
+  that generation does not have, is left out.
+
   A file that did not change since the last generation, by size, times and inode number, is taken over
   without being read, unless some of its data is known to be damaged: that is read and stored anew.
   --checksum reads all. Where the tree of the last generation is damaged, a warning is given and a new
@@ -39,7 +42,7 @@ EXIT STATUS
   0    the generation was made, or nothing had changed
   1    failed, no generation was made
   2    the arguments make no sense
-  3    the generation was made, but some files could not be saved or changed while they were read
+  3    done, but some files could not be read or changed while they were read
   10   there is no repository
   11   another process writes to the repository
   12   the repository is damaged

@@ -21,7 +21,7 @@ EXAMPLES
   mkdir /mnt/backup/staging/web1; rsync -a /home /mnt/backup/staging/web1/
   reelfs mount -o ro /mnt/backup               without staging
   reelfs mount /mnt/web1 web1@latest           one generation
-  reelfs mount /mnt/etc web1:etc -o uid=alice,umask=077
+  reelfs mount /mnt/etc web1:etc --uid alice --gid users --umask 077
   reelfs umount /mnt/backup
 
   The command returns when the mount is ready. New generations appear in it by themselves. With
@@ -42,7 +42,16 @@ pub(crate) struct Args {
     /// Stay in the foreground until the mount is gone
     #[arg(long, short)]
     foreground: bool,
-    /// Options of the mount, such as uid=, gid=, umask=; 'mountd --help' lists them
+    /// Show everything as owned by this user, by name or number
+    #[arg(long, value_name = "USER")]
+    uid: Option<OsString>,
+    /// Show everything as owned by this group, by name or number
+    #[arg(long, value_name = "GROUP")]
+    gid: Option<OsString>,
+    /// Take these permission bits away from everything, in octal
+    #[arg(long, value_name = "OCTAL")]
+    umask: Option<OsString>,
+    /// More options of the mount, such as private, noexec, ro; 'mountd --help' lists them
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<OsString>,
 }
@@ -56,6 +65,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     command.arg("--repo").arg(repository);
     for options in &args.options {
         command.arg("-o").arg(options);
+    }
+    for (name, value) in [("--uid", &args.uid), ("--gid", &args.gid), ("--umask", &args.umask)] {
+        if let Some(value) = value {
+            command.arg(name).arg(value);
+        }
     }
     if args.foreground {
         command.arg("--foreground");

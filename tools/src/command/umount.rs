@@ -15,6 +15,9 @@ EXAMPLES
 EXIT STATUS
   0 done; 1 it is busy, not a mount, or not ours to unmount; 2 usage";
 
+const BUSY_ATTEMPT_COUNT: u32 = 20;
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Take a mount away
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = AFTER_HELP)]
@@ -29,16 +32,29 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, args.lazy);
-    // Cartridges and staging are mounted on the mount; when it is taken away lazily, all go at once.
-    let above = ["tapes", "staging"].map(|name| args.mountpoint.join(name));
+    // Cartridges, staging and perhaps clients are mounted on the mount; when it is taken away lazily, all go at
+    // once.
+    let above = ["tapes", "staging", "clients"].map(|name| args.mountpoint.join(name));
     let above = above.iter().filter(|path| !args.lazy && is_mounted(path));
-    let result = above.chain([&args.mountpoint]).try_for_each(|path| umount2(path, flags));
-    let errno = match result {
-        Ok(()) => return Ok(()),
-        Err(Errno::EPERM) => return by_helper(args),
-        Err(errno) => errno,
-    };
-    Err(refused(args, errno))
+    for path in above.chain([&args.mountpoint]) {
+        match unmount(path, flags) {
+            Ok(()) => {}
+            Err(Errno::EPERM) => by_helper(args, path)?,
+            Err(errno) => return Err(refused(args, errno)),
+        }
+    }
+    Ok(())
+}
+
+// The daemon itself uses staging for moments, when much was renamed in it.
+fn unmount(path: &std::path::Path, flags: MntFlags) -> nix::Result<()> {
+    for _ in 0..BUSY_ATTEMPT_COUNT {
+        match umount2(path, flags) {
+            Err(Errno::EBUSY) => std::thread::sleep(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+    umount2(path, flags)
 }
 
 fn is_mounted(path: &std::path::Path) -> bool {
@@ -49,9 +65,9 @@ fn is_mounted(path: &std::path::Path) -> bool {
 }
 
 // The kernel lets only root unmount; the helper of FUSE is set-user-id and checks whose mount it is.
-fn by_helper(args: &Args) -> Result<(), Failure> {
+fn by_helper(args: &Args, path: &std::path::Path) -> Result<(), Failure> {
     let mut command = std::process::Command::new("fusermount3");
-    command.args(args.lazy.then_some("-z")).arg("-u").arg("--").arg(&args.mountpoint);
+    command.args(args.lazy.then_some("-z")).arg("-u").arg("--").arg(path);
     let output = match command.output() {
         Ok(output) => output,
         Err(_) => return Err(refused(args, Errno::EPERM)),

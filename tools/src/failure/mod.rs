@@ -6,7 +6,8 @@ use std::error::Error;
 use std::io;
 
 use reelfs::emulator::EmulatorError;
-use reelfs::index::IndexError;
+use reelfs::format::config::ConfigError;
+use reelfs::index::{IndexError, UntrustedError};
 use reelfs::job::backup::{BackupError, StoreError};
 use reelfs::job::index::IndexingError;
 use reelfs::job::restore::RestoreError;
@@ -171,6 +172,12 @@ impl From<RepoError> for Failure {
             }
             RepoError::NotEmpty { .. } => (Kind::Failed, "name a new or an empty directory"),
             RepoError::Insecure { .. } => (Kind::Failed, "take the right from all others: chmod o-w DIR"),
+            RepoError::Linked { .. } => {
+                (Kind::Failed, "put a directory in its place, or mount one there: mount --bind")
+            }
+            RepoError::Config { source: ConfigError::Version { .. }, .. } => {
+                (Kind::Failed, "a later version of reelfs made it; a reelfs of that version is needed")
+            }
             RepoError::Config { .. } => (Kind::Failed, "reelfs.toml(5) lists all settings"),
             RepoError::NoClient { .. } => (Kind::Failed, "'reelfs list' shows clients and generations"),
             RepoError::NoGeneration { .. } | RepoError::Ambiguous { .. } => {
@@ -192,6 +199,12 @@ impl From<IndexError> for Failure {
         }
         if error.is_locked() {
             return Self::new(Kind::Locked, error).hint("another process uses the index; wait for its end");
+        }
+        if let IndexError::Untrusted { source: UntrustedError::Owner { .. }, .. } = error {
+            return Self::failed(error).hint("run it as the user who owns the repository: sudo -u USER");
+        }
+        if let IndexError::Scratch { .. } | IndexError::Row = error {
+            return Self::failed(error);
         }
         let kind = if error.is_damage() { Kind::Damaged } else { Kind::Failed };
         Self::new(kind, error)
@@ -228,6 +241,10 @@ impl From<BackupError> for Failure {
                 Self::from(error).or_hint("SOURCE is the directory to save; it must exist and be readable")
             }
             error @ BackupError::Exclude(_) => Self::usage(error),
+            BackupError::Names { ref source } => {
+                let hint = hint_for(source);
+                Self { hint, ..Self::failed(error) }
+            }
             other => Self::failed(other),
         }
     }

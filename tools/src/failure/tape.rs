@@ -60,6 +60,10 @@ fn device(error: TapeJobError) -> Failure {
 
 fn hint(error: &TapeJobError) -> Option<&'static str> {
     Some(match error {
+        TapeJobError::Device(DeviceError::Targets { targets, .. }) if targets.is_empty() => {
+            "the host serves no target to this initiator; ask its operator"
+        }
+        TapeJobError::Device(DeviceError::Targets { .. }) => "name one of them: iscsi://HOST/TARGET",
         TapeJobError::Device(error) if error.is_busy() => "another process uses it; wait for its end",
         TapeJobError::Device(DeviceError::Open { .. } | DeviceError::Unknown { .. }) => {
             "'reelfs tape devices' lists the changers and drives of this machine"
@@ -85,7 +89,7 @@ fn hint(error: &TapeJobError) -> Option<&'static str> {
             "'reelfs tape scan' takes into the catalogue what it holds now"
         }
         TapeJobError::Tape(error) => match **error {
-            TapeError::Foreign { .. } | TapeError::Occupied { .. } => {
+            TapeError::Foreign { .. } | TapeError::Occupied { .. } | TapeError::Retained { .. } => {
                 "it was left as it is; 'reelfs tape label --overwrite' writes over what it names"
             }
             _ => return None,

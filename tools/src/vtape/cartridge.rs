@@ -13,6 +13,9 @@ EXAMPLES
   vtape cartridge add /srv/library RL0021L8
   vtape cartridge add /srv/library WR0001L8 --worm --mail-slot
   vtape cartridge add /srv/library CLN001L1 --cleaning
+  One that was taken out, as it was:
+    vtape cartridge remove /srv/library RL0001L8
+    vtape cartridge add /srv/library RL0001L8
   An image of another program, which becomes the first partition:
     cp old.tap /srv/library/cartridges/OLD001L5.p0.tap
     vtape cartridge add /srv/library OLD001L5 --generation lto5
@@ -38,7 +41,7 @@ EXIT STATUS
 /// Add, remove and change cartridges
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Put a new cartridge into a slot
+    /// Put a new cartridge into a slot, or one back that was taken out
     #[command(after_long_help = ADD_HELP)]
     Add(Add),
     /// Take a cartridge out of the library; its files stay
@@ -147,6 +150,29 @@ pub(super) fn run(command: &Command, json: bool, out: &mut Output) -> Result<(),
 }
 
 fn run_add(add: &Add, json: bool, out: &mut Output) -> Result<(), Failure> {
+    let library = open(&add.dir)?;
+    let address = if library.has_files(&add.barcode) {
+        let describes_new = add.generation.is_some() || add.capacity.is_some();
+        if describes_new || add.worm || add.cleaning || add.unlabelled {
+            return Err(Failure::usage(format!(
+                "{} was taken out and is put back as it was; only --mail-slot makes sense",
+                add.barcode
+            ))
+            .hint("'vtape cartridge remove --destroy' removes a cartridge for good"));
+        }
+        library.return_cartridge(&add.barcode, add.mail_slot)?
+    } else {
+        library.add_cartridge(&spec_of(add)?, add.mail_slot)?
+    };
+    if json {
+        out.json(object([("cartridge", add.barcode.clone().into()), ("address", address.into())]))?;
+    } else {
+        out.line(&format!("{} is in element {address}", add.barcode))?;
+    }
+    Ok(())
+}
+
+fn spec_of(add: &Add) -> Result<CartridgeSpec, Failure> {
     let by_barcode =
         Generation::ALL.into_iter().find(|generation| add.barcode.ends_with(generation.barcode_suffix()));
     let generation = add.generation.or(by_barcode).or(add.cleaning.then_some(Generation::Lto8));
@@ -158,20 +184,13 @@ fn run_add(add: &Add, json: bool, out: &mut Output) -> Result<(), Failure> {
         (_, true) => CartridgeKind::Cleaning,
         _ => CartridgeKind::Data,
     };
-    let spec = CartridgeSpec {
+    Ok(CartridgeSpec {
         barcode: (!add.unlabelled).then(|| add.barcode.clone()),
         serial: if add.unlabelled { add.barcode.clone() } else { serial(&add.barcode) },
         kind,
         capacity_bytes: add.capacity,
         ..CartridgeSpec::data(&add.barcode, generation)
-    };
-    let address = open(&add.dir)?.add_cartridge(&spec, add.mail_slot)?;
-    if json {
-        out.json(object([("cartridge", add.barcode.clone().into()), ("address", address.into())]))?;
-    } else {
-        out.line(&format!("{} is in element {address}", add.barcode))?;
-    }
-    Ok(())
+    })
 }
 
 // Two cartridges with the same barcode are not the same.

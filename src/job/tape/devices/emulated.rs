@@ -7,24 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DeviceError, Devices};
-use crate::emulator::{self, EmulatedLibrary, EmulatedTransport};
+use crate::clock::Clock;
+use crate::emulator::{EmulatedLibrary, EmulatedTransport};
 use crate::path;
 use crate::scsi::{Data, Outcome, Transport, TransportError};
-use crate::tape::Clock;
-
-/// The emulator's clock is the one that everything else goes by.
-#[derive(Debug)]
-struct SharedClock(Arc<dyn Clock>);
-
-impl emulator::Clock for SharedClock {
-    fn now(&self) -> Duration {
-        self.0.now()
-    }
-
-    fn sleep(&self, duration: Duration) {
-        self.0.sleep(duration);
-    }
-}
 
 /// The logical units of an emulated library.
 #[derive(Debug)]
@@ -35,11 +21,11 @@ pub(super) struct EmulatedDevices {
 
 impl EmulatedDevices {
     pub(super) fn open(directory: &Path, clock: &Arc<dyn Clock>) -> Result<Self, DeviceError> {
-        let clock = Arc::new(SharedClock(Arc::clone(clock)));
-        let library = EmulatedLibrary::open(directory, clock).map_err(|source| DeviceError::Emulated {
-            name: path::display(directory.as_os_str().as_encoded_bytes()),
-            source: Box::new(source),
-        })?;
+        let library =
+            EmulatedLibrary::open(directory, Arc::clone(clock)).map_err(|source| DeviceError::Emulated {
+                name: path::display(directory.as_os_str().as_encoded_bytes()),
+                source: Box::new(source),
+            })?;
         Ok(Self { directory: directory.to_owned(), library })
     }
 

@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::clock::Clock;
 use crate::path;
 use crate::scsi::sg::{SgNode, SgOpenError, list_sg_nodes};
 use crate::scsi::{Transport, TransportError};
-use crate::tape::Clock;
 
 /// Why a library or drive cannot be reached.
 #[derive(Debug, Error)]
@@ -32,7 +32,7 @@ pub enum DeviceError {
     },
     /// It is neither a device, nor an emulated library, nor an address.
     #[error(
-        "{name} is neither a SCSI device (/dev/sgN), nor the directory of an emulated library, nor iscsi://HOST/TARGET"
+        "{name} is neither a SCSI device (/dev/sgN), nor the directory of an emulated library, nor iscsi://HOST[/TARGET]"
     )]
     Unknown {
         /// The name given.
@@ -66,6 +66,18 @@ pub enum DeviceError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The host of an iSCSI library has no target, or several.
+    #[error("{name} has {} targets{}", targets.len(), listed(targets))]
+    Targets {
+        /// Its address, without a secret.
+        name: String,
+        /// Names of the targets.
+        targets: Vec<String>,
+    },
+}
+
+fn listed(targets: &[String]) -> String {
+    if targets.is_empty() { String::new() } else { format!(": {}", targets.join(", ")) }
 }
 
 impl DeviceError {

@@ -1,29 +1,32 @@
-//! The thread that has the drive.
+//! A thread that gets a drive, and serves a cartridge with it.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
-use super::queue::{Asked, Next};
+use super::passage::Passage;
+use super::queue::More;
 use crate::id::FileId;
+use crate::job::tape::catalogue::KnownVolume;
 use crate::job::tape::error::TapeJobError;
-use crate::job::tape::extents::ExtentKey;
 use crate::job::tape::library::TapeLibrary;
-use crate::library::LibraryError;
-use crate::tape::archive::BLOCK_LEN;
-use crate::tape::reader::VolumeReader;
+use crate::library::{Barcode, LibraryError};
+use crate::tape::TapeError;
+use crate::tape::drive::Drive;
+use crate::tape::reader::foreign_identity;
 
 /// Time between two looks for a free drive.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(500);
+/// Who copies files is between two of them for so long at most; a cartridge is not changed for that.
+const BETWEEN_FILES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(shared: &Arc<Shared>) {
-    while let Next::Volume(volume) = shared.queue.wait(None) {
+    while let Some(volume) = shared.queue.next() {
         if let Err(error) = serve(shared, volume) {
-            let errno = errno(&error);
             log::warn!("recall: {}", crate::job::chain(&error));
-            shared.queue.fail(volume, errno);
+            shared.queue.fail(volume, errno(&error));
         }
+        shared.queue.finish(volume);
     }
 }
 
@@ -34,6 +37,15 @@ fn errno(error: &TapeJobError) -> i32 {
         | TapeJobError::Unknown { .. }
         | TapeJobError::Empty { .. }
         | TapeJobError::WrongCartridge { .. } => libc::ENOMEDIUM,
+        // It was another one when it was scanned.
+        TapeJobError::Tape(error)
+            if matches!(
+                **error,
+                TapeError::Blank { .. } | TapeError::Foreign { .. } | TapeError::NoDescription { .. }
+            ) =>
+        {
+            libc::ENOMEDIUM
+        }
         TapeJobError::NoFreeDrive => libc::EBUSY,
         TapeJobError::Device(error) if error.is_busy() => libc::EBUSY,
         TapeJobError::Library(error) if matches!(**error, LibraryError::NotReady { .. }) => libc::EBUSY,
@@ -41,29 +53,42 @@ fn errno(error: &TapeJobError) -> i32 {
     }
 }
 
-// Serves one cartridge until another one is wanted, nobody wants any for a while, or all is over.
-fn serve(shared: &Shared, volume: FileId) -> Result<(), TapeJobError> {
-    let known = shared.catalogue.volume(volume)?;
-    let known = known.ok_or_else(|| TapeJobError::Unknown { barcode: volume.to_string() })?;
-    let mut waited = Duration::ZERO;
-    let (mut library, number, mut drive) = loop {
-        let options = shared.options.drive_options.clone();
-        let mut library = TapeLibrary::open(&shared.options.library, &shared.inputs, options)?;
-        let mounted = library.mount_volume(&known.description, shared.options.drive, &shared.progress);
-        match mounted {
-            Ok((number, drive)) => break (library, number, drive),
-            Err(error) if errno(&error) == libc::EBUSY && waited < shared.options.drive_wait => {
-                if shared.queue.is_stopped() {
-                    return Ok(());
-                }
-                log::info!("recall waits: {}", crate::job::chain(&error));
-                shared.inputs.clock.sleep(RETRY);
-                waited += RETRY;
-            }
-            Err(error) => return Err(error),
+/// A cartridge that is wanted.
+struct Wanted {
+    volume: FileId,
+    barcode: String,
+    // Absent: one of another program.
+    known: Option<KnownVolume>,
+}
+
+impl Wanted {
+    fn find(shared: &Shared, volume: FileId) -> Result<Self, TapeJobError> {
+        if let Some(known) = shared.catalogue.volume(volume)? {
+            return Ok(Self { volume, barcode: known.description.barcode.clone(), known: Some(known) });
         }
-    };
-    let served = read(shared, volume, &mut VolumeReader::open(&mut drive)?);
+        let foreign = shared.catalogue.foreign(volume)?;
+        let foreign = foreign.ok_or_else(|| TapeJobError::Unknown { barcode: volume.to_string() })?;
+        Ok(Self { volume, barcode: foreign.barcode, known: None })
+    }
+
+    // Another cartridge may have the same barcode, or this one may have been written anew.
+    fn check(&self, drive: &mut Drive) -> Result<(), TapeJobError> {
+        if let Some(known) = &self.known {
+            return known.check_identity(drive);
+        }
+        let (expected, found) = (self.volume, foreign_identity(drive)?);
+        if found == expected {
+            return Ok(());
+        }
+        Err(TapeJobError::WrongCartridge { barcode: self.barcode.clone(), expected, found })
+    }
+}
+
+// Serves one cartridge until its turn is over, nobody wants it for a while, or all is over.
+fn serve(shared: &Shared, volume: FileId) -> Result<(), TapeJobError> {
+    let known = Wanted::find(shared, volume)?;
+    let Some((mut library, number, mut drive)) = wait_for_drive(shared, &known)? else { return Ok(()) };
+    let served = serve_loaded(shared, &known, &mut drive);
     drop(drive);
     // The next one to ask finds it in its slot, and the drive free.
     if let Err(error) = library.unload(number, None) {
@@ -72,74 +97,76 @@ fn serve(shared: &Shared, volume: FileId) -> Result<(), TapeJobError> {
     served
 }
 
-fn read(shared: &Shared, volume: FileId, reader: &mut VolumeReader<'_>) -> Result<(), TapeJobError> {
-    let mut position = 0;
-    let mut ahead_left = 0;
+type Loaded = (TapeLibrary, usize, Drive);
+
+// `None` if nobody asks any more. How long a reader waits is for the reader to say.
+fn wait_for_drive(shared: &Shared, known: &Wanted) -> Result<Option<Loaded>, TapeJobError> {
+    let volume = known.volume;
     loop {
-        if shared.queue.is_stopped() {
+        match load(shared, known) {
+            Ok(loaded) => return Ok(Some(loaded)),
+            Err(error) if errno(&error) == libc::EBUSY => {
+                log::info!("recall waits: {}", crate::job::chain(&error));
+                shared.queue.set_has_drive(volume, false);
+            }
+            Err(error) => return Err(error),
+        }
+        if !shared.queue.pause(volume, RETRY) {
+            return Ok(None);
+        }
+    }
+}
+
+// Puts a cartridge into a free drive.
+fn load(shared: &Shared, known: &Wanted) -> Result<Loaded, TapeJobError> {
+    let volume = known.volume;
+    let options = shared.options.drive_options.clone();
+    let mut library = TapeLibrary::open(&shared.options.library, &shared.inputs, options)?;
+    let preferred = shared.options.drive;
+    let barcode = Barcode::new(known.barcode.as_bytes());
+    let (Some(barcode), true) = (barcode, library.changer().is_some()) else {
+        // A lone drive has one cartridge, and only a person changes it.
+        if shared.queue.has_other_in_drive(volume) {
+            return Err(TapeJobError::Absent { barcode: known.barcode.clone() });
+        }
+        let number = preferred.unwrap_or(0);
+        let drive = library.ready(number, &shared.progress)?;
+        shared.queue.set_has_drive(volume, true);
+        return Ok((library, number, drive));
+    };
+    let inventory = library.inventory()?;
+    let number = library.free_drive(&inventory, &barcode, preferred)?;
+    // Somebody else may have the drive and the cartridge in it; to find that out is no loading.
+    drop(library.open_drive(number)?);
+    shared.queue.set_has_drive(volume, true);
+    let drive = library.load(&barcode, number, &shared.progress)?;
+    Ok((library, number, drive))
+}
+
+fn serve_loaded(shared: &Shared, known: &Wanted, drive: &mut Drive) -> Result<(), TapeJobError> {
+    known.check(drive)?;
+    let volume = known.volume;
+    let (queue, clock) = (&shared.queue, &shared.inputs.clock);
+    let mut passage = Passage::new(shared, volume, drive);
+    let begun = clock.now();
+    loop {
+        let is_over = |turn| clock.now().saturating_sub(begun) >= turn && queue.is_other_waiting(volume);
+        if queue.is_stopped() || shared.options.turn.is_some_and(is_over) {
             return Ok(());
         }
-        if let Some(asked) = shared.queue.take(volume, position) {
-            let is_sequential = asked.key.first_loi == position;
-            let end = asked.key.first_loi + asked.blocks;
-            load(shared, reader, &asked);
-            position = end;
-            // Who reads here and there needs no more than he asked for.
-            ahead_left = if is_sequential { shared.options.ahead } else { 0 };
+        if let Some(asked) = queue.take(volume, passage.position()) {
+            passage.serve(&asked);
             continue;
         }
-        if ahead_left > 0
-            && let Ok((key, blocks)) = shared.run(volume, position)
-        {
-            ahead_left -= 1;
-            if !shared.cache().contains(key) {
-                let ticket = Arc::default();
-                load(shared, reader, &Asked { key, blocks, ticket });
-            }
-            position = key.first_loi + blocks;
+        if passage.read_ahead() {
             continue;
         }
-        ahead_left = 0;
-        match shared.queue.wait(Some(shared.options.idle)) {
-            Next::Volume(other) if other == volume => {}
-            _ => return Ok(()),
+        let more = match queue.wait_more(volume, BETWEEN_FILES.min(shared.options.idle), false) {
+            More::Idle => queue.wait_more(volume, shared.options.idle.saturating_sub(BETWEEN_FILES), true),
+            more => more,
+        };
+        if more != More::Asked {
+            return Ok(());
         }
     }
-}
-
-// Reads a run into the cache and tells those who wait for it.
-fn load(shared: &Shared, reader: &mut VolumeReader<'_>, asked: &Asked) {
-    let Asked { key, blocks, ticket } = asked;
-    if shared.cache().contains(*key) {
-        return ticket.settle(Ok(()));
-    }
-    let result = load_run(shared, reader, *key, *blocks).map_err(|error| {
-        log::warn!("recall: {error}");
-        error.raw_os_error().unwrap_or(libc::EIO)
-    });
-    ticket.settle(result);
-}
-
-fn load_run(shared: &Shared, reader: &mut VolumeReader<'_>, key: ExtentKey, blocks: u64) -> io::Result<()> {
-    let mut bytes = vec![0; usize::try_from(blocks).unwrap_or_default() * BLOCK_LEN];
-    let mut bad_blocks = 0;
-    if let Err(error) = reader.read_blocks(key.first_loi, &mut bytes) {
-        log::warn!("recall: {}", crate::job::chain(&error));
-        bad_blocks = load_blocks(reader, key, &mut bytes);
-    }
-    shared.progress.add(0, bytes.len() as u64);
-    shared.cache().insert(key, &bytes, bad_blocks)
-}
-
-// One bad spot must not cost what is around it: block by block, with a bit for each that cannot be read.
-fn load_blocks(reader: &mut VolumeReader<'_>, key: ExtentKey, bytes: &mut [u8]) -> u32 {
-    let mut bad_blocks = 0;
-    for (number, block) in bytes.chunks_mut(BLOCK_LEN).enumerate() {
-        if let Err(error) = reader.read_blocks(key.first_loi + number as u64, block) {
-            log::debug!("recall: {}", crate::job::chain(&error));
-            block.fill(0);
-            bad_blocks |= 1_u32.checked_shl(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(0);
-        }
-    }
-    bad_blocks
 }

@@ -7,7 +7,6 @@ use thiserror::Error;
 use super::Settings;
 use super::stream::DeadlineStream;
 use crate::codec::DecodeError;
-use crate::scsi::iscsi::address::Address;
 use crate::scsi::iscsi::chap::{self, Credentials};
 use crate::scsi::iscsi::frame::{self, Digests, Frame, FrameError};
 use crate::scsi::iscsi::pdu::{LoginRequest, LoginResponse, Response, Stage};
@@ -118,7 +117,11 @@ pub(super) struct Session {
 /// A login under way.
 pub(super) struct Login<'a> {
     pub(super) stream: &'a mut DeadlineStream,
-    pub(super) address: &'a Address,
+    /// What errors call the place.
+    pub(super) name: &'a str,
+    pub(super) credentials: Option<&'a Credentials>,
+    /// The target; none in a session that only asks which there are.
+    pub(super) target: Option<&'a str>,
     pub(super) settings: &'a Settings,
     pub(super) command_sn: u32,
     pub(super) frame: Frame,
@@ -143,19 +146,24 @@ impl Login<'_> {
     fn security(&mut self) -> Result<(), LoginError> {
         let mut keys = Keys::new();
         keys.push("InitiatorName", &self.settings.initiator_name);
-        keys.push("TargetName", &self.address.target);
-        keys.push("SessionType", "Normal");
-        let credentials = self.address.credentials.clone();
+        match self.target {
+            Some(target) => {
+                keys.push("TargetName", target);
+                keys.push("SessionType", "Normal");
+            }
+            None => keys.push("SessionType", "Discovery"),
+        }
+        let credentials = self.credentials;
         let method = if credentials.is_some() { "CHAP" } else { "None" };
         keys.push("AuthMethod", method);
         let transit = credentials.is_none();
         let (response, answer) = self.exchange(Stage::Security, transit, &keys)?;
         if let Some(found) = answer.get("AuthMethod").filter(|found| *found != method) {
-            log::debug!("{}: AuthMethod {method} was offered, {found} chosen", self.address);
+            log::debug!("{}: AuthMethod {method} was offered, {found} chosen", self.name);
             return Err(self.problem("the target wants another way of authentication"));
         }
         match credentials {
-            Some(credentials) => self.prove(&credentials),
+            Some(credentials) => self.prove(credentials),
             None => self.leave_security(response),
         }
     }
@@ -237,9 +245,13 @@ impl Login<'_> {
         let mut keys = Keys::new();
         keys.push("HeaderDigest", digest(self.settings.header_digest));
         keys.push("DataDigest", digest(self.settings.data_digest));
+        keys.push("MaxRecvDataSegmentLength", RECEIVE_LEN_MAX.to_string());
+        // RFC 7143, section 13: the others are irrelevant where no command is sent.
+        if self.target.is_none() {
+            return keys;
+        }
         keys.push("InitialR2T", yes_no(false));
         keys.push("ImmediateData", yes_no(true));
-        keys.push("MaxRecvDataSegmentLength", RECEIVE_LEN_MAX.to_string());
         keys.push("MaxBurstLength", SEGMENT_LEN_MAX.to_string());
         keys.push("FirstBurstLength", RECEIVE_LEN_MAX.to_string());
         for (key, value) in OFFERED {
@@ -310,7 +322,7 @@ impl Login<'_> {
         let response = match parsed {
             Ok(Response::Login(response)) => response,
             Ok(_) => return Err(self.problem("the target answers with something else")),
-            Err(source) => return Err(LoginError::Header { address: self.address.to_string(), source }),
+            Err(source) => return Err(LoginError::Header { address: self.name.to_owned(), source }),
         };
         if response.status_class != 0 {
             return Err(self.refused(response));
@@ -337,19 +349,19 @@ impl Login<'_> {
             (3, _) => "target error",
             _ => "unknown status",
         };
-        LoginError::Refused { address: self.address.to_string(), class, detail, reason }
+        LoginError::Refused { address: self.name.to_owned(), class, detail, reason }
     }
 
     fn frame_error(&self, source: FrameError) -> LoginError {
-        LoginError::Frame { address: self.address.to_string(), source }
+        LoginError::Frame { address: self.name.to_owned(), source }
     }
 
     fn text(&self, source: TextError) -> LoginError {
-        LoginError::Text { address: self.address.to_string(), source }
+        LoginError::Text { address: self.name.to_owned(), source }
     }
 
     fn problem(&self, problem: &'static str) -> LoginError {
-        LoginError::Protocol { address: self.address.to_string(), problem }
+        LoginError::Protocol { address: self.name.to_owned(), problem }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The initiator: one session of one connection to one logical unit, one command in flight.
 
+mod discovery;
 mod login;
 mod stream;
 mod task;
 
+pub use discovery::{DiscoveryError, discover};
 pub use login::LoginError;
 
 use std::io;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use self::login::{Agreement, Login};
 use self::stream::{DeadlineStream, is_timeout};
 use self::task::{Ended, Task};
-use super::address::Address;
+use super::address::{Address, Portal};
 use super::chap::Credentials;
 use super::frame::{self, Frame, FrameError};
 use super::pdu::{LogoutRequest, NO_TAG, NopOut, lun_field};
@@ -107,35 +109,9 @@ impl Initiator {
     /// # Errors
     /// [`LoginError`].
     pub fn connect(address: &Address, settings: &Settings) -> Result<Self, LoginError> {
-        let stream = connect(address)
-            .map_err(|source| LoginError::Connect { address: address.to_string(), source })?;
-        let mut stream = DeadlineStream::new(stream, LOGIN_TIMEOUT);
-        let command_sn = 1;
-        let login = Login {
-            stream: &mut stream,
-            address,
-            settings,
-            command_sn,
-            frame: Frame::default(),
-            tsih: 0,
-            expected_status_sn: 0,
-            max_command_sn: command_sn,
-            exchanges: 0,
-        };
-        let session = login.run()?;
-        log::info!("{address}: logged in, {:?}", session.agreement);
-        let connection = Connection {
-            stream,
-            agreement: session.agreement,
-            frame: Frame::default(),
-            lun: lun_field(address.lun),
-            command_sn,
-            max_command_sn: session.max_command_sn,
-            expected_status_sn: session.expected_status_sn,
-            task_tag: 0,
-            is_ending: false,
-        };
-        Ok(Self { address: address.clone(), name: address.to_string(), connection: Some(connection) })
+        let name = address.to_string();
+        let connection = Connection::open(&address.portal, Some(address), &name, settings)?;
+        Ok(Self { address: address.clone(), name, connection: Some(connection) })
     }
 
     /// Where the logical unit is.
@@ -178,6 +154,45 @@ impl Transport for Initiator {
 }
 
 impl Connection {
+    /// Logs in, without a logical unit to ask which targets there are. `name` is what errors call the place.
+    fn open(
+        portal: &Portal,
+        unit: Option<&Address>,
+        name: &str,
+        settings: &Settings,
+    ) -> Result<Self, LoginError> {
+        let stream =
+            connect(portal).map_err(|source| LoginError::Connect { address: name.to_owned(), source })?;
+        let mut stream = DeadlineStream::new(stream, LOGIN_TIMEOUT);
+        let command_sn = 1;
+        let login = Login {
+            stream: &mut stream,
+            name,
+            credentials: portal.credentials.as_ref(),
+            target: unit.map(|unit| unit.target.as_str()),
+            settings,
+            command_sn,
+            frame: Frame::default(),
+            tsih: 0,
+            expected_status_sn: 0,
+            max_command_sn: command_sn,
+            exchanges: 0,
+        };
+        let session = login.run()?;
+        log::info!("{name}: logged in, {:?}", session.agreement);
+        Ok(Self {
+            stream,
+            agreement: session.agreement,
+            frame: Frame::default(),
+            lun: unit.map_or(0, |unit| lun_field(unit.lun)),
+            command_sn,
+            max_command_sn: session.max_command_sn,
+            expected_status_sn: session.expected_status_sn,
+            task_tag: 0,
+            is_ending: false,
+        })
+    }
+
     /// Sends something that wants no answer.
     fn probe(&mut self) -> io::Result<()> {
         let header = NopOut {
@@ -213,9 +228,9 @@ impl Drop for Connection {
     }
 }
 
-fn connect(address: &Address) -> io::Result<TcpStream> {
+fn connect(portal: &Portal) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for place in (address.host.as_str(), address.port).to_socket_addrs()? {
+    for place in (portal.host.as_str(), portal.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&place, LOGIN_TIMEOUT) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;

@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
             now_seconds: clock::now_seconds(),
         };
         let description = label_cartridge(&mut library, &catalogue, &options, &context.progress)
-            .map_err(|error| explain(error, context.global.local))?;
+            .map_err(|error| explain(error, args, context.global.local))?;
         if context.global.json {
             context.out.json(object([
                 ("barcode", description.barcode.clone().into()),
@@ -86,16 +86,17 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     Ok(())
 }
 
-fn explain(error: TapeJobError, local: bool) -> Failure {
+fn explain(error: TapeJobError, args: &Args, local: bool) -> Failure {
     let hint = match &error {
         TapeJobError::Tape(error) => match &**error {
-            TapeError::Occupied { retain_until_seconds: Some(until), name, .. }
-                if *until > clock::now_seconds() =>
-            {
-                let time = human::time(Time { seconds: *until, nanoseconds: 0 }, local);
-                Some(format!(
-                    "it is under retention until {time}; --overwrite '{name}' --despite-retention ends that"
-                ))
+            TapeError::Retained { until_seconds, name, .. } => {
+                let time = human::time(Time { seconds: *until_seconds, nanoseconds: 0 }, local);
+                let missing = match &args.overwrite {
+                    // It is named already.
+                    Some(named) if named == name => "--despite-retention".to_owned(),
+                    _ => format!("--overwrite '{name}' --despite-retention"),
+                };
+                Some(format!("it is to be kept until {time}; {missing} ends that"))
             }
             TapeError::Occupied { name, .. } => {
                 Some(format!("if what it holds is to go: --overwrite '{name}'"))

@@ -6,7 +6,7 @@ use reelfs::format::record::Time;
 use reelfs::job::tape::catalogue::{Catalogue, KnownVolume};
 use reelfs::job::tape::error::TapeJobError;
 use reelfs::job::tape::sets::VolumeSet;
-use reelfs::tape::archive::SegmentEntry;
+use reelfs::tape::archive::{ForeignDescription, SegmentEntry};
 
 use super::inventory::short;
 use super::{Place, place};
@@ -51,11 +51,20 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     let mut sets = VolumeSet::all(&catalogue, &mut |error| damaged.push(reelfs::job::chain(&error)))?;
     if let Some(barcode) = &wanted {
         sets.retain(|set| set.barcodes().iter().any(|own| own.as_bytes() == barcode.as_bytes()));
-        if sets.is_empty() {
-            return Err(TapeJobError::Unknown { barcode: barcode.to_string() }.into());
-        }
     }
-    if sets.is_empty() && !context.global.json {
+    let mut foreign = catalogue
+        .foreign_volumes(&mut |error| damaged.push(reelfs::job::chain(&error)))
+        .map_err(TapeJobError::from)?;
+    foreign.retain(|volume| {
+        wanted.as_ref().is_none_or(|barcode| volume.barcode.as_bytes() == barcode.as_bytes())
+    });
+    if let (Some(barcode), true, true) = (&wanted, sets.is_empty(), foreign.is_empty()) {
+        return Err(TapeJobError::Unknown { barcode: barcode.to_string() }.into());
+    }
+    for volume in &foreign {
+        show_foreign(volume, context)?;
+    }
+    if sets.is_empty() && foreign.is_empty() && !context.global.json {
         context.note("the catalogue knows no cartridge; 'reelfs tape scan' takes them in");
     }
     for set in &sets {
@@ -99,6 +108,26 @@ fn show(catalogue: &Catalogue, set: &VolumeSet, context: &mut Context) -> Result
         }
     }
     Ok(())
+}
+
+fn show_foreign(volume: &ForeignDescription, context: &mut Context) -> Result<(), Failure> {
+    let entries: u64 = volume.files.iter().map(|file| file.entry_count).sum();
+    if context.global.json {
+        return Ok(context.out.json(object([
+            ("kind", "foreign cartridge".into()),
+            ("barcode", volume.barcode.clone().into()),
+            ("volume", volume.volume.to_string().into()),
+            ("foreign", volume.kind.clone().into()),
+            ("name", volume.name.clone().into()),
+            ("archives", volume.files.len().into()),
+            ("entries", entries.into()),
+            ("scanned_seconds", volume.scanned_seconds.into()),
+        ]))?);
+    }
+    let name = if volume.name.is_empty() { String::new() } else { format!(" {}", volume.name) };
+    let line = format!("{:10}  another program's: {}{name}", volume.barcode, volume.kind);
+    let count = if entries > 0 { format!(", {}", human::count(entries, "entry")) } else { String::new() };
+    Ok(context.out.line(&(line + &count))?)
 }
 
 fn volume_line(known: &KnownVolume, bytes: u64, local: bool) -> String {

@@ -58,7 +58,7 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of all tape commands")]
 pub(crate) struct Place {
-    /// Changer or drive (/dev/sgN), directory of an emulated library, or iscsi://HOST[:PORT]/TARGET[/LUN]
+    /// Changer or drive (/dev/sgN), directory of an emulated library, or iscsi://HOST[:PORT][/TARGET[/LUN]]
     #[arg(long, global = true, env = "REELFS_LIBRARY", value_name = "LIBRARY", hide_env_values = true)]
     library: Option<OsString>,
     /// Directory of the catalogue of cartridges; that of the repository if left out

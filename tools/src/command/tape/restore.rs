@@ -88,7 +88,10 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
         drive: place.drive(),
         cache: spool.join(format!("spool-{}", std::process::id())),
         cache_bytes_max: args.spool_max.saturating_mul(1 << 30),
-        ahead: 0,
+        // What is needed is asked for before the first byte is read, and one cartridge after the other.
+        drive_count_max: 1,
+        ahead_bytes_max: 0,
+        turn: None,
         drive_wait: Duration::from_secs(600),
         idle: Duration::from_secs(60),
         drive_options: DriveOptions::default(),

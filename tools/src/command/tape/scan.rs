@@ -2,15 +2,21 @@
 
 use std::ffi::OsString;
 
+use nix::unistd::{Group, User};
+use reelfs::format::record::Time;
 use reelfs::job::tape::cartridges::{catalogue_volume, ours};
+use reelfs::job::tape::catalogue::Catalogue;
 use reelfs::job::tape::error::TapeJobError;
+use reelfs::job::tape::foreign::{AclName, scan_foreign_volume};
 use reelfs::job::tape::library::TapeLibrary;
 use reelfs::library::Barcode;
-use reelfs::tape::archive::VolumeDescription;
-use reelfs::tape::reader::{IndexState, VolumeIndex};
+use reelfs::tape::archive::{ForeignDescription, Recognised, VolumeDescription};
+use reelfs::tape::drive::Drive;
+use reelfs::tape::reader::{Identified, IndexState, SessionSummary, VolumeIndex, VolumeReader};
 
 use super::inventory::short;
 use super::{Place, place};
+use crate::clock;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::human;
@@ -22,9 +28,13 @@ EXAMPLES
   reelfs tape scan --full RL0001L8          by going through it from the beginning, without any index
   reelfs tape scan RL0001L8 RL0002L8        all cartridges of a set, for a restore
   reelfs tape scan                          what is in a lone drive
+  reelfs tape scan --sessions RL0001L8      what was archived to it and when; the catalogue stays as it is
 
   What a cartridge holds is taken into the catalogue, its directory trees included: after that it can be
   listed without it. So a catalogue that was lost is made again from the cartridges alone.
+
+  A cartridge with tar or pax archives of another program is taken in too: each archive is a directory below
+  tapes/BARCODE in a mount. One of LTFS, Amanda, Bacula or others is named for what it is and left alone.
 
 EXIT STATUS
   0 done; 1 failed; 2 usage; 13 the cartridge or a drive; 130 interrupted";
@@ -39,6 +49,9 @@ pub(super) struct Args {
     /// Go through the whole cartridge instead of believing its index
     #[arg(long)]
     full: bool,
+    /// List the sessions of the cartridges instead, oldest first
+    #[arg(long, conflicts_with = "full")]
+    sessions: bool,
 }
 
 pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(), Failure> {
@@ -48,14 +61,74 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
         if library.changer().is_some() {
             return Err(Failure::usage("no cartridge was named").hint("'reelfs tape inventory' lists them"));
         }
-        return cartridge(None, args.full, &mut library, place, context);
+        return one(None, args, &mut library, place, context);
     }
     for barcode in &args.barcodes {
         context.progress.check()?;
         let barcode = place::barcode(barcode)?;
-        cartridge(Some(&barcode), args.full, &mut library, place, context)?;
+        one(Some(&barcode), args, &mut library, place, context)?;
     }
     Ok(())
+}
+
+fn one(
+    barcode: Option<&Barcode>,
+    args: &Args,
+    library: &mut TapeLibrary,
+    place: &Place,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    match args.sessions {
+        true => sessions(barcode, library, place, context),
+        false => cartridge(barcode, args.full, library, place, context),
+    }
+}
+
+// Lists what was archived to a cartridge, and when.
+fn sessions(
+    barcode: Option<&Barcode>,
+    library: &mut TapeLibrary,
+    place: &Place,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let mounted = library.mount(barcode, place.drive(), &context.progress)?;
+    let (number, mut drive) = (mounted.number, mounted.drive);
+    let display = context.show_progress("scan");
+    let made = ours(&drive, mounted.identified).and_then(|description| {
+        let mut reader = VolumeReader::assume(&mut drive, description.clone());
+        let index = reader.index(&context.progress)?;
+        Ok((description, reader.sessions(&index, &context.progress)?))
+    });
+    drop((display, drive));
+    let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
+    let (description, sessions) = made?;
+    for session in &sessions {
+        show_session(&description.barcode, session, context)?;
+    }
+    Ok(unloaded?)
+}
+
+fn show_session(barcode: &str, session: &SessionSummary, context: &mut Context) -> Result<(), Failure> {
+    if context.global.json {
+        return Ok(context.out.json(object([
+            ("kind", "session".into()),
+            ("barcode", barcode.into()),
+            ("session", session.text.clone().into()),
+            ("written_seconds", session.written_seconds.into()),
+            ("commits", session.commits.into()),
+            ("segments", session.segments.into()),
+            ("bytes", session.bytes.into()),
+            ("closed", session.is_closed.into()),
+        ]))?);
+    }
+    let time = human::time(Time { seconds: session.written_seconds, nanoseconds: 0 }, context.global.local);
+    let cut_short = if session.is_closed { "" } else { "; cut short" };
+    Ok(context.out.line(&format!(
+        "{barcode}: {time}  {}: {}, {}{cut_short}",
+        reelfs::path::display(session.text.as_bytes()),
+        human::count(session.segments, "segment"),
+        human::bytes(session.bytes)
+    ))?)
 }
 
 /// Loads a cartridge, takes into the catalogue what it holds, and puts it away.
@@ -70,18 +143,122 @@ pub(super) fn cartridge(
     let mounted = library.mount(barcode, place.drive(), &context.progress)?;
     let (number, mut drive) = (mounted.number, mounted.drive);
     let display = context.show_progress("scan");
-    let made = ours(&drive, mounted.identified)
-        .and_then(|_| catalogue_volume(&catalogue, &mut drive, is_full, &context.progress));
+    let made = match mounted.identified {
+        Identified::Foreign(kind) => {
+            foreign(&catalogue, &mut drive, &kind, barcode, context).map(Scanned::Foreign)
+        }
+        identified => ours(&drive, identified)
+            .and_then(|_| catalogue_volume(&catalogue, &mut drive, is_full, &context.progress))
+            .map(|made| Scanned::Ours(Box::new(made))),
+    };
     drop((display, drive));
     let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
-    let (description, index) = made?;
-    if let Some(outside) = barcode.filter(|outside| outside.as_bytes() != description.barcode.as_bytes()) {
-        let error =
-            TapeJobError::Mislabelled { outside: outside.clone(), inside: description.barcode.clone() };
-        context.warn(&reelfs::job::chain(&error));
+    match made? {
+        Scanned::Foreign(description) => show_foreign(&description, context)?,
+        Scanned::Ours(made) => {
+            let (description, index) = *made;
+            let is_other = |outside: &&Barcode| outside.as_bytes() != description.barcode.as_bytes();
+            if let Some(outside) = barcode.filter(is_other) {
+                let inside = description.barcode.clone();
+                let error = TapeJobError::Mislabelled { outside: outside.clone(), inside };
+                context.warn(&reelfs::job::chain(&error));
+            }
+            show(&description, &index, context)?;
+        }
     }
-    show(&description, &index, context)?;
     Ok(unloaded?)
+}
+
+enum Scanned {
+    Ours(Box<(VolumeDescription, VolumeIndex)>),
+    Foreign(ForeignDescription),
+}
+
+// Without a changer nobody has read the label, and the cartridge itself may know it.
+fn foreign(
+    catalogue: &Catalogue,
+    drive: &mut Drive,
+    kind: &Recognised,
+    barcode: Option<&Barcode>,
+    context: &Context,
+) -> Result<ForeignDescription, TapeJobError> {
+    let barcode = match barcode {
+        Some(barcode) => barcode.to_string(),
+        None => drive.medium()?.barcode.unwrap_or_default(),
+    };
+    let scanned = Time { seconds: clock::now_seconds(), nanoseconds: 0 };
+    scan_foreign_volume(catalogue, drive, kind, &barcode, scanned, &number_of, &context.progress)
+}
+
+// Access lists of tar have names of users, as this machine knows them.
+fn number_of(name: AclName<'_>) -> Option<u32> {
+    match name {
+        AclName::User(name) => User::from_name(name).ok().flatten().map(|user| user.uid.as_raw()),
+        AclName::Group(name) => Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw()),
+    }
+}
+
+fn show_foreign(description: &ForeignDescription, context: &mut Context) -> Result<(), Failure> {
+    let count =
+        |of: fn(&reelfs::tape::archive::ForeignFile) -> u64| description.files.iter().map(of).sum::<u64>();
+    let (entries, left_out) = (count(|file| file.entry_count), count(|file| file.left_out_count));
+    if context.global.json {
+        let files = description.files.iter().map(|file| {
+            serde_json::Value::Object(object([
+                ("tape_file", file.number.into()),
+                ("state", file.state.as_str().into()),
+                ("entries", file.entry_count.into()),
+                ("left_out", file.left_out_count.into()),
+                ("first_block", file.first_loi.into()),
+                ("end_block", file.end_loi.into()),
+            ]))
+        });
+        return Ok(context.out.json(object([
+            ("barcode", description.barcode.clone().into()),
+            ("volume", description.volume.to_string().into()),
+            ("foreign", description.kind.clone().into()),
+            ("name", description.name.clone().into()),
+            ("entries", entries.into()),
+            ("left_out", left_out.into()),
+            ("files", files.collect::<Vec<_>>().into()),
+        ]))?);
+    }
+    let barcode = if description.barcode.is_empty() { "(no barcode)" } else { &description.barcode };
+    let name = if description.name.is_empty() { String::new() } else { format!(" {}", description.name) };
+    if description.files.is_empty() {
+        let text = format!(
+            "{barcode}: a cartridge of another program ({}{name}); it was left alone",
+            description.kind
+        );
+        return Ok(context.out.line(&text)?);
+    }
+    let archives =
+        human::count(description.files.iter().filter(|file| file.entry_count > 0).count() as u64, "archive");
+    context.out.line(&format!(
+        "{barcode}: {} of another program, {archives}, {}",
+        description.kind,
+        human::count(entries, "entry")
+    ))?;
+    for file in &description.files {
+        let what = match file.state {
+            reelfs::tape::archive::ForeignState::Whole => continue,
+            reelfs::tape::archive::ForeignState::Cut => {
+                "ends in the middle: it goes on on another volume, or was cut short"
+            }
+            reelfs::tape::archive::ForeignState::Damaged => {
+                "is damaged: what is behind the damage is not listed"
+            }
+            reelfs::tape::archive::ForeignState::Other => "is no archive",
+        };
+        context.warn(&format!("tape file {} {what}", file.number));
+    }
+    if left_out > 0 {
+        context.warn(&format!(
+            "{} left out: names that lead out of the archive, or links to nothing",
+            human::count(left_out, "entry")
+        ));
+    }
+    Ok(())
 }
 
 fn show(description: &VolumeDescription, index: &VolumeIndex, context: &mut Context) -> Result<(), Failure> {

@@ -3,26 +3,33 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
+use reelfs::job::problem::PROBLEM_COUNT_MAX;
 use reelfs::job::tape::cartridges::ours;
+use reelfs::job::tape::compare::{self, Difference};
 use reelfs::job::tape::error::TapeJobError;
 use reelfs::job::tape::library::TapeLibrary;
 use reelfs::library::Barcode;
+use reelfs::repo::Repository;
 use reelfs::tape::TapeError;
 use reelfs::tape::drive::Drive;
-use reelfs::tape::reader::{Damage, VerifyTotals, VolumeReader};
+use reelfs::tape::reader::{Damage, VerifyTotals, VolumeIndex, VolumeReader};
 
 use super::{Place, place};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::human;
 use crate::output::object;
+use crate::session;
 
 const AFTER_HELP: &str = "\
 EXAMPLES
   reelfs tape verify RL0001L8
   reelfs tape verify --json RL0001L8 | jq -r 'select(.kind == \"damage\") | .name'
 
-  The whole cartridge is read once and every segment compared with its checksum.
+  reelfs tape verify --compare RL0001L8     and with the repository
+
+  The whole cartridge is read once: every segment is compared with its checksum, the list behind each part
+  and both copies of the closing index with the newest index.
 
 EXIT STATUS
   0 nothing is damaged; 1 failed; 2 usage; 12 something is damaged; 13 the cartridge or a drive; 130 interrupted";
@@ -34,6 +41,9 @@ pub(super) struct Args {
     /// Barcodes of the cartridges; none with a lone drive
     #[arg(value_name = "BARCODE")]
     barcodes: Vec<OsString>,
+    /// Compare what is on the cartridges with the repository, too
+    #[arg(long)]
+    compare: bool,
 }
 
 pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(), Failure> {
@@ -45,10 +55,15 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     }
     let wanted: Vec<Option<Barcode>> =
         if wanted.is_empty() { vec![None] } else { wanted.into_iter().map(Some).collect() };
+    let repository = args.compare.then(|| session::open(context)).transpose()?;
     let mut damage_count = 0;
     for barcode in wanted {
         context.progress.check()?;
-        damage_count += cartridge(barcode.as_ref(), &mut library, place, context)?;
+        let (index, count) = cartridge(barcode.as_ref(), &mut library, place, context)?;
+        damage_count += count;
+        if let Some(repository) = &repository {
+            damage_count += compare(repository, &index, context)?;
+        }
     }
     if damage_count == 0 {
         return Ok(());
@@ -61,7 +76,7 @@ fn cartridge(
     library: &mut TapeLibrary,
     place: &Place,
     context: &mut Context,
-) -> Result<u64, Failure> {
+) -> Result<(VolumeIndex, u64), Failure> {
     let started = Instant::now();
     let mounted = library.mount(barcode, place.drive(), &context.progress)?;
     let (number, mut drive) = (mounted.number, mounted.drive);
@@ -71,7 +86,7 @@ fn cartridge(
     let made = verify(&mut drive, &mut damages, context);
     drop((display, drive));
     let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
-    let totals = made.map_err(TapeJobError::from)?;
+    let (index, totals) = made.map_err(TapeJobError::from)?;
     for damage in &damages {
         tell(&description.barcode, damage, context)?;
     }
@@ -82,20 +97,69 @@ fn cartridge(
             ("barcode", description.barcode.clone().into()),
             ("segments", totals.segments.into()),
             ("bytes", totals.bytes.into()),
+            ("lists", totals.lists.into()),
             ("damages", count.into()),
             ("seconds", started.elapsed().as_secs_f64().into()),
         ]))?;
     } else if !context.global.quiet {
         context.out.line(&format!(
-            "{}: {}: {}, {} in {}",
+            "{}: {}: {}, {}, and {} in {}",
             description.barcode,
             if count == 0 { "sound" } else { "DAMAGED" },
             human::count(totals.segments, "segment"),
             human::bytes(totals.bytes),
+            human::count(totals.lists, "list"),
             human::duration(started.elapsed()),
         ))?;
     }
     unloaded?;
+    Ok((index, count))
+}
+
+// What is on the cartridge against the repository; what the repository has no more is no damage.
+fn compare(repository: &Repository, index: &VolumeIndex, context: &mut Context) -> Result<u64, Failure> {
+    let display = context.show_progress("compare");
+    let mut differences = Vec::new();
+    let mut missing = 0_u64;
+    let totals =
+        compare::compare(repository, &index.segments, &context.progress, &mut |segment, difference| {
+            match difference {
+                Difference::Missing => missing += 1,
+                _ if differences.len() < PROBLEM_COUNT_MAX => {
+                    differences.push((segment.file_name(), difference))
+                }
+                _ => {}
+            }
+        });
+    drop(display);
+    let totals = totals?;
+    for (name, difference) in &differences {
+        let what = difference.as_str();
+        if context.global.json {
+            let line = [("kind", "difference".into()), ("name", name.clone().into()), ("what", what.into())];
+            context.out.json(object(line))?;
+        } else {
+            context.out.line(&format!("{name} {what}"))?;
+        }
+    }
+    let count = totals.differences - missing;
+    if context.global.json {
+        context.out.json(object([
+            ("kind", "comparison".into()),
+            ("segments", totals.segments.into()),
+            ("bytes", totals.bytes.into()),
+            ("differences", count.into()),
+            ("missing", missing.into()),
+        ]))?;
+    } else if !context.global.quiet {
+        let gone = if missing > 0 { format!("; {missing} are not in the repository") } else { String::new() };
+        context.out.line(&format!(
+            "compared with the repository: {}, {}, {}{gone}",
+            human::count(totals.segments, "segment"),
+            human::bytes(totals.bytes),
+            human::count(count, "difference"),
+        ))?;
+    }
     Ok(count)
 }
 
@@ -103,22 +167,19 @@ fn verify(
     drive: &mut Drive,
     damages: &mut Vec<Damage>,
     context: &Context,
-) -> Result<VerifyTotals, TapeError> {
+) -> Result<(VolumeIndex, VerifyTotals), TapeError> {
     let mut reader = VolumeReader::open(drive)?;
     let index = reader.index(&context.progress)?;
-    let bytes = index.segments.iter().map(|segment| segment.len).sum();
-    context.progress.add_total(index.segments.len() as u64, bytes);
-    let listed_max = reelfs::job::problem::PROBLEM_COUNT_MAX;
-    reader.verify(&index, &context.progress, &mut |damage| {
-        if damages.len() < listed_max {
+    let totals = reader.verify(&index, &context.progress, &mut |damage| {
+        if damages.len() < PROBLEM_COUNT_MAX {
             damages.push(damage);
         }
-    })
+    })?;
+    Ok((index, totals))
 }
 
 fn tell(barcode: &str, damage: &Damage, context: &mut Context) -> Result<(), Failure> {
-    let name = damage.segment.name.as_ref().to_owned();
-    let block = damage.segment.address.loi;
+    let (name, block) = (damage.name.clone(), damage.loi);
     let what = reelfs::job::chain(&damage.error);
     if context.global.json {
         return Ok(context.out.json(object([

@@ -1,0 +1,9 @@
+//! Fuzzes `checks::exclusions`.
+
+#![no_main]
+
+#[path = "../checks.rs"]
+#[expect(dead_code, reason = "a target uses one of the checks")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::exclusions(data));

@@ -1,0 +1,123 @@
+//! The content of a file in a frozen epoch.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::error::StagingError;
+use super::stack::{SegmentKind, Stack, read_at_most, refused};
+use crate::format::record::Content;
+use crate::id::Fingerprint;
+use crate::index::staging::ContentRow;
+use crate::repo::Repository;
+use crate::storage::sparse::{self, SparseStatus};
+
+/// The content of a regular file at the freeze.
+#[derive(Debug)]
+pub struct FrozenContent {
+    pub(super) repository: Arc<Repository>,
+    pub(super) row: ContentRow,
+    pub(super) files: Vec<Arc<File>>,
+    pub(super) at_freeze: SparseStatus,
+    /// Length in bytes.
+    pub size: u64,
+    /// What lies below the written regions, if anything of it may still be visible.
+    pub base: Option<FrozenBase>,
+    /// The regions are exact. If not (power was lost, or the file system cannot tell) the whole content must
+    /// be read, base and all, and cut anew (SFP).
+    pub trusted: bool,
+    /// Open for direct writes at the freeze: its content may be of no one moment, and stays pending.
+    pub open_for_writing: bool,
+}
+
+/// What lies below the written regions of a file.
+#[derive(Debug, Clone)]
+pub struct FrozenBase {
+    /// Where the bytes are.
+    pub content: Content,
+    /// Length in the base generation, in bytes.
+    pub size: u64,
+    /// Bytes of it that are still visible where nothing was written: from there on there are zeros.
+    pub visible_len: u64,
+    /// Signature of all `size` bytes, if known.
+    pub signature: Option<Fingerprint>,
+}
+
+/// A run of a frozen file's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Where the bytes are.
+    pub kind: SegmentKind,
+}
+
+impl FrozenContent {
+    fn stack(&self) -> Stack<'_> {
+        Stack::new(&self.repository, &self.row, &self.files)
+    }
+
+    /// All bytes as segments in order, none twice, from 0 to `size`.
+    pub fn segments(&self) -> impl Iterator<Item = Result<Segment, StagingError>> + '_ {
+        let mut position = 0;
+        std::iter::from_fn(move || {
+            if position >= self.size {
+                return None;
+            }
+            let offset = position;
+            match self.stack().part(offset, self.size) {
+                Ok(part) => {
+                    position = part.end;
+                    Some(Ok(Segment { offset, len: part.end - offset, kind: part.kind }))
+                }
+                Err(error) => {
+                    position = self.size;
+                    Some(Err(error))
+                }
+            }
+        })
+    }
+
+    // The only backing file, if nothing of what lies below it can be seen.
+    fn plain(&self) -> Option<(u64, &File)> {
+        match (&self.row.layers[..], &self.files[..]) {
+            ([layer], [file]) if layer.below_len == 0 => Some((layer.file, file)),
+            _ => None,
+        }
+    }
+
+    /// Tells whether all of it was written, so that there is no hole and nothing from the base.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        self.plain().is_some() && self.at_freeze.allocated >= self.size
+    }
+
+    /// Reads up to `len` bytes as they are seen, written or from the base; fewer only at the end.
+    ///
+    /// # Errors
+    /// [`StagingError`] if a byte cannot be read.
+    pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, StagingError> {
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len.min(left)];
+        if let Some((layer, file)) = self.plain() {
+            // It may have been truncated meanwhile by who writes to it directly: zeros then, as below.
+            read_at_most(file, offset, &mut bytes).map_err(refused("read", layer))?;
+            return Ok(bytes);
+        }
+        self.stack().read(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Tells whether the backing file was written since the freeze, which can be only if it was
+    /// `open_for_writing`.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the system does not tell.
+    pub fn is_moved(&self) -> Result<bool, StagingError> {
+        let Some(file) = self.files.last() else { return Ok(false) };
+        let now = sparse::status(file).map_err(refused("look up", 0))?;
+        let at = self.at_freeze;
+        Ok((now.len, now.mtime, now.ctime) != (at.len, at.mtime, at.ctime))
+    }
+}

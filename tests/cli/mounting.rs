@@ -1,0 +1,78 @@
+//! `reelfs mount` and `reelfs umount`, as far as the command itself goes; `tests/mount` has the rest.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::support::Sandbox;
+
+/// Takes the mount away, whatever the test does.
+struct Mounted<'a>(&'a Sandbox, String);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let ended = self.0.run(&["umount", "--lazy", &self.1]);
+        if !std::thread::panicking() {
+            assert_eq!(ended.code, 0, "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn owners_and_permissions_are_mapped_by_name_or_number() {
+    if !nix::unistd::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        eprintln!("skipped: this process cannot mount");
+        return;
+    }
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("f", "content");
+    sandbox.backup(&[]);
+    let at = sandbox.path("mnt");
+    fs::create_dir(&at).unwrap();
+    let at = at.to_str().unwrap().to_owned();
+    for (arguments, owner) in [
+        (&["--uid", "daemon", "--gid", "77", "--umask", "027"][..], (1, 77)),
+        (&["--uid", "1234", "--umask", "027", "-o", "noexec"], (1234, 0)),
+    ] {
+        sandbox.good(&[&["mount", &at, "web1@latest"], arguments].concat());
+        let _mounted = Mounted(&sandbox, at.clone());
+        let metadata = Path::new(&at).join("f").metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o777), (owner.0, owner.1, 0o640));
+    }
+    for (arguments, says) in [
+        (["--uid", "no such user"], "'no such user' is not a user"),
+        (["--umask", "888"], "'888' is not an octal number"),
+    ] {
+        let ended = sandbox.run(&["mount", &at, "web1@latest", arguments[0], arguments[1]]);
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.error.contains(says), "{ended:?}");
+    }
+}
+
+#[test]
+fn umount_takes_off_all_that_mount_has_mounted() {
+    if !nix::unistd::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        eprintln!("skipped: this process cannot mount");
+        return;
+    }
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("file", "x");
+    sandbox.backup(&[]);
+    let mountpoint = sandbox.path("mnt");
+    fs::create_dir(&mountpoint).unwrap();
+    let shown = mountpoint.to_str().unwrap();
+    let mount_count = || {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at.starts_with(shown))).count()
+    };
+    for (options, count) in [("submount", 4), ("nosubmount", 3), ("nosubmount,nostaging,notapes", 1)] {
+        sandbox.good(&["mount", "-o", options, shown]);
+        let mounted = mount_count();
+        let ended = sandbox.run(&["umount", shown]);
+        let left = mount_count();
+        if ended.code != 0 {
+            sandbox.good(&["umount", "--lazy", shown]);
+        }
+        assert_eq!((mounted, left, ended.code), (count, 0, 0), "{options}: {ended:?}");
+    }
+}

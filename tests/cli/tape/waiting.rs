@@ -1,0 +1,160 @@
+//! Reads that wait for a cartridge: how long, in what order, and how they are given up.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reelfs::emulator::{Fault, FaultKind};
+
+use super::mounting::{Mounted, first_file};
+use super::{MIB, Vault, two_generations};
+
+/// Takes a drive, as another program would.
+fn hold_drive(vault: &Vault, lun: u16) -> File {
+    let file = vault.sandbox.path(&format!("library/unit-{lun}.lock"));
+    let file = File::options().write(true).create(true).truncate(false).open(file).unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while file.try_lock().is_err() {
+        assert!(Instant::now() < end, "drive {lun} is never free");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    file
+}
+
+fn reader(path: &std::path::Path) -> Child {
+    Command::new("cat").arg(path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn is_running(child: &mut Child) -> bool {
+    child.try_wait().unwrap().is_none()
+}
+
+#[test]
+fn the_wait_for_a_drive_ends_when_it_was_promised_to() {
+    let mounted = Mounted::new(",tape_wait=10");
+    mounted.lose_data();
+    let _held = [1, 2].map(|lun| hold_drive(&mounted.vault, lun));
+    let file = first_file(&mounted.latest());
+    let begun = Instant::now();
+    let error = fs::read(&file).unwrap_err();
+    let waited = begun.elapsed();
+    println!("EBUSY after {waited:?}");
+    assert_eq!(error.raw_os_error(), Some(Errno::EBUSY as i32), "{error}");
+    assert!(waited >= Duration::from_secs(10), "{waited:?}");
+    // The kernel asks twice.
+    assert!(waited < Duration::from_secs(19), "{waited:?}");
+}
+
+#[test]
+fn a_reader_that_was_killed_or_interrupted_leaves_at_once_and_no_tape_moves_for_it() {
+    let mounted = Mounted::new(",tape_wait=600");
+    mounted.lose_data();
+    let file = first_file(&mounted.latest());
+    let held = [1, 2].map(|lun| hold_drive(&mounted.vault, lun));
+    for signal in [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM] {
+        let mut child = reader(&file);
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(is_running(&mut child), "it has to wait");
+        let begun = Instant::now();
+        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        child.wait().unwrap();
+        println!("{signal}: left after {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+    // A program that goes on after a signal is told that its read was interrupted.
+    let script = "import os, signal, sys\n\
+                  def stop(*_): raise InterruptedError\n\
+                  signal.signal(signal.SIGINT, stop)\n\
+                  fd = os.open(sys.argv[1], os.O_RDONLY)\n\
+                  try: os.read(fd, 100)\n\
+                  except InterruptedError: sys.exit(7)\n";
+    let mut child = Command::new("python3").args(["-c", script]).arg(&file).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(is_running(&mut child), "it has to wait");
+    let begun = Instant::now();
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    println!("SIGINT with a handler: left after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // Nobody asks any more: the drives are free and nothing is loaded.
+    std::thread::sleep(Duration::from_secs(1));
+    drop(held);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(mounted.vault.place_of("RL0001L8").0, "slot");
+    assert!(!fs::read(&file).unwrap().is_empty());
+}
+
+#[test]
+fn a_reader_of_a_cartridge_that_is_loading_can_be_killed() {
+    let mounted = Mounted::new("");
+    mounted.lose_data();
+    let file = first_file(&mounted.latest());
+    let library = mounted.vault.emulated();
+    for lun in [1, 2] {
+        // As long as the fault is there, it never becomes ready.
+        let kind = FaultKind::NotReady { count: 2 };
+        library.add_fault(Fault { id: 0, lun, kind, operation_code: None, after: 0, times: 0 }).unwrap();
+    }
+    let mut child = reader(&file);
+    let end = Instant::now() + Duration::from_secs(30);
+    while mounted.vault.emulated().counters(0).unwrap().load_count == 0 {
+        assert!(Instant::now() < end, "nothing is loaded");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(is_running(&mut child), "it has to wait");
+    let begun = Instant::now();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    println!("killed while loading: left after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    library.remove_faults(None).unwrap();
+}
+
+/// Two sets, each on a cartridge of its own.
+fn two_sets() -> Vault {
+    let vault = Vault::new(2, 64 * MIB);
+    two_generations(&vault.sandbox, 2_000_000);
+    vault.archive(&["--client", "web1"]);
+    vault.archive(&["--client", "web1", "--new-set"]);
+    vault
+}
+
+#[test]
+fn two_cartridges_are_read_at_the_same_time_in_two_drives() {
+    let mounted = Mounted::over(two_sets(), ",tape_idle=8");
+    mounted.lose_data();
+    let files = ["RL0001L8", "RL0002L8"]
+        .map(|name| first_file(&mounted.at.join("tapes").join(name).join("web1/latest")));
+    for file in &files {
+        assert!(!fs::read(file).unwrap().is_empty());
+    }
+    let places = ["RL0001L8", "RL0002L8"].map(|name| mounted.vault.place_of(name).0);
+    assert_eq!(places, ["drive", "drive"]);
+}
+
+#[test]
+fn a_reader_of_another_cartridge_gets_the_only_free_drive_in_its_turn() {
+    let mounted = Mounted::over(two_sets(), ",tape_idle=60,tape_wait=8");
+    mounted.lose_data();
+    let _held = hold_drive(&mounted.vault, 2);
+    let [one, other] = ["RL0001L8", "RL0002L8"]
+        .map(|name| first_file(&mounted.at.join("tapes").join(name).join("web1/latest")));
+    assert!(!fs::read(&one).unwrap().is_empty());
+    assert_eq!(mounted.vault.place_of("RL0001L8").0, "drive");
+    // The first one would stay for a minute.
+    let begun = Instant::now();
+    match fs::read(&other) {
+        Ok(bytes) => assert!(!bytes.is_empty()),
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+            panic!("not served within its wait: {error}")
+        }
+        Err(error) => panic!("{error}"),
+    }
+    println!("the other cartridge was read after {:?}", begun.elapsed());
+    assert_eq!(mounted.vault.place_of("RL0001L8").0, "slot");
+}
