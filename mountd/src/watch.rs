@@ -85,6 +85,7 @@ impl Watch {
     fn start(mut self, connection: Weak<()>) -> io::Result<()> {
         let is_endless = connection.ptr_eq(&Weak::new());
         thread::Builder::new().name("watch".to_owned()).spawn(move || {
+            self.tell_all();
             while is_endless || connection.strong_count() > 0 {
                 thread::sleep(PERIOD);
                 self.look();
@@ -96,6 +97,23 @@ impl Watch {
     // The number by which the kernel knows the directory of clients.
     fn clients_number(&self) -> u64 {
         if self.plain.is_some() { ROOT } else { CLIENTS }
+    }
+
+    // What came just before a server died was told to nobody. A kernel that has no server before this one knows
+    // nothing that it could forget.
+    fn tell_all(&self) {
+        for client in self.told.clients() {
+            let number = self.view.client_number(client);
+            // One with more generations was known before.
+            if client.generations.len() <= 1 {
+                self.notices.forget_name(self.clients_number(), client.name.as_str());
+            }
+            self.notices.forget(client.latest_number);
+            self.notices.forget_name(number, "latest");
+            self.notices.forget(number);
+        }
+        self.notices.forget(self.clients_number());
+        self.notices.forget(ROOT);
     }
 
     fn look(&mut self) {
