@@ -5,20 +5,8 @@ use std::convert::Infallible;
 use crate::format::frame::ChunkPointer;
 use crate::id::Fingerprint;
 
-pub mod staging {
-    //! The rows of staging.
-
-    #[path = "../../../../src/index/staging/row.rs"]
-    mod row;
-    #[path = "../../../../src/index/staging/state.rs"]
-    mod state;
-
-    pub use row::{
-        ContentRow, EntryRow, Home, LAYER_COUNT_MAX, LayerRow, ObjectRow, ObjectState, PINNED, RowDetail,
-        ZEROED_COUNT_MAX,
-    };
-    pub use state::TreeState;
-}
+#[path = "staging_rows.rs"]
+pub mod staging;
 
 /// An index in which nothing is.
 #[derive(Debug)]

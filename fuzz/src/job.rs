@@ -1,10 +1,4 @@
 //! Of the operations, what others may ask for.
 
-pub mod control {
-    //! Requests over the control socket.
-
-    #[path = "../../../../src/job/control/request.rs"]
-    mod request;
-
-    pub use request::{CommitRequest, Request};
-}
+#[path = "control.rs"]
+pub mod control;

@@ -5,6 +5,8 @@
 pub mod checksum;
 #[path = "../../src/chunk/mod.rs"]
 pub mod chunk;
+#[path = "../../src/clock.rs"]
+pub mod clock;
 #[path = "../../src/codec.rs"]
 pub mod codec;
 #[path = "../../src/emulator/mod.rs"]
