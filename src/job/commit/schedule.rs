@@ -60,6 +60,16 @@ struct State {
     not_before: Option<Time>,
 }
 
+impl State {
+    // What lies ahead of a clock that was set back would be waited for until then.
+    fn keep_behind(&mut self, now: Time) {
+        self.last_change = self.last_change.min(now);
+        self.last_commit = self.last_commit.min(now);
+        self.first_change = self.first_change.map(|first_change| first_change.min(now));
+        self.not_before = self.not_before.filter(|not_before| since(now, *not_before) <= RETRY);
+    }
+}
+
 /// The clients and what was seen of them. Time is passed in.
 #[derive(Debug, Default)]
 pub struct Schedule {
@@ -86,6 +96,7 @@ impl Schedule {
         });
         let is_written = state.change_count != change_count || state.last_write != last_write;
         (state.change_count, state.last_write) = (change_count, last_write);
+        state.keep_behind(now);
         if !is_changed {
             state.first_change = None;
             return None;
@@ -215,6 +226,25 @@ mod test {
         schedule.failed(&client, at(3000));
         assert_eq!(schedule.observe(&client, &policy, &seen(62_000, 1)), None);
         assert_eq!(schedule.observe(&client, &policy, &seen(63_000, 1)), Some(Due::Silence));
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_puts_no_commit_off() {
+        const YEAR: i64 = 365 * 24 * 3600 * 1000;
+        let client = client();
+        // The last generation is from a time to come.
+        let every = CommitPolicy { every: Span::from_secs(3600), ..CommitPolicy::default() };
+        let ahead = |milliseconds| Observation { base_time: Some(at(10 * YEAR)), ..seen(milliseconds, 1) };
+        let mut schedule = Schedule::new();
+        assert_eq!(schedule.observe(&client, &every, &ahead(0)), None);
+        assert_eq!(schedule.observe(&client, &every, &ahead(3_600_000)), Some(Due::Every));
+        // It is set back by a year after a change, and after a commit that failed.
+        let mut schedule = Schedule::new();
+        assert_eq!(schedule.observe(&client, &silence(), &seen(YEAR, 1)), None);
+        assert_eq!(schedule.observe(&client, &silence(), &seen(0, 1)), None);
+        assert_eq!(schedule.observe(&client, &silence(), &seen(3000, 1)), Some(Due::Silence));
+        schedule.failed(&client, at(YEAR));
+        assert_eq!(schedule.observe(&client, &silence(), &seen(4000, 1)), Some(Due::Silence));
     }
 
     #[test]
