@@ -14,6 +14,8 @@ use crate::wire::request::{Header, Operation};
 const PERMISSIONS: u32 = 0o755;
 // Commands make staging of clients too.
 const KEPT: Duration = Duration::ZERO;
+// Each walk of a path from above comes through here: to be asked for rights each time would cost it a request.
+const ATTRIBUTES_KEPT: Duration = Duration::from_secs(1);
 const FIRST_COOKIE: u64 = 3;
 // In listings, for a client whose tree was not opened yet: no inode number that is given out.
 const NOT_OPENED: u64 = 2;
@@ -21,7 +23,9 @@ const NOT_OPENED: u64 = 2;
 impl Adapter {
     pub(super) fn root(&self, header: &Header, operation: Operation<'_>) -> Answer {
         match operation {
-            Operation::GetAttributes => Ok(answer::attributes(&self.root_attributes(), KEPT).into()),
+            Operation::GetAttributes => {
+                Ok(answer::attributes(&self.root_attributes(), ATTRIBUTES_KEPT).into())
+            }
             Operation::Lookup { name } => {
                 let name = client_name(name).ok_or(Refusal(libc::ENOENT))?;
                 let tree = self.clients.by_name(&name)?;
