@@ -12,9 +12,7 @@ use crate::wire::answer::{self, Room};
 use crate::wire::request::{Header, Operation};
 
 const PERMISSIONS: u32 = 0o755;
-// Commands make staging of clients too.
-const KEPT: Duration = Duration::ZERO;
-// Each walk of a path from above comes through here: to be asked for rights each time would cost it a request.
+// Commands make clients too. But each walk of a path from above comes through here, and is not to cost a request.
 const ATTRIBUTES_KEPT: Duration = Duration::from_secs(1);
 const FIRST_COOKIE: u64 = 3;
 // In listings, for a client whose tree was not opened yet: no inode number that is given out.
