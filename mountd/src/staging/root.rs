@@ -13,14 +13,16 @@ use crate::wire::answer::{self, Room};
 use crate::wire::request::{Header, Operation};
 
 const PERMISSIONS: u32 = 0o755;
-// Commands make staging of clients too.
-const KEPT: Duration = Duration::ZERO;
+// Commands make clients too. But each walk of a path from above comes through here, and is not to cost a request.
+const ATTRIBUTES_KEPT: Duration = Duration::from_secs(1);
 const FIRST_COOKIE: u64 = 3;
 
 impl Adapter {
     pub(super) fn root(&self, header: &Header, operation: Operation<'_>) -> Answer {
         match operation {
-            Operation::GetAttributes => Ok(answer::attributes(&self.root_attributes(), KEPT).into()),
+            Operation::GetAttributes => {
+                Ok(answer::attributes(&self.root_attributes(), ATTRIBUTES_KEPT).into())
+            }
             Operation::Lookup { name } => {
                 let name = client_name(name).ok_or(Refusal(libc::ENOENT))?;
                 let tree = self.clients.by_name(&name)?;
