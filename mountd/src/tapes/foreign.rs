@@ -211,7 +211,7 @@ impl Shown for ForeignView {
     }
 
     fn xattrs(&self, number: u64) -> Result<XattrList, ViewError> {
-        Ok(self.node(number)?.0.xattrs)
+        Ok(self.owners.apply_to_xattrs(self.node(number)?.0.xattrs))
     }
 
     fn is_slow_xattr(&self, _: &[u8]) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::setup::PROTECTION_LEN;
-use super::{AlignedBuffer, Drive, DriveError, Read, Room};
+use super::{Drive, DriveError, Read, Room};
 use crate::checksum::crc32c;
 use crate::scsi::ssc::{BlockRead, Written};
 use crate::scsi::{CommandError, Meaning, TransportError};
@@ -69,9 +69,7 @@ impl Drive {
     fn read_once(&mut self, buffer: &mut [u8]) -> Result<Read, DriveError> {
         let loi = self.expected.unwrap_or_default();
         let result = if self.is_protected {
-            let len = (buffer.len() + PROTECTION_LEN).min(self.unit.transfer_len_max());
-            self.make_room(len);
-            self.unit.read_block(self.protected.as_mut_slice().get_mut(..len).unwrap_or_default())
+            self.unit.read_block(self.protected.as_mut_slice())
         } else {
             self.unit.read_block(buffer)
         };
@@ -89,13 +87,6 @@ impl Drive {
             Ok(BlockRead::Filemark) => Ok(Read::Filemark),
             Ok(BlockRead::EndOfData) => Ok(Read::EndOfData),
             Err(error) => Err(self.read_error(error, loi)),
-        }
-    }
-
-    // Other programs write longer blocks than we do.
-    fn make_room(&mut self, len: usize) {
-        if self.protected.as_slice().len() < len {
-            self.protected = AlignedBuffer::new(len);
         }
     }
 
@@ -147,7 +138,6 @@ impl Drive {
     pub fn write_block(&mut self, block: &[u8]) -> Result<Room, DriveError> {
         if self.is_protected {
             let crc = crc32c(&[block]).to_le_bytes();
-            self.make_room(block.len() + PROTECTION_LEN);
             let sent = self.protected.as_mut_slice();
             let (target, rest) = sent.split_at_mut_checked(block.len()).unwrap_or_default();
             target.copy_from_slice(block.get(..target.len()).unwrap_or_default());

@@ -87,7 +87,7 @@ fn tree(vault: &Vault) -> PathBuf {
     shell(
         &root,
         "ln etc/passwd etc/passwd.link; ln -s ../etc/passwd etc/symbolic; ln -s $(printf 't%.0s' {1..300}) etc/long
-         mkfifo fifo; chmod 4751 large; chown 3000000:3000001 large; touch -d '1960-02-03 04:05:06.789' etc/empty
+         mkfifo fifo; chown 3000000:3000001 large; chmod 4751 large; touch -d '1960-02-03 04:05:06.789' etc/empty
          touch -d '2001-02-03 04:05:06.123456789' etc/passwd
          truncate -s 9M sparse; for i in $(seq 0 7 99); do
            printf 'piece %02d of it' $i | dd of=sparse bs=1 seek=$((i * 90000)) conv=notrunc status=none; done
@@ -140,7 +140,7 @@ const FORMATS: [(&str, usize); 6] = [
     ("--format=pax -S --sparse-version=0.0", 65_536),
     ("--format=pax -S --sparse-version=0.1", 524_288),
     ("--format=pax -S --sparse-version=1.0", 10_240),
-    ("--format=pax --xattrs --acls", 1 << 20),
+    ("--format=pax --xattrs --acls", 262_144),
 ];
 
 /// Gives files an attribute and an access list, where the machine has them.
