@@ -47,6 +47,8 @@ Options of -o, and of mount(8):
   symfollow, nosymfollow follow symbolic links: the default, or not
   ro, nostaging          without staging
   staging                no mount without staging
+  submount, nosubmount
+                         make 'clients' a mount of its own where nothing has extended attributes, or never
   passthrough, nopassthrough
                          let the kernel write new files of staging itself: the default, or not
   tapes, notapes         show cartridges: the default, or not

@@ -129,16 +129,15 @@ pub fn prepare(path: &Path, repository: &Path) -> Result<PathBuf, MountError> {
     Ok(absolute)
 }
 
-// A mount whose server died answers ENOTCONN to everything.
+// A mount whose server died answers ENOTCONN to everything that the kernel does not know by itself, as it
+// may know the attributes of the root.
 fn remove_dead(path: &Path) -> io::Result<()> {
     for _ in 0..DEAD_COUNT_MAX {
-        match fs::metadata(path) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
-                log::info!("{} is a dead mount; taking it off", shown(path));
-                detach(path)?;
-            }
-            _ => break,
+        if rustix::fs::statvfs(path).err() != Some(rustix::io::Errno::NOTCONN) {
+            break;
         }
+        log::info!("{} is a dead mount; taking it off", shown(path));
+        detach(path)?;
     }
     Ok(())
 }

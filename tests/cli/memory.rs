@@ -141,7 +141,9 @@ fn a_file_of_more_extents_than_memory_holds_comes_back_in_each_generation() {
     sandbox.good(&["restore", "web1", target.to_str().unwrap(), "--verify"]);
     let same = Command::new("cmp").arg(&path).arg(target.join("sparse")).status();
     assert!(same.unwrap().success());
-    assert_eq!(fs::metadata(target.join("sparse")).unwrap().blocks(), fs::metadata(&path).unwrap().blocks());
+    // The file system's own blocks, of the list of extents, count too.
+    let [restored, saved] = [&target.join("sparse"), &path].map(|path| fs::metadata(path).unwrap().blocks());
+    assert!(restored.abs_diff(saved) < 256, "{restored} {saved}");
 }
 
 #[test]

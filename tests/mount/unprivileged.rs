@@ -98,7 +98,7 @@ fn a_user_who_may_share_his_mounts_has_staging_too() {
         mv "$1/mnt/staging/laptop/f" "$1/mnt/staging/laptop/g"
         cmp "$1/source/f" "$1/mnt/staging/laptop/g"
         touch "$1/mnt/clients/new" 2>&1 | grep -q 'Read-only file system'
-        for mount in "$1/mnt/tapes" "$1/mnt/staging" "$1/mnt"; do fusermount3 -u "$mount"; done
+        for mount in "$1/mnt/tapes" "$1/mnt/staging" "$1/mnt/clients" "$1/mnt"; do fusermount3 -u "$mount"; done
         if grep "$1/mnt" /proc/self/mountinfo; then exit 3; fi"#,
         &site.root,
         SHARED,
@@ -106,7 +106,7 @@ fn a_user_who_may_share_his_mounts_has_staging_too() {
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{error}");
     let is_safe = |line: &str| ["nosuid", "nodev", "default_permissions"].iter().all(|it| line.contains(it));
-    assert!(out.lines().count() == 3 && out.lines().all(is_safe), "{out}");
+    assert!(out.lines().count() == 4 && out.lines().all(is_safe), "{out}");
 }
 
 #[test]

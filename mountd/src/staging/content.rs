@@ -142,7 +142,8 @@ impl Adapter {
         if usage.count > 0 {
             return (0, false);
         }
-        let Some(file) = opening.handle.passthrough() else { return (0, false) };
+        let file = opening.handle.passthrough().filter(|_| opening.tree.lets_kernel_write());
+        let Some(file) = file else { return (0, false) };
         if !is_empty && file.metadata().map_or(0, |metadata| metadata.len()) < PASSTHROUGH_LEN_MIN {
             return (0, false);
         }
@@ -187,7 +188,7 @@ impl Adapter {
     fn created(&self, slot: u16, entry: &Entry, opening: Opening, registered: u32) -> Answer {
         let backing = if registered == 0 {
             self.way(&opening, true).0
-        } else if opening.handle.passthrough().is_some() {
+        } else if opening.handle.passthrough().is_some() && opening.tree.lets_kernel_write() {
             opening.handle.set_passthrough();
             registered
         } else {

@@ -4,9 +4,6 @@
 //! object costs a few microseconds. The log is written before a call returns, so that a kill loses nothing,
 //! and synced when asked.
 
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,6 +14,7 @@ use super::row::{EntryRow, Home, ObjectRow};
 use super::settings::settings;
 use super::state::TreeState;
 use crate::codec::{DecodeError, Reader, put_varint};
+use crate::index::rocks::make_private_directory;
 use crate::index::trust;
 
 const ENTRY: u8 = b'e';
@@ -105,12 +103,7 @@ impl StagingStore {
     /// # Errors
     /// [`StagingStoreError`] if it is damaged or another process has it.
     pub fn open(path: &Path) -> Result<Self, StagingStoreError> {
-        // RocksDB makes files by the umask; what is in the repository is nobody else's to read.
-        if let Err(error) = DirBuilder::new().mode(0o700).create(path)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            log::warn!("cannot make {}: {error}", crate::path::display(path.as_os_str().as_encoded_bytes()));
-        }
+        make_private_directory(path);
         let shown = crate::path::display(path.as_os_str().as_encoded_bytes());
         if let Err(source) = trust::check(path) {
             return Err(StagingStoreError::Untrusted { path: shown, source });

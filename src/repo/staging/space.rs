@@ -110,10 +110,20 @@ impl SpaceGuard {
 }
 
 impl StagingTree {
-    /// Tells whether the kernel may be let write new backing files by itself.
+    /// Tells whether the kernel may be let write new backing files by itself; looks at the disk, which others
+    /// may have filled since the last time.
     #[must_use]
     pub fn lets_kernel_write(&self) -> bool {
+        if self.is_near_reserve().unwrap_or(true) {
+            self.space.is_bounded.store(true, Ordering::Release);
+        }
         !self.space.is_bounded.load(Ordering::Acquire)
+    }
+
+    fn is_near_reserve(&self) -> Result<bool, StagingError> {
+        let reserve = self.space.reserve_bytes.load(Ordering::Relaxed);
+        let near = (self.data.space()?.total / NEAR_SHARE).min(NEAR_BYTES_MAX);
+        Ok(self.space.available(self)? < reserve.saturating_add(near))
     }
 
     /// Gives what is held of the disk back for as long as the result lives: a commit or a discard needs it.
@@ -132,8 +142,7 @@ impl StagingTree {
     pub fn watch_space(&self) -> Result<(), StagingError> {
         let guard = &self.space;
         let reserve = guard.reserve_bytes.load(Ordering::Relaxed);
-        let near = (self.data.space()?.total / NEAR_SHARE).min(NEAR_BYTES_MAX);
-        let is_near = guard.available(self)? < reserve.saturating_add(near);
+        let is_near = self.is_near_reserve()?;
         guard.is_bounded.store(is_near || guard.has_cap(), Ordering::Release);
         let is_held = is_near && self.frozen_epoch() == 0 && self.has_direct_writers();
         guard.ballast.hold(if is_held { reserve } else { 0 })

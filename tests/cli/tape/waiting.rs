@@ -26,7 +26,14 @@ fn hold_drive(vault: &Vault, lun: u16) -> File {
 }
 
 fn reader(path: &std::path::Path) -> Child {
-    Command::new("cat").arg(path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    // Who runs the tests in the background may have had them ignore SIGINT.
+    Command::new("env")
+        .args(["--default-signal=INT", "cat"])
+        .arg(path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 fn is_running(child: &mut Child) -> bool {

@@ -93,7 +93,7 @@ fn the_reserve_is_there_for_a_commit_when_the_kernel_has_filled_the_disk() {
     while disk.available() > 32 * MIB {
         write().unwrap();
     }
-    wait_until("the reserve is held", || held_bytes() > 0);
+    wait_until("the reserve is held", || held_bytes() >= 24 * MIB);
     let refusal = loop {
         if let Err(error) = write() {
             break error;

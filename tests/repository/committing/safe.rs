@@ -108,6 +108,9 @@ fn a_file_that_finds_no_rest_is_taken_as_it_stands_and_marked() {
     assert_eq!(read["busy"].len(), 1000);
     assert_eq!(read["calm"], b"calm");
     // What was written since is pending, and is taken when it is safe.
+    let handle = staged.open("busy", false);
+    staged.write_at(&handle, 0, b"since then");
+    drop(handle);
     thread::sleep(Duration::from_millis(350));
     let next = commit(&scene, &staged);
     assert_eq!(next.stored.committed.as_ref().unwrap().totals.inconsistent_count, 0);
