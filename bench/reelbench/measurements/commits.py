@@ -81,6 +81,8 @@ def _few_among_many(context):
     reelfs = context.reelfs
     reelfs.repository = context.workspace.fresh_repository(reelfs.name)
     process.run([program, str(reelfs.repository), "1", str(files)])
+    # It writes sealed files alone, and the first commit would make the index of them.
+    process.run(reelfs.command("rebuild"))
     with Mounted(reelfs, context.workspace.mountpoint("staging")) as mount:
         client = next((mount.mountpoint / "clients").iterdir()).name
         staging = mount.mountpoint / "staging" / client
