@@ -34,6 +34,7 @@ mod guest;
 mod hostile;
 mod interrupted;
 mod lab;
+mod long_blocks;
 mod pdu;
 #[path = "../shared/random.rs"]
 mod random;

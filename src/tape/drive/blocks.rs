@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::setup::PROTECTION_LEN;
-use super::{Drive, DriveError, Read, Room};
+use super::{AlignedBuffer, Drive, DriveError, Read, Room};
 use crate::checksum::crc32c;
 use crate::scsi::ssc::{BlockRead, Written};
 use crate::scsi::{CommandError, Meaning, TransportError};
@@ -68,12 +68,14 @@ impl Drive {
 
     fn read_once(&mut self, buffer: &mut [u8]) -> Result<Read, DriveError> {
         let loi = self.expected.unwrap_or_default();
+        let len_max_bytes = buffer.len().min(self.block_len_max());
         let result = if self.is_protected {
-            self.unit.read_block(self.protected.as_mut_slice())
+            self.make_room(len_max_bytes);
+            let room = self.protected.as_mut_slice().get_mut(..len_max_bytes + PROTECTION_LEN);
+            self.unit.read_block(room.unwrap_or_default())
         } else {
-            self.unit.read_block(buffer)
+            self.unit.read_block(buffer.get_mut(..len_max_bytes).unwrap_or_default())
         };
-        let len_max_bytes = buffer.len();
         match result {
             Ok(BlockRead::Block { len_bytes }) if self.is_protected => {
                 self.take_protected(buffer, len_bytes, loi).map(Read::Block)
@@ -82,11 +84,20 @@ impl Drive {
             Ok(BlockRead::LongBlock { len_bytes }) => {
                 self.expected = None;
                 self.locate(loi)?;
+                let crc_len = if self.is_protected { PROTECTION_LEN as u64 } else { 0 };
+                let len_bytes = len_bytes.saturating_sub(crc_len);
                 Err(DriveError::BlockTooLong { device: self.device(), loi, len_bytes, len_max_bytes })
             }
             Ok(BlockRead::Filemark) => Ok(Read::Filemark),
             Ok(BlockRead::EndOfData) => Ok(Read::EndOfData),
             Err(error) => Err(self.read_error(error, loi)),
+        }
+    }
+
+    // A block of this length with its CRC fits the buffer for protected blocks after this.
+    fn make_room(&mut self, len_bytes: usize) {
+        if self.protected.as_slice().len() < len_bytes + PROTECTION_LEN {
+            self.protected = AlignedBuffer::new(len_bytes + PROTECTION_LEN);
         }
     }
 
@@ -133,11 +144,18 @@ impl Drive {
     /// Writes a block where the drive was left, and says how much room there is.
     ///
     /// # Errors
-    /// [`DriveError`] if it was not written. Whether the volume or the session is lost is for
+    /// [`DriveError`] if it was not written; [`DriveError::TransferLimit`] if it is longer than
+    /// [`Drive::block_len_max`]. Whether the volume or the session is lost is for
     /// [`DriveError::is_volume_lost`] and [`DriveError::is_session_lost`] to say.
     pub fn write_block(&mut self, block: &[u8]) -> Result<Room, DriveError> {
+        let len_max_bytes = self.block_len_max();
+        if block.len() > len_max_bytes {
+            let device = self.device();
+            return Err(DriveError::TransferLimit { device, len_bytes: block.len(), len_max_bytes });
+        }
         if self.is_protected {
             let crc = crc32c(&[block]).to_le_bytes();
+            self.make_room(block.len());
             let sent = self.protected.as_mut_slice();
             let (target, rest) = sent.split_at_mut_checked(block.len()).unwrap_or_default();
             target.copy_from_slice(block.get(..target.len()).unwrap_or_default());

@@ -19,8 +19,12 @@ pub use buffer::AlignedBuffer;
 pub use error::DriveError;
 pub use medium::{DriveState, Medium};
 
+use self::setup::PROTECTION_LEN;
 use crate::clock::Clock;
 use crate::scsi::{CommandError, LogicalUnit, Transport, TransportError};
+
+/// Longest block that READ(6) and WRITE(6) can name.
+const BLOCK_LEN_24_MAX: usize = (1 << 24) - 1;
 
 /// What a drive says that it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -134,8 +138,10 @@ pub struct Drive {
     counters: DriveCounters,
     // Whether blocks carry a CRC now.
     is_protected: bool,
-    // One block with its CRC.
+    // One block with its CRC; grows with the blocks that are moved.
     protected: AlignedBuffer,
+    // Longest block that the drive takes in one command, its CRC included.
+    block_len_max: usize,
     // Where the drive was left; `None` if that is not known.
     expected: Option<u64>,
     // Whether to compare it with the drive before the next write.
@@ -167,6 +173,7 @@ impl Drive {
             counters: DriveCounters::default(),
             is_protected: false,
             protected: AlignedBuffer::new(0),
+            block_len_max: BLOCK_LEN_24_MAX,
             expected: None,
             is_unchecked: true,
             last_command_at: now,
@@ -192,6 +199,14 @@ impl Drive {
     #[must_use]
     pub fn transfer_len_max(&self) -> usize {
         self.unit.transfer_len_max()
+    }
+
+    /// Longest block that can be read and written now: by what the drive reports, by the way to it, and without the
+    /// CRC that a protected block carries.
+    #[must_use]
+    pub fn block_len_max(&self) -> usize {
+        let crc_len = if self.is_protected { PROTECTION_LEN } else { 0 };
+        self.block_len_max.min(self.transfer_len_max()).saturating_sub(crc_len)
     }
 
     /// What the drive says that it is.

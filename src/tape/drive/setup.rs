@@ -26,6 +26,13 @@ impl Drive {
             log::debug!("{}: no timeouts told: {error}", self.unit.name());
         }
         self.reserve()?;
+        match self.unit.read_block_limits() {
+            Ok(limits) if limits.max_bytes > 0 => {
+                self.block_len_max = usize::try_from(limits.max_bytes).unwrap_or(self.block_len_max);
+            }
+            Ok(_) => {}
+            Err(error) => log::debug!("{}: no limits of blocks told: {error}", self.unit.name()),
+        }
         self.set_up_modes()
     }
 
