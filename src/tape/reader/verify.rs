@@ -12,7 +12,7 @@ use crate::tape::archive::{
     BLOCK_LEN, CHECKSUMS_NAME, IndexDecoder, IndexKind, IndexLine, MANIFEST_NAME, SegmentEntry, checksums_of,
     entry_len,
 };
-use crate::tape::drive::{AlignedBuffer, DriveError};
+use crate::tape::drive::{AlignedBuffer, DriveError, Read};
 
 /// Something that cannot be read, or is not what the index says.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct VerifyTotals {
     pub segments: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Manifests and copies of the closing index that were compared with the newest index.
+    /// Manifests, earlier indexes and copies of the closing index that were compared with the newest index.
     pub lists: u64,
     /// Segments and lists that are damaged.
     pub damages: u64,
@@ -47,7 +47,7 @@ enum Copy {
 
 impl VolumeReader<'_> {
     /// Reads every segment in the order of the tape and compares its fingerprint, the manifest of each part behind
-    /// its segments, and both copies of the closing index; tells of each that is damaged and goes on.
+    /// its segments, the indexes between parts, and both copies of the closing index; tells of each that is damaged and goes on.
     ///
     /// # Errors
     /// [`TapeError`] if the drive failed, or `progress` was cancelled.
@@ -59,7 +59,8 @@ impl VolumeReader<'_> {
     ) -> Result<VerifyTotals, TapeError> {
         let mut totals = VerifyTotals::default();
         progress.add_total(index.segments.len() as u64, index.segments.iter().map(|entry| entry.len).sum());
-        for part in index.segments.chunk_by(|one, other| one.part == other.part) {
+        let mut parts = index.segments.chunk_by(|one, other| one.part == other.part).peekable();
+        while let Some(part) = parts.next() {
             for segment in part {
                 let result = self.copy(segment, progress, |bytes| {
                     progress.done_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -73,6 +74,8 @@ impl VolumeReader<'_> {
             let (Some(last), result) = (part.last(), self.check_manifest(part, progress)) else { continue };
             totals.lists += u64::from(!matches!(result, Ok(false)));
             totals.take(result.map(drop), MANIFEST_NAME, last.address.plus(last.len).loi, found)?;
+            let next = parts.peek().and_then(|part| part.first()).map(|entry| entry.part);
+            self.check_indexes(index, (last.part, next), progress, &mut totals, found)?;
         }
         self.check_closing_index(index, progress, &mut totals, found)?;
         Ok(totals)
@@ -133,6 +136,108 @@ impl VolumeReader<'_> {
             return Err(differs("the list of checksums"));
         }
         Ok(true)
+    }
+
+    // The indexes behind a part and before the next one, partial ones and those that closed earlier sessions: what
+    // they list must be what the newest index says. The tape goes forward only.
+    fn check_indexes(
+        &mut self,
+        index: &VolumeIndex,
+        (part, next): (u64, Option<u64>),
+        progress: &Progress,
+        totals: &mut VerifyTotals,
+        found: &mut dyn FnMut(Damage),
+    ) -> Result<(), TapeError> {
+        let here = self.drive.position()?;
+        let Some(mut file) = here.file.filter(|file| *file == part || *file == part + 1) else {
+            return Ok(());
+        };
+        if file == part && next.is_none_or(|next| next > part + 1) {
+            if !self.pass_filemark(here.loi)? {
+                return Ok(());
+            }
+            file += 1;
+        }
+        while next.is_none_or(|next| file < next) {
+            let loi = self.drive.position()?.loi;
+            let newest = index.header.as_ref().filter(|header| header.kind == IndexKind::Closing);
+            let result = match load_index(self.drive, loi, self.description.volume, progress) {
+                // Looked at with its other copy, afterwards.
+                Ok(Some(list)) if newest.is_some_and(|header| header.number == list.index.number) => {
+                    return Ok(());
+                }
+                Ok(Some(list)) => self.check_listed(index, &list, loi),
+                Ok(None) => return Ok(()),
+                Err(error) if is_damage(&error) => {
+                    // Without a filemark behind it, it was cut short.
+                    if !self.is_ended(loi)? {
+                        return Ok(());
+                    }
+                    let copies = match newest {
+                        Some(header) if next.is_none() => self.closing_copies(header.number, progress)?,
+                        _ => 0,
+                    };
+                    if copies == 1 {
+                        // The other copy of that one; it is told with it.
+                        return Ok(());
+                    }
+                    totals.lists += 1;
+                    totals.take(Err(error), "index", loi, found)?;
+                    if copies == 2 {
+                        return Ok(());
+                    }
+                    file += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            totals.lists += 1;
+            totals.take(result, "index", loi, found)?;
+            file += 1;
+        }
+        Ok(())
+    }
+
+    // Past the filemark that ends a part, by reading: the tape goes on.
+    fn pass_filemark(&mut self, loi: u64) -> Result<bool, TapeError> {
+        let mut block = AlignedBuffer::new(BLOCK_LEN);
+        loop {
+            match self.drive.read_block(block.as_mut_slice()).map_err(TapeError::from) {
+                Ok(Read::Block(_)) => {}
+                Ok(Read::Filemark) => return Ok(true),
+                Ok(Read::EndOfData) => return Ok(false),
+                Err(error) if is_damage(&error) => return self.is_ended(loi),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    // Copies of the closing index that come next, as far as they can be read; with none of them nothing moves.
+    fn closing_copies(&mut self, number: u64, progress: &Progress) -> Result<u32, TapeError> {
+        let start = self.drive.position()?.loi;
+        let (mut loi, mut count) = (start, 0);
+        while count < 2
+            && let Copy::Same(list) = self.closing_index_at(loi, number, progress)?
+        {
+            (loi, count) = (list.end_loi, count + 1);
+        }
+        if count == 0 {
+            self.drive.go_to(start)?;
+        }
+        Ok(count)
+    }
+
+    fn check_listed(&self, index: &VolumeIndex, list: &IndexPart, loi: u64) -> Result<(), TapeError> {
+        let place = |entry: &SegmentEntry| (entry.address.loi, entry.address.byte);
+        let is_known = |entry: &SegmentEntry| {
+            let at = index.segments.binary_search_by_key(&place(entry), place);
+            at.is_ok_and(|at| index.segments.get(at) == Some(entry))
+        };
+        if list.segments.iter().all(is_known) {
+            return Ok(());
+        }
+        let device = self.drive.name().to_owned();
+        Err(TapeError::ListDiffers { device, list: "an earlier index", loi })
     }
 
     // The closing index is there twice, in neighbouring tape files; either may be the one that was found.
