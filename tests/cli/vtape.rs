@@ -179,7 +179,7 @@ fn cartridges_are_added_taken_out_and_put_back_as_they_were() {
     place.refused(2, &["cartridge", "add"], &["X L8", "--worm", "--cleaning"], "cannot be used with");
     place.refused(2, &["cartridge", "add"], &["../evil", "--generation", "lto8"], "cannot be a barcode");
     let text = place.good(&["status"], &[]);
-    for line in ["WR0001L8  lto8 worm", "CLN001  lto8 cleaning", "unlabelled-NAMELESS  lto7 data"] {
+    for line in ["WR0001L8  lto8 worm", "CLN001  lto8 cleaning\n", "unlabelled-NAMELESS  lto7 data"] {
         assert!(text.contains(line), "{line}: {text}");
     }
     place.good(&["cartridge", "remove"], &["unlabelled-NAMELESS"]);

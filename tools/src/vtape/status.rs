@@ -120,7 +120,7 @@ pub(super) fn cartridge_object(cartridge: &CartridgeStatus) -> Map<String, Value
         ("generation", cartridge.generation.name().into()),
         ("type", kind_name(cartridge).into()),
         ("write_protected", cartridge.write_protected.into()),
-        ("capacity_bytes", cartridge.capacity_bytes.into()),
+        ("capacity_bytes", holds_data(cartridge).then_some(cartridge.capacity_bytes).into()),
         ("used_bytes", cartridge.used_bytes.into()),
         ("loads", cartridge.load_count.into()),
     ])
@@ -135,14 +135,17 @@ fn kind_name(cartridge: &CartridgeStatus) -> &'static str {
     }
 }
 
+// A cleaning cartridge has no capacity.
+fn holds_data(cartridge: &CartridgeStatus) -> bool {
+    cartridge.kind != reelfs::emulator::CartridgeKind::Cleaning
+}
+
 fn cartridge_text(cartridge: &CartridgeStatus) -> String {
+    let what = format!("{}  {} {}", cartridge.name, cartridge.generation, kind_name(cartridge));
+    if !holds_data(cartridge) {
+        return what;
+    }
     let protected = if cartridge.write_protected { ", write-protected" } else { "" };
-    format!(
-        "{}  {} {}, {} of {}{protected}",
-        cartridge.name,
-        cartridge.generation,
-        kind_name(cartridge),
-        human::bytes(cartridge.used_bytes),
-        human::bytes(cartridge.capacity_bytes),
-    )
+    let (used, capacity) = (human::bytes(cartridge.used_bytes), human::bytes(cartridge.capacity_bytes));
+    format!("{what}, {used} of {capacity}{protected}")
 }
