@@ -2,7 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -12,6 +15,7 @@ use reelfs::emulator::{Fault, FaultKind};
 
 use super::mounting::{Mounted, first_file};
 use super::{MIB, Vault, two_generations};
+use crate::support::Random;
 
 /// Takes a drive, as another program would.
 fn hold_drive(vault: &Vault, lun: u16) -> File {
@@ -164,4 +168,53 @@ fn a_reader_of_another_cartridge_gets_the_only_free_drive_in_its_turn() {
     }
     println!("the other cartridge was read after {:?}", begun.elapsed());
     assert_eq!(mounted.vault.place_of("RL0001L8").0, "slot");
+}
+
+/// Reads the large file of a cartridge here and there, past all caches, until it is told to stop; returns how often.
+fn keep_reading(path: &Path, is_over: &AtomicBool) -> u64 {
+    let file = File::options().read(true).custom_flags(libc::O_DIRECT).open(path).unwrap();
+    let len = file.metadata().unwrap().len();
+    let mut numbers = Random(0x5eed_0009);
+    let mut count = 0;
+    // Its beginning is at a multiple of 4096.
+    let mut room = vec![0_u8; 2 * 4096];
+    let start = room.as_ptr().align_offset(4096);
+    while !is_over.load(Ordering::Relaxed) {
+        let offset = numbers.below(len / 4096) * 4096;
+        match file.read_at(&mut room[start..start + 4096], offset) {
+            Ok(_) => count += 1,
+            // The other one has the drive, and keeps it for its turn.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{error}"),
+        }
+    }
+    count
+}
+
+#[test]
+fn a_cartridge_that_is_read_all_the_time_gives_the_only_drive_up_to_another_one() {
+    let vault = Vault::new(2, 128 * MIB);
+    two_generations(&vault.sandbox, 60_000_000);
+    vault.archive(&["--client", "web1"]);
+    vault.archive(&["--client", "web1", "--new-set"]);
+    let mounted = Mounted::over(vault, ",tape_idle=600,tape_wait=16,tape_cache=16,frame_cache=1");
+    mounted.lose_data();
+    let _held = hold_drive(&mounted.vault, 2);
+    let [busy, other] =
+        ["RL0001L8", "RL0002L8"].map(|name| mounted.at.join("tapes").join(name).join("web1/latest"));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| keep_reading(&busy.join("large"), &is_over));
+        let end = Instant::now() + Duration::from_secs(60);
+        while mounted.vault.emulated().counters(0).unwrap().bytes_read < 40 * MIB {
+            assert!(Instant::now() < end, "the first cartridge is not read");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let begun = Instant::now();
+        let read = fs::read(other.join("text"));
+        println!("the other cartridge was read after {:?}", begun.elapsed());
+        is_over.store(true, Ordering::Relaxed);
+        let count = reading.join().unwrap();
+        assert!(count > 10, "{count} reads of the busy one");
+        assert!(!read.unwrap().is_empty());
+    });
 }

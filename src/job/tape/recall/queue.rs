@@ -1,6 +1,6 @@
 //! What is asked for and not yet there, in the order of the tape; and which cartridge is whose turn.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ struct State {
     waiting: VecDeque<FileId>,
     // Cartridges that a thread serves, and whether it has a drive for it.
     served: BTreeMap<FileId, bool>,
+    // Of those that wait, those that gave their drive up while another one looked for a drive.
+    gave_way: BTreeSet<FileId>,
     is_stopped: bool,
 }
 
@@ -57,6 +59,28 @@ impl State {
         let without_drive =
             self.served.iter().filter(|(_, has_drive)| !**has_drive).map(|(volume, _)| volume);
         self.waiting.iter().chain(without_drive).any(|other| *other != volume && self.is_asked_for(*other))
+    }
+
+    // Whether a thread looks for a drive for another cartridge.
+    fn is_other_looking(&self, volume: FileId) -> bool {
+        self.served
+            .iter()
+            .any(|(other, has_drive)| *other != volume && !*has_drive && self.is_asked_for(*other))
+    }
+
+    // Takes the cartridge whose turn it is. One that gave way would have the drive back before the other one has
+    // looked again: it comes when that one has a drive, or nobody asks for it.
+    fn take_waiting(&mut self) -> Option<FileId> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|volume| self.is_asked_for(*volume));
+        let is_free = |volume: &FileId| !self.gave_way.contains(volume) || !self.is_other_looking(*volume);
+        let taken = waiting.iter().position(is_free).and_then(|index| waiting.remove(index));
+        self.waiting = waiting;
+        if let Some(volume) = taken {
+            self.gave_way.remove(&volume);
+            self.served.insert(volume, false);
+        }
+        taken
     }
 }
 
@@ -124,11 +148,8 @@ impl Queue {
             if state.is_stopped {
                 return None;
             }
-            while let Some(volume) = state.waiting.pop_front() {
-                if state.is_asked_for(volume) {
-                    state.served.insert(volume, false);
-                    return Some(volume);
-                }
+            if let Some(volume) = state.take_waiting() {
+                return Some(volume);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -140,6 +161,11 @@ impl Queue {
         state.served.remove(&volume);
         if state.is_asked_for(volume) {
             state.waiting.push_back(volume);
+        }
+        if state.is_other_looking(volume) {
+            state.gave_way.insert(volume);
+        } else {
+            state.gave_way.remove(&volume);
         }
         self.changed.notify_all();
     }
@@ -276,6 +302,24 @@ mod test {
         queue.finish(ONE);
         queue.finish(TWO);
         assert_eq!([queue.next(), queue.next()], [Some(ONE), Some(TWO)]);
+    }
+
+    #[test]
+    fn a_cartridge_that_gave_its_drive_up_comes_again_when_the_other_one_has_it() {
+        let queue = Queue::default();
+        let [_one, two] = [queue.ask(run(ONE, 1)), queue.ask(run(TWO, 1))];
+        assert_eq!([queue.next(), queue.next()], [Some(ONE), Some(TWO)]);
+        queue.set_has_drive(ONE, true);
+        queue.finish(ONE);
+        assert_eq!(queue.state().take_waiting(), None, "the drive is for the other one");
+        queue.set_has_drive(TWO, true);
+        assert_eq!(queue.state().take_waiting(), Some(ONE));
+        // Nobody wants the other one any more.
+        queue.set_has_drive(TWO, false);
+        queue.finish(ONE);
+        assert_eq!(queue.state().take_waiting(), None);
+        queue.leave(run(TWO, 1).key, two);
+        assert_eq!(queue.state().take_waiting(), Some(ONE));
     }
 
     #[test]
