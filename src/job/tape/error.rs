@@ -92,6 +92,14 @@ pub enum TapeJobError {
         /// What it is.
         what: &'static str,
     },
+    /// The cartridge is not where it is to be taken from.
+    #[error("cartridge {barcode} is in no {place}")]
+    NotThere {
+        /// Its barcode.
+        barcode: String,
+        /// What was looked into: `drive`, `mail slot`.
+        place: &'static str,
+    },
     /// The cartridge is not in the library.
     #[error("cartridge {barcode} is not in the library")]
     Absent {

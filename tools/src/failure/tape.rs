@@ -78,6 +78,7 @@ fn hint(error: &TapeJobError) -> Option<&'static str> {
             }
             _ => return None,
         },
+        TapeJobError::NotThere { .. } => "'reelfs tape inventory' shows what is where",
         TapeJobError::NoFreeDrive => "'reelfs tape unload' puts cartridges away; --drive chooses a drive",
         TapeJobError::NoCartridge { .. } => {
             "prepare some with 'reelfs tape label', or put blank ones in; then run the same command again"

@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
             let inventory = library.inventory()?;
             let loaded = library.loaded(&inventory);
             let holding = loaded.iter().find(|(_, held)| held.as_ref() == Some(&barcode));
-            vec![*holding.ok_or(TapeJobError::Absent { barcode: barcode.to_string() })?.0]
+            vec![*holding.ok_or(TapeJobError::NotThere { barcode: barcode.to_string(), place: "drive" })?.0]
         }
         (None, Some(number)) => vec![number],
         (None, None) if library.changer().is_none() => vec![0],

@@ -6,7 +6,6 @@ use std::time::Instant;
 use reelfs::job::problem::PROBLEM_COUNT_MAX;
 use reelfs::job::tape::cartridges::ours;
 use reelfs::job::tape::compare::{self, Difference};
-use reelfs::job::tape::error::TapeJobError;
 use reelfs::job::tape::library::TapeLibrary;
 use reelfs::library::Barcode;
 use reelfs::repo::Repository;
@@ -28,8 +27,8 @@ EXAMPLES
 
   reelfs tape verify --compare RL0001L8     and with the repository
 
-  The whole cartridge is read once: every segment is compared with its checksum, the list behind each part
-  and both copies of the closing index with the newest index.
+  The whole cartridge is read once: every segment is compared with its checksum, the list behind each part,
+  the indexes of commits and both copies of the closing index with the newest index.
 
 EXIT STATUS
   0 nothing is damaged; 1 failed; 2 usage; 12 something is damaged; 13 the cartridge or a drive; 130 interrupted";
@@ -80,13 +79,14 @@ fn cartridge(
     let started = Instant::now();
     let mounted = library.mount(barcode, place.drive(), &context.progress)?;
     let (number, mut drive) = (mounted.number, mounted.drive);
-    let description = ours(&drive, mounted.identified)?;
     let display = context.show_progress("verify");
     let mut damages = Vec::new();
-    let made = verify(&mut drive, &mut damages, context);
+    let made = ours(&drive, mounted.identified)
+        .and_then(|description| Ok((description, verify(&mut drive, &mut damages, context)?)));
     drop((display, drive));
+    // It goes back whatever it is.
     let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
-    let (index, totals) = made.map_err(TapeJobError::from)?;
+    let (description, (index, totals)) = made?;
     for damage in &damages {
         tell(&description.barcode, damage, context)?;
     }
