@@ -1,6 +1,7 @@
 //! The repository: generations of clients, read from DTFs and BDFs and written into them.
 
 pub mod address;
+mod attribute_lists;
 pub mod bdf_file;
 pub mod bdf_writer;
 pub mod catalog;
@@ -26,6 +27,7 @@ pub mod tree_changes;
 pub mod tree_writer;
 
 pub use address::Address;
+pub use attribute_lists::AttributeLists;
 pub use catalog::GenerationId;
 pub use error::{ReadError, RepoError};
 pub use generation::{Entry, Generation};

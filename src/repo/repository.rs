@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::{Flock, FlockArg};
 use quick_cache::sync::Cache;
 
+use super::attribute_lists::{AttributeLists, read_list};
 use super::catalog::{self, GenerationId};
 use super::content::ContentReader;
 use super::error::{ReadError, RepoError};
@@ -56,6 +57,7 @@ pub struct Repository {
     pages: PageReader,
     frames: FrameReader,
     generations: Cache<Ordinal, Arc<Generation>>,
+    attribute_lists: OnceLock<Arc<dyn AttributeLists>>,
 }
 
 impl Repository {
@@ -150,6 +152,7 @@ impl Repository {
             pages: PageReader::new(Arc::clone(&storage), id, cache.pages),
             frames: FrameReader::new(Arc::clone(&storage), id, cache.frames),
             generations: Cache::new(OPEN_GENERATION_COUNT_MAX),
+            attribute_lists: OnceLock::new(),
             storage,
             root: None,
             config,
@@ -203,6 +206,13 @@ impl Repository {
     /// Says who knows other places of a chunk that is damaged where it was written, such as the index.
     pub fn set_chunk_locator(&self, locator: Arc<dyn ChunkLocator>) {
         self.frames.set_locator(locator);
+    }
+
+    /// Says where long lists of extended attributes are kept; BDFs are read no more for them. Only the first call
+    /// counts.
+    pub fn set_attribute_lists(&self, lists: Arc<dyn AttributeLists>) {
+        // A second one would be as good as the first.
+        let _kept = self.attribute_lists.set(lists);
     }
 
     /// Becomes the one writer of the repository until the lock is dropped.
@@ -318,7 +328,7 @@ impl Repository {
     /// The extended attributes of an object in ascending order of names.
     ///
     /// # Errors
-    /// [`ReadError`] if they are kept in a BDF and cannot be read.
+    /// [`ReadError`] if they are kept in a BDF, or where [`Repository::set_attribute_lists`] says, and cannot be read.
     pub fn xattrs(&self, inode: &Inode) -> Result<XattrList, ReadError> {
         self.stored_xattrs(&inode.xattrs)
     }
@@ -331,9 +341,13 @@ impl Repository {
         match xattrs {
             Xattrs::Inline(list) => Ok(list.clone()),
             Xattrs::Stored { len, extents } => {
-                let content = Content::Inline(extents.clone());
-                let reader = ContentReader::new(&self.pages, &self.frames, &content, *len);
-                let bytes = reader.read(0, usize::try_from(*len).unwrap_or_default())?;
+                let list_len = usize::try_from(*len).unwrap_or_default();
+                let bytes = if let Some(lists) = self.attribute_lists.get() {
+                    read_list(&**lists, extents, list_len)?
+                } else {
+                    let content = Content::Inline(extents.clone());
+                    ContentReader::new(&self.pages, &self.frames, &content, *len).read(0, list_len)?
+                };
                 Xattrs::decode_list(&bytes).map_err(|source| ReadError::Format {
                     path: "extended attributes".to_owned(),
                     offset: 0,

@@ -27,6 +27,17 @@ impl LocalStorage {
         &self.root
     }
 
+    /// Bytes of the file system that are free for us, and all of them.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that is refused.
+    pub fn space(&self) -> Result<(u64, u64), StorageError> {
+        let space = rustix::fs::statvfs(&self.root)
+            .map_err(|errno| error("look up", &self.root)(io::Error::from(errno)))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+        Ok((bytes(space.f_bavail), bytes(space.f_blocks)))
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         if name.is_empty() { self.root.clone() } else { self.root.join(name) }
     }

@@ -10,7 +10,8 @@ use reelfs::id::FileId;
 use reelfs::id::Fingerprint;
 use reelfs::job::chain;
 use reelfs::job::tape::catalogue::Catalogue;
-use reelfs::job::tape::sets::VolumeSet;
+use reelfs::job::tape::lists::KeptLists;
+use reelfs::job::tape::sets::{MetadataFrom, VolumeSet};
 use reelfs::job::tape::storage::BlockReader;
 use reelfs::repo::{CacheBytes, Repository};
 use reelfs::tape::archive::ForeignDescription;
@@ -134,13 +135,17 @@ impl Volume {
 
     fn open(&self, set: &Set, inputs: &Inputs) -> Option<Arc<View>> {
         let reader = Arc::clone(&inputs.reader);
-        let repository = match set.content.clone().open(&inputs.catalogue, reader, inputs.cache) {
+        let volumes = set.content.volumes.iter().map(|known| known.description.volume).collect();
+        let lists = KeptLists::new(inputs.catalogue.clone(), volumes, set.content.barcodes().join("+"));
+        let content = set.content.clone();
+        let repository = match content.open(&inputs.catalogue, reader, inputs.cache, MetadataFrom::Kept) {
             Ok(repository) => repository,
             Err(error) => {
                 log::warn!("cartridge {}: {}", self.barcode, chain(&error));
                 return None;
             }
         };
+        repository.set_attribute_lists(Arc::new(lists));
         let view = |repository: Repository| {
             View::new(Arc::new(repository), Root::All, inputs.owners, inputs.started)
         };

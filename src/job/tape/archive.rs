@@ -7,17 +7,17 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::cartridges::{candidates, foreign_name, label_text, ours};
-use super::catalogue::{Catalogue, KnownVolume};
+use super::catalogue::{Catalogue, KnownVolume, copy_file};
 use super::error::TapeJobError;
 use super::library::TapeLibrary;
+use super::lists::{LIST_BYTES_MAX, ListKeeper};
 use super::open_set::OpenSet;
 use super::plan::{Needed, Plan};
 use super::sealed::SealedKind;
-use crate::id::{ClientName, FileId};
+use crate::id::{ClientName, FileId, Ordinal};
 use crate::library::Barcode;
 use crate::progress::Progress;
 use crate::repo::{GenerationId, Repository};
-use crate::storage::StorageError;
 use crate::tape::TapeError;
 use crate::tape::archive::VolumeDescription;
 use crate::tape::drive::Drive;
@@ -65,6 +65,8 @@ pub enum ArchiveEvent {
     Lost(String, String),
     /// A cartridge was put away.
     Ejected(String),
+    /// So many lists of extended attributes of a cartridge are not in the catalogue.
+    ListsLeftOut(String, u64),
 }
 
 /// What was written to one cartridge.
@@ -135,7 +137,7 @@ pub fn run<'a>(
     repository: &'a Repository,
     library: &'a mut TapeLibrary,
     catalogue: &'a Catalogue,
-    generations: &[(ClientName, GenerationId)],
+    generations: &'a [(ClientName, GenerationId)],
     options: &'a ArchiveOptions,
     inputs: ArchiveInputs<'a>,
     progress: &'a Progress,
@@ -147,6 +149,7 @@ pub fn run<'a>(
     let needed = Needed::of(repository, generations, &set.content, progress)?;
     let mut run = Run {
         repository,
+        generations,
         library,
         catalogue,
         options,
@@ -161,6 +164,10 @@ pub fn run<'a>(
     run.summary.set = run.set.id;
     (run.summary.skipped_count, run.summary.skipped_bytes) = (plan.skipped_count, plan.skipped_bytes);
     if plan.objects.is_empty() {
+        // What was archived by an earlier version, or in a run that was killed, may lack them.
+        if let Some(last) = run.set.volumes.last().map(|known| known.description.clone()) {
+            run.keep_lists(last.volume, &last.barcode)?;
+        }
         return Ok(run.summary);
     }
     progress.add_total(plan.objects.len() as u64, plan.bytes);
@@ -170,6 +177,7 @@ pub fn run<'a>(
 
 struct Run<'a> {
     repository: &'a Repository,
+    generations: &'a [(ClientName, GenerationId)],
     library: &'a mut TapeLibrary,
     catalogue: &'a Catalogue,
     options: &'a ArchiveOptions,
@@ -285,10 +293,8 @@ impl Run<'_> {
             self.set.content.add(description.volume, segment.clone());
         }
         for file in self.needed.files.iter().filter(|file| file.kind != Some(SealedKind::Bdf)) {
-            let Some(piece) = self.set.content.complete(&file.name).and_then(|pieces| pieces.first()) else {
-                continue;
-            };
-            if piece.volume == description.volume {
+            let pieces = self.set.content.complete(&file.name).unwrap_or_default();
+            if pieces.iter().any(|piece| piece.volume == description.volume) {
                 self.keep_tree(description.volume, &file.name)?;
             }
         }
@@ -299,6 +305,22 @@ impl Run<'_> {
         self.set.volumes.push(known);
         self.set.id = Some(description.set);
         self.summary.set = self.set.id;
+        self.keep_lists(description.volume, &description.barcode)
+    }
+
+    // Whatever cartridge has the data of the lists: all of the set are asked for them.
+    fn keep_lists(&mut self, volume: FileId, barcode: &str) -> Result<(), TapeJobError> {
+        if !self.needed.has_lists {
+            return Ok(());
+        }
+        let volumes: Vec<FileId> = self.set.volumes.iter().map(|known| known.description.volume).collect();
+        let ordinals: Vec<Ordinal> = self.generations.iter().map(|(_, id)| id.ordinal).collect();
+        let keeper = ListKeeper::new(self.catalogue, volume, &volumes, LIST_BYTES_MAX)?;
+        let totals = keeper.run(self.repository, &ordinals, self.progress)?;
+        let left_out = totals.over_limit + totals.unread;
+        if left_out > 0 {
+            (self.inputs.event)(ArchiveEvent::ListsLeftOut(barcode.to_owned(), left_out));
+        }
         Ok(())
     }
 
@@ -311,7 +333,7 @@ impl Run<'_> {
         // A link is enough for a file that never changes; the configuration may.
         let original = self.repository.root().map(|root| root.join(name)).filter(|_| name.ends_with(".dtf"));
         self.catalogue
-            .put_file(volume, name, original.as_deref().map(Path::new), |target| copy(&*file, target))?;
+            .put_file(volume, name, original.as_deref().map(Path::new), |target| copy_file(&*file, target))?;
         Ok(())
     }
 
@@ -464,19 +486,4 @@ impl Run<'_> {
         (self.inputs.event)(ArchiveEvent::Labelled(barcode.to_owned(), description.sequence));
         Ok(description)
     }
-}
-
-fn copy(
-    file: &dyn crate::storage::ReadFile,
-    target: &mut dyn crate::storage::WriteFile,
-) -> Result<(), StorageError> {
-    let mut offset = 0;
-    while offset < file.len() {
-        let len = usize::try_from(file.len() - offset).unwrap_or(usize::MAX).min(1 << 20);
-        let mut piece = vec![0; len];
-        file.read_exact_at(&mut piece, offset)?;
-        target.append(&piece)?;
-        offset += len as u64;
-    }
-    Ok(())
 }

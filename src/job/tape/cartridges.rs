@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::catalogue::{Catalogue, KnownVolume};
+use super::catalogue::KnownVolume;
 use super::error::TapeJobError;
 use super::library::TapeLibrary;
 use crate::id::FileId;
 use crate::library::{Barcode, Inventory};
 use crate::progress::Progress;
 use crate::scsi::ElementKind;
-use crate::storage::StorageError;
 use crate::tape::TapeError;
-use crate::tape::archive::{Recognised, SegmentEntry, VolumeDescription, is_valid_barcode};
+use crate::tape::archive::{Recognised, VolumeDescription, is_valid_barcode};
 use crate::tape::drive::Drive;
-use crate::tape::reader::{Identified, VolumeIndex, VolumeReader, identify};
+use crate::tape::reader::{Identified, identify};
 
 /// A cartridge in a drive.
 #[derive(Debug)]
@@ -186,57 +185,4 @@ pub fn candidates(
     let prepared = present.iter().filter(is_prepared);
     let unknown = present.iter().filter(|barcode| known(barcode).is_none());
     prepared.chain(unknown).cloned().collect()
-}
-
-/// Takes over into the catalogue what a cartridge of ours holds, trees included.
-///
-/// # Errors
-/// [`TapeJobError`] if the cartridge cannot be read or the catalogue not be written.
-pub fn catalogue_volume(
-    catalogue: &Catalogue,
-    drive: &mut Drive,
-    rescan: bool,
-    progress: &Progress,
-) -> Result<(VolumeDescription, VolumeIndex), TapeJobError> {
-    let mut reader = VolumeReader::open(drive)?;
-    let description = reader.description().clone();
-    let index = if rescan { reader.scan(progress)? } else { reader.index(progress)? };
-    // Trees first: a cartridge that the catalogue knows can be listed.
-    for segment in &index.segments {
-        let is_whole = segment.offset == 0 && segment.is_last();
-        let is_small =
-            segment.name.ends_with(".dtf") || segment.name.as_ref() == crate::format::config::FILE_NAME;
-        let is_kept = catalogue
-            .open_file(description.volume, &segment.name)
-            .is_ok_and(|file| file.len() == segment.len);
-        if !is_whole || !is_small || (is_kept && !rescan) {
-            continue;
-        }
-        copy_to_catalogue(catalogue, &mut reader, description.volume, segment, progress)?;
-    }
-    catalogue.put(&description, index.header.as_ref(), &index.segments)?;
-    Ok((description, index))
-}
-
-fn copy_to_catalogue(
-    catalogue: &Catalogue,
-    reader: &mut VolumeReader<'_>,
-    volume: FileId,
-    segment: &SegmentEntry,
-    progress: &Progress,
-) -> Result<(), TapeJobError> {
-    let mut failed = None;
-    let put = catalogue.put_file(volume, &segment.name, None, |file| {
-        let path = file.path().to_owned();
-        let copied = reader.copy(segment, progress, |piece| Ok::<_, TapeJobError>(file.append(piece)?));
-        copied.map_err(|error| {
-            failed = Some(error);
-            // Any error keeps the file from getting its name; the first one is the one that counts.
-            StorageError { operation: "write", path, source: std::io::Error::other("it cannot be copied") }
-        })
-    });
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(put?),
-    }
 }

@@ -4,7 +4,9 @@
 //! <volume id>/VOLUME.json   what the cartridge is, as it says itself
 //! <volume id>/index         its segments, as a closing index
 //! <volume id>/closed        why it must not be written again, if so
-//! <volume id>/files/...     its directory tree files, and the configuration of the repository
+//! <volume id>/files/...     its directory tree files, and the configuration of the repository; NAME@OFFSET is the
+//!                           piece of one that begins there, where the rest is on another cartridge
+//! <volume id>/lists/...     lists of extended attributes that trees do not hold, see `lists`
 //! <volume id>/FOREIGN.json  what a cartridge of another program is, and where its blocks are
 //! <volume id>/tree          what is in its archives, see `foreign`
 //! ```
@@ -23,7 +25,7 @@ use thiserror::Error;
 
 use crate::id::FileId;
 use crate::path;
-use crate::storage::{LocalStorage, ReadFile, Storage, StorageError};
+use crate::storage::{LocalStorage, ReadFile, Storage, StorageError, WriteFile};
 use crate::tape::archive::{
     ArchiveError, IndexDecoder, IndexHeader, IndexKind, IndexLine, SegmentEntry, VolumeDescription,
     encode_index,
@@ -261,7 +263,7 @@ impl Catalogue {
         volume: FileId,
         name: &str,
         original: Option<&Path>,
-        copy: impl FnOnce(&mut dyn crate::storage::WriteFile) -> Result<(), StorageError>,
+        copy: impl FnOnce(&mut dyn WriteFile) -> Result<(), StorageError>,
     ) -> Result<(), CatalogueError> {
         let name = format!("{volume}/{FILES}/{name}");
         let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
@@ -276,6 +278,12 @@ impl Catalogue {
         self.write(&name, copy)
     }
 
+    /// Bytes that are free on the disk of the catalogue, and all of them.
+    pub(super) fn space(&self) -> Result<(u64, u64), StorageError> {
+        self.create_root()?;
+        self.storage.space()
+    }
+
     pub(super) fn create_root(&self) -> Result<(), StorageError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(|source| {
             let path = path::display(self.root.as_os_str().as_encoded_bytes());
@@ -286,7 +294,7 @@ impl Catalogue {
     pub(super) fn write(
         &self,
         name: &str,
-        content: impl FnOnce(&mut dyn crate::storage::WriteFile) -> Result<(), StorageError>,
+        content: impl FnOnce(&mut dyn WriteFile) -> Result<(), StorageError>,
     ) -> Result<(), CatalogueError> {
         let partial = format!("{name}{PARTIAL}");
         self.remove_if_there(&partial)?;
@@ -296,6 +304,16 @@ impl Catalogue {
         self.storage.rename(&partial, name)?;
         let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
         Ok(self.storage.sync_directory(directory)?)
+    }
+
+    // For what is known by its name to be whole.
+    pub(super) fn write_unsynced(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        let partial = format!("{name}{PARTIAL}");
+        self.remove_if_there(&partial)?;
+        let mut file = self.storage.create(&partial)?;
+        file.append(bytes)?;
+        drop(file);
+        self.storage.rename(&partial, name)
     }
 
     fn remove_if_there(&self, name: &str) -> Result<(), StorageError> {
@@ -308,6 +326,24 @@ impl Catalogue {
     fn shown(&self, name: &str) -> String {
         path::display(self.root.join(name).as_os_str().as_encoded_bytes())
     }
+}
+
+/// Appends all bytes of a file to another one.
+pub(super) fn copy_file(file: &dyn ReadFile, target: &mut dyn WriteFile) -> Result<(), StorageError> {
+    let mut offset = 0;
+    while offset < file.len() {
+        let len = usize::try_from(file.len() - offset).unwrap_or(usize::MAX).min(1 << 20);
+        let mut piece = vec![0; len];
+        file.read_exact_at(&mut piece, offset)?;
+        target.append(&piece)?;
+        offset += len as u64;
+    }
+    Ok(())
+}
+
+/// Name under which so much of a file is kept, from an offset on.
+pub(super) fn piece_name(name: &str, offset: u64, len: u64, total: u64) -> String {
+    if offset == 0 && len == total { name.to_owned() } else { format!("{name}@{offset}") }
 }
 
 /// A piece of an object on one of the cartridges of a set.

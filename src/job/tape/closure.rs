@@ -18,6 +18,8 @@ pub struct Closure {
     /// BDFs that their trees point into, in the order in which the trees, oldest first, come to them. The
     /// BDFs that those are compressed against are not among them: their frames name them.
     pub bdfs: Vec<FileId>,
+    /// Whether a list of extended attributes is among what the BDFs hold.
+    pub has_lists: bool,
 }
 
 /// Finds what these generations need; they should be in order of time, the oldest first.
@@ -29,19 +31,45 @@ pub fn of_generations(
     generations: &[(ClientName, GenerationId)],
     progress: &Progress,
 ) -> Result<Closure, RepoError> {
-    let mut walk = Walk {
-        repository,
-        progress,
-        seen: Seen::default(),
-        bdfs: HashSet::new(),
-        closure: Closure::default(),
-    };
+    let mut walk = Walk::new(repository, progress);
     for (_, generation) in generations {
         walk.closure.dtfs.insert(generation.ordinal);
         let root = repository.generation(generation.ordinal)?.footer.root;
         walk.tree(root, TreeKind::Directory)?;
     }
     Ok(walk.closure)
+}
+
+/// Goes through generations for the lists of extended attributes that their trees do not hold themselves; a page that
+/// several share is looked at once.
+#[derive(Debug)]
+pub(super) struct ListWalk<'a>(Walk<'a>);
+
+impl<'a> ListWalk<'a> {
+    pub(super) fn new(repository: &'a Repository, progress: &'a Progress) -> Self {
+        Self(Walk { only_lists: true, ..Walk::new(repository, progress) })
+    }
+
+    /// Calls `found` with the extents of each list, page by page.
+    ///
+    /// # Errors
+    /// [`RepoError`] if a page cannot be read, or if the operation is asked to stop.
+    pub(super) fn generation<E: From<RepoError>>(
+        &mut self,
+        ordinal: Ordinal,
+        found: &mut dyn FnMut(&Extent) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let walk = &mut self.0;
+        let generation = walk.repository.generation(ordinal).map_err(RepoError::from)?;
+        let mut left = VecDeque::from([(generation.footer.root, None)]);
+        while let Some((at, level_above)) = left.pop_front() {
+            walk.step(at, level_above, TreeKind::Directory, &mut left)?;
+            for extent in walk.listed.drain(..) {
+                found(&extent)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Pages that were met: a bit for each place where one can begin.
@@ -64,35 +92,62 @@ impl Seen {
     }
 }
 
+#[derive(Debug)]
 struct Walk<'a> {
     repository: &'a Repository,
     progress: &'a Progress,
     seen: Seen,
     bdfs: HashSet<FileId>,
     closure: Closure,
+    only_lists: bool,
+    // Extents of the lists of the last page, if those are wanted.
+    listed: Vec<Extent>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(repository: &'a Repository, progress: &'a Progress) -> Self {
+        Self {
+            repository,
+            progress,
+            seen: Seen::default(),
+            bdfs: HashSet::new(),
+            closure: Closure::default(),
+            only_lists: false,
+            listed: Vec::new(),
+        }
+    }
+
     fn tree(&mut self, root: PageRef, kind: TreeKind) -> Result<(), RepoError> {
         let mut left = VecDeque::from([(root, None)]);
         while let Some((at, level_above)) = left.pop_front() {
-            self.closure.dtfs.insert(at.ordinal);
-            // The bitmap grows with offsets, so that no offset beyond the file must get into it.
-            if at.offset >= self.repository.pages().dtf(at.ordinal)?.len() {
-                return Err(mismatch(at, "offset beyond the end of the file").into());
-            }
-            if !self.seen.insert(at) {
-                continue;
-            }
-            self.progress.check()?;
-            let page = self.repository.pages().page(at)?;
-            if page.tree() != kind || level_above.is_some_and(|above: u8| page.level() >= above) {
-                return Err(mismatch(at, "kind of tree or level").into());
-            }
-            self.closure.dtfs.extend(page.base().map(|base| base.ordinal));
-            self.page(at, &page, &mut left)?;
+            self.step(at, level_above, kind, &mut left)?;
         }
         Ok(())
+    }
+
+    // One page; what is below it comes to the front of what is left.
+    fn step(
+        &mut self,
+        at: PageRef,
+        level_above: Option<u8>,
+        kind: TreeKind,
+        left: &mut VecDeque<(PageRef, Option<u8>)>,
+    ) -> Result<(), RepoError> {
+        self.closure.dtfs.insert(at.ordinal);
+        // The bitmap grows with offsets, so that no offset beyond the file must get into it.
+        if at.offset >= self.repository.pages().dtf(at.ordinal)?.len() {
+            return Err(mismatch(at, "offset beyond the end of the file").into());
+        }
+        if !self.seen.insert(at) {
+            return Ok(());
+        }
+        self.progress.check()?;
+        let page = self.repository.pages().page(at)?;
+        if page.tree() != kind || level_above.is_some_and(|above: u8| page.level() >= above) {
+            return Err(mismatch(at, "kind of tree or level").into());
+        }
+        self.closure.dtfs.extend(page.base().map(|base| base.ordinal));
+        self.page(at, &page, left)
     }
 
     fn page(
@@ -126,7 +181,15 @@ impl Walk<'_> {
     // Recursion is one step deep: a tree of extents leads to no inode.
     fn inode(&mut self, inode: &Inode) -> Result<(), RepoError> {
         if let Xattrs::Stored { extents, .. } = &inode.xattrs {
-            extents.iter().for_each(|extent| self.extent(extent));
+            self.closure.has_lists = true;
+            if self.only_lists {
+                self.listed.extend_from_slice(extents);
+            } else {
+                extents.iter().for_each(|extent| self.extent(extent));
+            }
+        }
+        if self.only_lists {
+            return Ok(());
         }
         match &inode.detail {
             Detail::Regular { content: Content::Inline(extents), .. } => {

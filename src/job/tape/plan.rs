@@ -37,6 +37,8 @@ pub struct NeededFile {
 pub struct Needed {
     /// The files.
     pub files: Vec<NeededFile>,
+    /// Whether a list of extended attributes is in the BDFs.
+    pub has_lists: bool,
 }
 
 impl Needed {
@@ -51,12 +53,13 @@ impl Needed {
         progress: &Progress,
     ) -> Result<Self, TapeJobError> {
         let closure = closure::of_generations(repository, generations, progress)?;
+        let has_lists = closure.has_lists;
         let mut files = vec![configuration(repository)?];
         files.extend(data_files(repository, closure.bdfs, content, progress)?);
         for ordinal in closure.dtfs {
             files.push(tree_file(repository, ordinal)?);
         }
-        Ok(Self { files })
+        Ok(Self { files, has_lists })
     }
 
     /// What of it `content` does not hold yet: an object that was begun comes first.

@@ -9,7 +9,7 @@ use super::catalogue::{Catalogue, Piece, SetContent};
 use super::devices::LibraryInputs;
 use super::error::TapeJobError;
 use super::recall::{RUN_BLOCKS, Recall, RecallOptions};
-use super::sets::VolumeSet;
+use super::sets::{MetadataFrom, VolumeSet};
 use crate::format::bdf::Area;
 use crate::format::frame;
 use crate::format::record::{Detail, Extent, Inode, Xattrs};
@@ -57,7 +57,8 @@ pub fn run(
         path: path::display(cache_path.as_os_str().as_encoded_bytes()),
         source,
     })?);
-    let repository = set.open(catalogue, Arc::clone(&recall) as Arc<_>, CacheBytes::default())?;
+    let reader = Arc::clone(&recall) as Arc<_>;
+    let repository = set.open(catalogue, reader, CacheBytes::default(), MetadataFrom::Tape)?;
     if !options.dry_run {
         ask(&repository, &content, generation, path, &recall, progress)?;
     }

@@ -11,6 +11,8 @@ use crate::id::{ClientName, FileId};
 use crate::repo::catalog::{client_directory, parse_dtf_name};
 use crate::repo::{CacheBytes, GenerationId, RepoError, Repository};
 
+pub use super::storage::MetadataFrom;
+
 /// A set of cartridges, as far as the catalogue knows it.
 #[derive(Debug, Clone)]
 pub struct VolumeSet {
@@ -86,13 +88,14 @@ impl VolumeSet {
         catalogue: &Catalogue,
         reader: Arc<dyn BlockReader>,
         cache: CacheBytes,
+        metadata: MetadataFrom,
     ) -> Result<Repository, TapeJobError> {
         let shown = self.barcodes().join("+");
         if self.content.complete(config::FILE_NAME).is_none() {
             let what = format!("{} (the beginning of set {shown} is missing)", config::FILE_NAME);
             return Err(TapeJobError::NotOnTape { what });
         }
-        let storage = SetStorage::new(catalogue.clone(), self.content, reader, shown);
+        let storage = SetStorage::new(catalogue.clone(), self.content, reader, shown, metadata);
         Ok(Repository::open_storage(Arc::new(storage), cache)?)
     }
 }

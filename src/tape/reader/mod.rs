@@ -169,7 +169,14 @@ impl<'d> VolumeReader<'d> {
             let device = self.drive.name().to_owned();
             return Err(TapeError::Archive { device, loi: segment.address.loi, source });
         }
-        let mut address = segment.address.plus(offset);
+        self.read_from(segment.address.plus(offset), buffer)
+    }
+
+    /// Fills `buffer` from a place in a part on; the last block is kept for the next read.
+    ///
+    /// # Errors
+    /// [`TapeError`] if a block cannot be read.
+    pub fn read_from(&mut self, mut address: BlockAddress, buffer: &mut [u8]) -> Result<(), TapeError> {
         let mut rest = buffer;
         while !rest.is_empty() {
             let block = self.block_at(address.loi)?;

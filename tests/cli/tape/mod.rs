@@ -5,6 +5,7 @@ mod copying;
 mod foreign;
 mod interrupted;
 mod labels;
+mod metadata;
 mod mounted;
 mod mounting;
 mod networked;
@@ -140,7 +141,8 @@ fn two_generations(sandbox: &Sandbox, len: usize) {
 
 fn assert_same(left: &Path, right: &Path) {
     let output = Command::new("diff").arg("-r").arg("--no-dereference").args([left, right]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
 #[test]

@@ -230,9 +230,12 @@ fn tell_event(event: &ArchiveEvent, quiet: bool) {
         ArchiveEvent::Full(barcode) => format!("{barcode} is full"),
         ArchiveEvent::Lost(barcode, reason) => format!("{barcode} is not written again: {reason}"),
         ArchiveEvent::Ejected(barcode) => format!("{barcode} was put away"),
+        ArchiveEvent::ListsLeftOut(barcode, count) => format!(
+            "{barcode}: long lists of extended attributes that are not in the catalogue, which mounts refuse to show: {count}"
+        ),
         _ => return,
     };
-    let is_warning = matches!(event, ArchiveEvent::Lost(..));
+    let is_warning = matches!(event, ArchiveEvent::Lost(..) | ArchiveEvent::ListsLeftOut(..));
     if !quiet || is_warning {
         tell(&format!("reelfs: {text}"));
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use reelfs::job::tape::error::TapeJobError;
+use reelfs::job::tape::scan::ScanOptions;
 use reelfs::scsi::ElementKind;
 
 use super::{Place, place};
@@ -40,8 +41,8 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
         inventory.of_kind(ElementKind::ImportExport).filter(|slot| slot.is_full).collect();
     let is_there = |barcode| mail_slots.iter().any(|slot| slot.barcode.as_ref() == Some(barcode));
     if let Some(absent) = wanted.iter().find(|barcode| !is_there(*barcode)) {
-        let error = TapeJobError::Absent { barcode: absent.to_string() };
-        return Err(Failure::from(error).hint("'reelfs tape inventory' shows what is in the mail slots"));
+        let error = TapeJobError::NotThere { barcode: absent.to_string(), place: "mail slot" };
+        return Err(error.into());
     }
     let mut moved = Vec::new();
     for slot in mail_slots {
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     }
     if args.scan {
         for barcode in moved {
-            super::scan::cartridge(Some(&barcode), false, &mut library, place, context)?;
+            super::scan::cartridge(Some(&barcode), ScanOptions::default(), &mut library, place, context)?;
         }
     }
     Ok(())

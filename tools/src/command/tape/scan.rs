@@ -4,15 +4,16 @@ use std::ffi::OsString;
 
 use nix::unistd::{Group, User};
 use reelfs::format::record::Time;
-use reelfs::job::tape::cartridges::{catalogue_volume, ours};
+use reelfs::job::tape::cartridges::ours;
 use reelfs::job::tape::catalogue::Catalogue;
 use reelfs::job::tape::error::TapeJobError;
 use reelfs::job::tape::foreign::{AclName, scan_foreign_volume};
 use reelfs::job::tape::library::TapeLibrary;
+use reelfs::job::tape::scan::{KeepLimits, ScanOptions, ScannedVolume, scan_volume};
 use reelfs::library::Barcode;
-use reelfs::tape::archive::{ForeignDescription, Recognised, VolumeDescription};
+use reelfs::tape::archive::{ForeignDescription, Recognised};
 use reelfs::tape::drive::Drive;
-use reelfs::tape::reader::{Identified, IndexState, SessionSummary, VolumeIndex, VolumeReader};
+use reelfs::tape::reader::{Identified, IndexState, SessionSummary, VolumeReader};
 
 use super::inventory::short;
 use super::{Place, place};
@@ -30,8 +31,12 @@ EXAMPLES
   reelfs tape scan                          what is in a lone drive
   reelfs tape scan --sessions RL0001L8      what was archived to it and when; the catalogue stays as it is
 
-  What a cartridge holds is taken into the catalogue, its directory trees included: after that it can be
-  listed without it. So a catalogue that was lost is made again from the cartridges alone.
+  What a cartridge holds is taken into the catalogue, with its directory trees and the extended attributes that
+  are too long for these: after that all can be asked of it but data without moving it. So a catalogue that was
+  lost is made again from the cartridges alone.
+
+  A tree is kept whatever its length, if a twentieth of the disk stays free or --keep-trees allows it; of extended
+  attributes --keep-lists for each cartridge. What was left out is told, and a mount refuses it: 'No medium found'.
 
   A cartridge with tar or pax archives of another program is taken in too: each archive is a directory below
   tapes/BARCODE in a mount. One of LTFS, Amanda, Bacula or others is named for what it is and left alone.
@@ -49,9 +54,26 @@ pub(super) struct Args {
     /// Go through the whole cartridge instead of believing its index
     #[arg(long)]
     full: bool,
+    /// Longest directory tree that is kept, in MiB; what leaves a twentieth of the disk free if left out
+    #[arg(long, value_name = "MIB")]
+    keep_trees: Option<u32>,
+    /// Most that is kept of extended attributes too long for a tree, in MiB for each cartridge
+    #[arg(long, value_name = "MIB", default_value_t = LIST_MIB)]
+    keep_lists: u32,
     /// List the sessions of the cartridges instead, oldest first
     #[arg(long, conflicts_with = "full")]
     sessions: bool,
+}
+
+const LIST_MIB: u32 = 256;
+
+impl Args {
+    fn options(&self) -> ScanOptions {
+        let bytes = |mib: u32| u64::from(mib) << 20;
+        let limits =
+            KeepLimits { tree_bytes_max: self.keep_trees.map(bytes), list_bytes_max: bytes(self.keep_lists) };
+        ScanOptions { is_full: self.full, limits }
+    }
 }
 
 pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(), Failure> {
@@ -80,7 +102,7 @@ fn one(
 ) -> Result<(), Failure> {
     match args.sessions {
         true => sessions(barcode, library, place, context),
-        false => cartridge(barcode, args.full, library, place, context),
+        false => cartridge(barcode, args.options(), library, place, context),
     }
 }
 
@@ -134,7 +156,7 @@ fn show_session(barcode: &str, session: &SessionSummary, context: &mut Context) 
 /// Loads a cartridge, takes into the catalogue what it holds, and puts it away.
 pub(super) fn cartridge(
     barcode: Option<&Barcode>,
-    is_full: bool,
+    options: ScanOptions,
     library: &mut TapeLibrary,
     place: &Place,
     context: &mut Context,
@@ -148,7 +170,7 @@ pub(super) fn cartridge(
             foreign(&catalogue, &mut drive, &kind, barcode, context).map(Scanned::Foreign)
         }
         identified => ours(&drive, identified)
-            .and_then(|_| catalogue_volume(&catalogue, &mut drive, is_full, &context.progress))
+            .and_then(|_| scan_volume(&catalogue, &mut drive, options, &context.progress))
             .map(|made| Scanned::Ours(Box::new(made))),
     };
     drop((display, drive));
@@ -156,21 +178,22 @@ pub(super) fn cartridge(
     match made? {
         Scanned::Foreign(description) => show_foreign(&description, context)?,
         Scanned::Ours(made) => {
-            let (description, index) = *made;
+            let ScannedVolume { description, .. } = &*made;
             let is_other = |outside: &&Barcode| outside.as_bytes() != description.barcode.as_bytes();
             if let Some(outside) = barcode.filter(is_other) {
                 let inside = description.barcode.clone();
                 let error = TapeJobError::Mislabelled { outside: outside.clone(), inside };
                 context.warn(&reelfs::job::chain(&error));
             }
-            show(&description, &index, context)?;
+            show(&made, context)?;
+            warn_of_gaps(&made, context);
         }
     }
     Ok(unloaded?)
 }
 
 enum Scanned {
-    Ours(Box<(VolumeDescription, VolumeIndex)>),
+    Ours(Box<ScannedVolume>),
     Foreign(ForeignDescription),
 }
 
@@ -261,7 +284,30 @@ fn show_foreign(description: &ForeignDescription, context: &mut Context) -> Resu
     Ok(())
 }
 
-fn show(description: &VolumeDescription, index: &VolumeIndex, context: &mut Context) -> Result<(), Failure> {
+// What cannot be listed or asked for in a mount.
+fn warn_of_gaps(made: &ScannedVolume, context: &mut Context) {
+    let barcode = &made.description.barcode;
+    for name in &made.trees_left_out {
+        context.warn(&format!(
+            "{barcode}: {name} was not kept for want of room: its generation cannot be listed; see --keep-trees"
+        ));
+    }
+    for (count, why) in [
+        (made.lists.over_limit, "more than are kept; see --keep-lists"),
+        (made.lists.unread, "cannot be read from this cartridge alone"),
+        (made.lists.elsewhere, "on other cartridges of the set: scan those too"),
+    ] {
+        if count > 0 {
+            context.warn(&format!(
+                "{barcode}: {} of extended attributes: {why}",
+                human::count(count, "long list")
+            ));
+        }
+    }
+}
+
+fn show(made: &ScannedVolume, context: &mut Context) -> Result<(), Failure> {
+    let ScannedVolume { description, index, trees_left_out, lists } = made;
     let bytes: u64 = index.segments.iter().map(|segment| segment.len).sum();
     let state = match index.state {
         IndexState::Closed => "closed",
@@ -277,6 +323,9 @@ fn show(description: &VolumeDescription, index: &VolumeIndex, context: &mut Cont
             ("segments", index.segments.len().into()),
             ("bytes", bytes.into()),
             ("state", state.into()),
+            ("trees_left_out", trees_left_out.len().into()),
+            ("lists_kept", lists.kept.into()),
+            ("lists_lacking", (lists.over_limit + lists.unread + lists.elsewhere).into()),
             ("session", index.header.as_ref().map(|header| header.session.clone()).into()),
         ]))?);
     }
