@@ -23,6 +23,7 @@ pub mod cli;
 pub mod clients;
 pub mod control;
 pub mod damage;
+mod data_order;
 mod directories;
 pub mod errno;
 pub mod filesystem;

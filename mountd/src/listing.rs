@@ -160,6 +160,23 @@ impl View {
             _ if after <= AFTER_DOT_DOT => None,
             _ => return Err(ViewError::NoPosition),
         };
+        if let Some(order) = self.data_order(node, &generation, object) {
+            let start = match last {
+                None => 0,
+                Some(last) => {
+                    1 + order.iter().position(|known| *known == last).ok_or(ViewError::NoPosition)?
+                }
+            };
+            for address in order.iter().skip(start) {
+                let entry = generation.entry_at(self.repository.pages(), *address).map_err(damaged)?;
+                let (attributes, lifetime) = self.entry_attributes(&entry, object, with_attributes);
+                let cookie = Node::Entry(entry.address).to_number();
+                if !take(ListEntry { cookie, name: &entry.name, attributes, lifetime }) {
+                    break;
+                }
+            }
+            return Ok(());
+        }
         for entry in generation.list(self.repository.pages(), object, last).map_err(damaged)? {
             let entry = match entry {
                 Ok(entry) => entry,

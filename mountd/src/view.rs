@@ -18,6 +18,7 @@ use crate::attributes::{Attributes, OwnerMap};
 use crate::clients::{Client, Clients, Snapshot};
 use crate::control::{ControlName, ControlText, ControlTexts};
 use crate::damage::DamageLog;
+use crate::data_order::DataOrder;
 use crate::directories::Directories;
 use crate::errno::{ViewError, chain};
 use crate::staging::Counts;
@@ -105,6 +106,7 @@ pub struct View {
     pub(crate) clients: Clients,
     pub(crate) damage: DamageLog,
     pub(crate) directories: Directories,
+    pub(crate) data_order: Option<DataOrder>,
     pub(crate) texts: ControlTexts,
     pub(crate) started: Time,
     /// There is a directory for staging to be mounted on.
@@ -149,6 +151,7 @@ impl View {
             clients,
             damage: DamageLog::default(),
             directories: Directories::default(),
+            data_order: None,
             texts: ControlTexts::default(),
             started,
             has_staging: false,

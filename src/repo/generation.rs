@@ -136,11 +136,28 @@ impl Generation {
         Tree::new(pages, self.footer.root, TreeKind::Directory)
     }
 
+    /// Reads the entry at a place in a page.
+    ///
+    /// # Errors
+    /// [`ReadError`] if there is none.
+    pub fn entry_at(&self, pages: &PageReader, address: RecordAddress) -> Result<Entry, ReadError> {
+        let (key, value) = record_at(pages, address)?;
+        self.entry_of(&key, &value, address)
+    }
+
     fn entry(&self, found: &Found) -> Result<Entry, ReadError> {
-        let (_, name) = split_key(found.key()).map_err(|source| damaged(found, source))?;
+        self.entry_of(found.key(), found.value(), found.address())
+    }
+
+    fn entry_of(&self, key: &[u8], value: &[u8], address: RecordAddress) -> Result<Entry, ReadError> {
+        let damaged = |source| ReadError::Format {
+            path: format!("DTF {}", address.ordinal),
+            offset: address.offset,
+            source,
+        };
+        let (_, name) = split_key(key).map_err(damaged)?;
         let name = name.to_vec();
-        let address = found.address();
-        Ok(match decode(found)? {
+        Ok(match Record::decode(value).map_err(damaged)? {
             Record::Link { kind, object } => {
                 let node = Node::Object { ordinal: self.ordinal(), object };
                 Entry { name, node, kind, inode: None, address }

@@ -18,6 +18,7 @@ use reelfs::tape::archive::ForeignDescription;
 
 use super::foreign::ForeignView;
 use crate::attributes::OwnerMap;
+use crate::data_order::DataOrder;
 use crate::errno::ViewError;
 use crate::shown::Shown;
 use crate::view::{CLIENTS, Root, View};
@@ -146,8 +147,10 @@ impl Volume {
             }
         };
         repository.set_attribute_lists(Arc::new(lists));
+        let order = DataOrder::new(set.content.data_places());
         let view = |repository: Repository| {
-            View::new(Arc::new(repository), Root::All, inputs.owners, inputs.started)
+            let view = View::new(Arc::new(repository), Root::All, inputs.owners, inputs.started);
+            view.map(|view| View { data_order: Some(order), ..view })
         };
         let view =
             view(repository).inspect_err(|error| log::warn!("cartridge {}: {}", self.barcode, chain(error)));

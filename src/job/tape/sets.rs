@@ -1,6 +1,6 @@
 //! Sets of cartridges as repositories that can be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::catalogue::{Catalogue, KnownVolume, SetContent};
@@ -77,6 +77,23 @@ impl VolumeSet {
             generations.sort_unstable();
         }
         found
+    }
+
+    /// Where its BDFs begin, along its cartridges in their order.
+    #[must_use]
+    pub fn data_places(&self) -> HashMap<FileId, u64> {
+        // A cartridge has fewer blocks than that.
+        const CARTRIDGE_SHIFT: u32 = 40;
+        let numbers: HashMap<FileId, u64> =
+            (0..).zip(&self.volumes).map(|(number, known)| (known.description.volume, number)).collect();
+        let place = |(name, pieces): (&Arc<str>, &Vec<super::catalogue::Piece>)| {
+            let (_, name) = name.rsplit_once('/')?;
+            let file = name.strip_suffix(".bdf")?.parse().ok()?;
+            let first = pieces.first()?;
+            let number = numbers.get(&first.volume).copied().unwrap_or_default();
+            Some((file, number << CARTRIDGE_SHIFT | first.segment.address.loi))
+        };
+        self.content.objects.iter().filter_map(place).collect()
     }
 
     /// Opens the set as a repository: trees come from the catalogue, data by `reader`.

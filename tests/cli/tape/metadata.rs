@@ -204,3 +204,37 @@ fn trees_longer_than_a_segment_are_kept_by_archive_and_scan_and_listed_without_m
     assert_eq!(counters(&mounted.vault), before);
     super::assert_same(&mounted.vault.sandbox.source(), &mounted.latest().join("."));
 }
+
+#[test]
+fn a_directory_is_listed_in_the_order_of_its_files_on_the_tape() {
+    let vault = Vault::new(2, 64 * MIB);
+    let bytes = |seed: u64| crate::random::Random(seed).bytes(3000);
+    for index in 0..900 {
+        vault.sandbox.write(&format!("many/old-{index:04}"), bytes(index));
+    }
+    vault.sandbox.write("many/directory/file", "x");
+    vault.sandbox.backup(&[]);
+    for index in 0..600 {
+        vault.sandbox.write(&format!("many/new-{index:04}"), bytes(5000 + index));
+    }
+    vault.sandbox.write("many/empty", "");
+    vault.sandbox.backup(&[]);
+    vault.archive(&["--client", "web1", "--generations", "all"]);
+    let mounted = Mounted::over(vault, "");
+    mounted.lose_data();
+    let listed = || {
+        let names = fs::read_dir(mounted.latest().join("many")).unwrap();
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<String>>()
+    };
+    let names = listed();
+    let mut expected = vec!["empty".to_owned()];
+    expected.extend((0..900).map(|index| format!("old-{index:04}")));
+    expected.extend((0..600).map(|index| format!("new-{index:04}")));
+    expected.push("directory".to_owned());
+    assert_eq!(names, expected, "older data stands before newer data");
+    assert_eq!(listed(), names);
+    let by_name = fs::read_dir(mounted.at.join("clients/web1/latest/many")).unwrap();
+    let by_name: Vec<String> =
+        by_name.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(by_name.is_sorted());
+}
