@@ -85,3 +85,55 @@ fn owners_are_mapped_on_cartridges_too() {
         assert!(metadata.is_symlink() || metadata.mode() & 0o027 == 0, "{path:?}: {:o}", metadata.mode());
     }
 }
+
+/// Puts two cartridges of an emulated library that are in slots into each other's cases: their labels stay.
+fn swap_insides(vault: &super::Vault, one: &str, other: &str) {
+    let directory = vault.sandbox.path("library/cartridges");
+    let names =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let (of_one, of_other): (Vec<String>, Vec<String>) = names
+        .filter(|name| name.starts_with(one) || name.starts_with(other))
+        .partition(|name| name.starts_with(one));
+    let (aside, between) = (vault.sandbox.path("aside"), "XXXXXXXX");
+    fs::create_dir(&aside).unwrap();
+    let relabel = |from: &Path, to: &Path| {
+        if from.extension().is_some_and(|extension| extension == "json") {
+            let text = fs::read_to_string(from).unwrap();
+            let text = text.replace(one, between).replace(other, one).replace(between, other);
+            fs::write(from, text).unwrap();
+        }
+        fs::rename(from, to).unwrap();
+    };
+    for name in &of_one {
+        relabel(&directory.join(name), &aside.join(name.replace(one, other)));
+    }
+    for name in &of_other {
+        relabel(&directory.join(name), &directory.join(name.replace(other, one)));
+    }
+    for name in of_one.iter().map(|name| name.replace(one, other)) {
+        fs::rename(aside.join(&name), directory.join(&name)).unwrap();
+    }
+}
+
+#[test]
+fn another_cartridge_of_ours_with_the_barcode_of_the_one_that_is_wanted_is_not_read() {
+    let vault = super::Vault::new(2, 64 * super::MIB);
+    super::two_generations(&vault.sandbox, 2_000_000);
+    vault.archive(&["--client", "web1"]);
+    vault.archive(&["--client", "web1", "--new-set"]);
+    let mounted = Mounted::over(vault, "");
+    mounted.lose_data();
+    swap_insides(&mounted.vault, "RL0001L8", "RL0002L8");
+    let large = mounted.latest().join("large");
+    let error = fs::read(&large).map(|bytes| bytes.len()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(Errno::ENOMEDIUM as i32), "{error}");
+    // In its own case again it is the one.
+    let end = Instant::now() + Duration::from_secs(30);
+    while mounted.vault.place_of("RL0001L8").0 != "slot" {
+        assert!(Instant::now() < end, "the wrong cartridge stays in the drive");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    fs::remove_dir(mounted.vault.sandbox.path("aside")).unwrap();
+    swap_insides(&mounted.vault, "RL0001L8", "RL0002L8");
+    assert_eq!(fs::read(&large).unwrap(), fs::read(original(&mounted, &large)).unwrap());
+}
