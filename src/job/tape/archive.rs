@@ -371,9 +371,8 @@ impl Run<'_> {
         (self.inputs.event)(ArchiveEvent::Loading(barcode.to_string()));
         let mounted = match self.library.mount(Some(barcode), self.options.drive, self.progress) {
             Ok(mounted) => mounted,
-            Err(TapeJobError::Unusable { number, what }) => {
+            Err(TapeJobError::Unusable { what, .. }) => {
                 (self.inputs.event)(ArchiveEvent::Rejected(barcode.to_string(), format!("it is {what}")));
-                self.library.unload(number, None)?;
                 return Ok(None);
             }
             Err(error) => return Err(error),

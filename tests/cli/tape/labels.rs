@@ -99,7 +99,10 @@ fn write_protected_worm_and_cleaning_cartridges_are_told_for_what_they_are() {
     two_generations(&vault.sandbox, 1_000_000);
     vault.emulated().set_write_protected("RL0001L8", true).unwrap();
     vault.refused(13, &["label", "RL0001L8"], "write-protected");
-    vault.refused(13, &["label", "CLN001L8"], "cleaning cartridge");
+    for command in ["label", "scan", "verify"] {
+        vault.refused(13, &[command, "CLN001L8"], "cleaning cartridge");
+        assert_eq!(vault.place_of("CLN001L8").0, "slot", "{command}");
+    }
     vault.good(&["unload"]);
     let ended = vault.run(&["archive", "--memory", "16"]);
     assert_eq!(ended.code, 0, "{ended:?}");
