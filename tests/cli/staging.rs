@@ -98,7 +98,12 @@ fn changes_are_dropped_and_an_older_generation_is_staged() {
     stage(&sandbox, "web1", &[("file", b"two")]);
     sandbox.good(&["commit", "web1"]);
     stage(&sandbox, "web1", &[("file", b"three")]);
-    hinted(&sandbox.run(&["stage", "web1@-2"]), 1, "staging of web1 has changes");
+    for address in ["web1@-2", "web1@latest", "web1"] {
+        let refused = sandbox.run(&["stage", address]);
+        hinted(&refused, 1, "staging of web1 has changes that would be lost (names changed: ");
+        assert!(refused.error.contains("bytes of disk: 4096"), "{address}: {}", refused.error);
+        assert_eq!(sandbox.json(&["staging", "web1"])[0]["changed"], true, "{address}");
+    }
     let dropped = sandbox.good(&["discard", "web1"]);
     assert!(dropped.starts_with("staging of web1 shows web1@20"), "{dropped}");
     let first = sandbox.generations()[0].clone();

@@ -283,11 +283,13 @@ impl Service {
             found => found?,
         };
         tree.set_limits(Limits::of(&policy.space));
+        // Also on that very generation: who asks for it wants to see it as it is.
+        if tree.is_changed()? {
+            return Err(changed(client, &tree));
+        }
         if tree.base() != Some(wanted.ordinal) {
             tree.restage(Some(wanted.ordinal)).map_err(|error| match error {
-                StagingError::Busy { .. } => {
-                    Refusal::new(RefusalKind::Pending, format!("staging of {client} has changes"))
-                }
+                StagingError::Busy { .. } => changed(client, &tree),
                 error => error.into(),
             })?;
             self.stagings.forget(&tree);
@@ -299,6 +301,19 @@ impl Service {
 
 fn named(client: &str) -> Result<ClientName, Refusal> {
     client.parse().map_err(|error| Refusal::new(RefusalKind::Usage, crate::job::chain(&error)))
+}
+
+// Says how much would be lost.
+fn changed(client: &ClientName, tree: &StagingTree) -> Refusal {
+    let lost = match tree.pending() {
+        Ok(pending) => format!(
+            "names changed: {}, files and directories changed: {}, bytes of disk: {}",
+            pending.entry_count, pending.object_count, pending.backing_bytes
+        ),
+        Err(error) => crate::job::chain(&error),
+    };
+    let text = format!("staging of {client} has changes that would be lost ({lost})");
+    Refusal::new(RefusalKind::Pending, text)
 }
 
 fn options(request: &CommitRequest) -> CommitOptions {

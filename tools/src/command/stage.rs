@@ -17,7 +17,8 @@ EXAMPLES
 
   Nothing is copied, whatever the size of the generation. The next commit makes the client's newest
   generation, of what is staged then; all generations between the two stay. A client without
-  staging gets one.
+  staging gets one. While changes are pending it is refused, on whatever generation they were made,
+  and says how many there are: 'reelfs discard' drops them.
 
 EXIT STATUS
   0 done; 1 failed, no such generation, or changes are pending; 2 usage; 10 no repository;
