@@ -145,7 +145,7 @@ fn index_bdf(
             let location = Location { file, frame: span.offset, start };
             let chunk = ChunkPointer { fingerprint: info.fingerprint, len: info.len, location };
             if !is_better_known(repository, index, &chunk)? {
-                index.put_chunk(batch, &chunk);
+                index.put_chunk(batch, &chunk)?;
             }
             start += info.len;
             count += 1;
