@@ -292,17 +292,17 @@ impl Index {
         }
         let number = match numbers.next {
             Some(next) => next,
-            None => {
-                let mode = IteratorMode::From(&chunk_row::LAST_NUMBER_KEY, Direction::Reverse);
-                let last =
-                    self.db.iterator_cf(family, mode).next().transpose().map_err(self.refused("read"))?;
-                let last = last.and_then(|(key, _)| chunk_row::number_of_key(&key));
-                last.map_or(0, |last| last.saturating_add(1))
-            }
+            None => self.last_number()?.map_or(0, |last| last.saturating_add(1)),
         };
         numbers.next = Some(number.saturating_add(1));
         numbers.note(file, number);
         Ok(number)
+    }
+
+    fn last_number(&self) -> Result<Option<u32>, IndexError> {
+        let mode = IteratorMode::From(&chunk_row::LAST_NUMBER_KEY, Direction::Reverse);
+        let last = self.db.iterator_cf(self.family(CHUNKS), mode).next().transpose();
+        Ok(last.map_err(self.refused("read"))?.and_then(|(key, _)| chunk_row::number_of_key(&key)))
     }
 
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
@@ -387,14 +387,16 @@ impl Index {
         batch.batch.put_cf(self.family(RFE), full_key, value);
     }
 
-    /// Counts of records: chunks and files, for `stats`; RocksDB's estimate.
+    /// Counts of records: chunks, and files of more than one chunk, for `stats`; RocksDB's estimate.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         let count = |family: &str| {
             let key = "rocksdb.estimate-num-keys";
             self.db.property_int_value_cf(self.family(family), key).ok().flatten().unwrap_or(0)
         };
-        (count(CHUNKS), count(RFE))
+        let numbered_count = self.last_number().ok().flatten().map_or(0, |last| u64::from(last) + 1);
+        // Two rows for each number.
+        (count(CHUNKS).saturating_sub(2 * numbered_count), count(RFE))
     }
 
     fn family(&self, name: &str) -> &rocksdb::ColumnFamily {
