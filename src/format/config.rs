@@ -71,17 +71,34 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Chunking {
-    /// Frames are filled up to about this many bytes before compression: 16 KiB to 8 MiB.
+    /// Frames of large files are filled up to about this many bytes before compression: 16 KiB to 8 MiB.
     pub frame_bytes: u32,
+    /// Frames of small files are filled up to about this many bytes before compression: 16 KiB to 8 MiB.
+    #[serde(skip_serializing_if = "is_default_pack")]
+    pub pack_bytes: u32,
     /// Files up to this many bytes are one chunk: 1 KiB to 8 MiB.
     pub whole_file_bytes: u32,
     /// A BDF is closed and the next one begun after about this many bytes: 1 MiB and up.
     pub bdf_bytes: u64,
 }
 
+// Small files are most often read with their neighbours, large ones often at any place: the measurement is in
+// `bench/chunk-sizes.md`.
+const PACK_BYTES: u32 = 512 << 10;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_default_pack(pack_bytes: &u32) -> bool {
+    *pack_bytes == PACK_BYTES
+}
+
 impl Default for Chunking {
     fn default() -> Self {
-        Self { frame_bytes: 256 << 10, whole_file_bytes: 128 << 10, bdf_bytes: 4 << 30 }
+        Self {
+            frame_bytes: 256 << 10,
+            pack_bytes: PACK_BYTES,
+            whole_file_bytes: 128 << 10,
+            bdf_bytes: 4 << 30,
+        }
     }
 }
 
@@ -148,6 +165,9 @@ impl Config {
         }
         if !(16 << 10..=8 << 20).contains(&config.chunking.frame_bytes) {
             return value("chunking.frame_bytes", &config.chunking.frame_bytes, "16384 to 8388608");
+        }
+        if !(16 << 10..=8 << 20).contains(&config.chunking.pack_bytes) {
+            return value("chunking.pack_bytes", &config.chunking.pack_bytes, "16384 to 8388608");
         }
         if !(1 << 10..=8 << 20).contains(&config.chunking.whole_file_bytes) {
             return value("chunking.whole_file_bytes", &config.chunking.whole_file_bytes, "1024 to 8388608");

@@ -1,5 +1,6 @@
 //! The index: what can be found quickly, and made again from sealed files at any time.
 
+mod chunk_row;
 mod rocks;
 mod scratch;
 pub mod staging;

@@ -4,11 +4,14 @@
 //!
 //! ```text
 //! chunks  key:   fingerprint 32
-//!         value: file id of the BDF 16, frame offset 8, start in the frame's payload 4, length 4
+//!         value: where the chunk is ([`super::chunk_row`])
 //! rfe     key:   CRC-32 over name, size and mtime 4, file id 8 (inode number of the record)
 //!         value: client id 4 (CRC-32 of the name), low 32 bits of the size 4, first bytes of the
 //!                file signature 8; 28 bytes in all
 //! ```
+//!
+//! A file that is one chunk has no record in `rfe`: its signature is the chunk's fingerprint, and the record of the
+//! chunk is that of the file.
 //!
 //! A record is a hint: whoever finds one checks that the BDF or the DTF record is still there.
 
@@ -16,15 +19,19 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, IteratorMode, Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, Direction, InfoLogger, IteratorMode, LogLevel,
+    Options, WriteBatch, WriteOptions,
 };
 use thiserror::Error;
 
+use super::chunk_row::{self, File, Numbers, Row};
+
 use crate::checksum::crc32;
 use crate::codec::{DecodeError, Reader};
-use crate::format::frame::{ChunkPointer, Location};
+use crate::format::frame::ChunkPointer;
 use crate::format::record::Time;
 use crate::id::{ClientName, FileId, Fingerprint};
 use crate::index::trust::{self, UntrustedError};
@@ -173,6 +180,7 @@ impl RfeRecord {
 pub struct Index {
     db: DB,
     path: String,
+    numbers: Mutex<Numbers>,
 }
 
 impl std::fmt::Debug for Index {
@@ -185,6 +193,8 @@ impl std::fmt::Debug for Index {
 #[derive(Default)]
 pub struct IndexBatch {
     batch: WriteBatch,
+    // The BDF whose number was put last.
+    numbered: Option<FileId>,
 }
 
 impl std::fmt::Debug for IndexBatch {
@@ -218,7 +228,7 @@ impl Index {
     fn opened(path: &Path, opened: Result<DB, rocksdb::Error>) -> Result<Self, IndexError> {
         let shown = crate::path::display(path.as_os_str().as_encoded_bytes());
         match opened {
-            Ok(db) => Ok(Self { db, path: shown }),
+            Ok(db) => Ok(Self { db, path: shown, numbers: Mutex::default() }),
             Err(source) => Err(IndexError::Rocks { path: shown, operation: "open", source }),
         }
     }
@@ -230,17 +240,73 @@ impl Index {
     pub fn chunk(&self, fingerprint: &Fingerprint) -> Result<Option<ChunkPointer>, IndexError> {
         let value =
             self.db.get_pinned_cf(self.family(CHUNKS), fingerprint.0).map_err(self.refused("read"))?;
-        value.map(|value| decode_chunk(*fingerprint, &value)).transpose()
+        value.map(|value| self.decode_chunk(*fingerprint, &value)).transpose()
     }
 
     /// All chunks in order of fingerprints.
     pub fn chunks(&self) -> impl Iterator<Item = Result<ChunkPointer, IndexError>> {
-        self.db.iterator_cf(self.family(CHUNKS), IteratorMode::Start).map(|item| {
-            let (key, value) = item.map_err(self.refused("read"))?;
-            let fingerprint = Reader::new(&key).array("fingerprint").map(Fingerprint);
-            let malformed = |source| IndexError::Malformed { family: CHUNKS, source };
-            decode_chunk(fingerprint.map_err(malformed)?, &value)
+        self.db.iterator_cf(self.family(CHUNKS), IteratorMode::Start).filter_map(|item| {
+            let (key, value) = match item.map_err(self.refused("read")) {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error)),
+            };
+            let fingerprint = chunk_row::fingerprint_of_key(&key)?;
+            Some(self.decode_chunk(fingerprint, &value))
         })
+    }
+
+    fn decode_chunk(&self, fingerprint: Fingerprint, value: &[u8]) -> Result<ChunkPointer, IndexError> {
+        let row = Row::decode(value).map_err(malformed(CHUNKS))?;
+        let file = match row.file {
+            File::Id(file) => file,
+            File::Number(number) => self.numbered(number)?,
+        };
+        Ok(row.pointer(fingerprint, file))
+    }
+
+    // The BDF that a number stands for.
+    fn numbered(&self, number: u32) -> Result<FileId, IndexError> {
+        if let Some(file) = self.numbers().file(number) {
+            return Ok(file);
+        }
+        let key = chunk_row::number_key(number);
+        let value = self.db.get_pinned_cf(self.family(CHUNKS), key).map_err(self.refused("read"))?;
+        let file = Reader::new(value.as_deref().unwrap_or_default()).array("file id of a number");
+        let file = FileId(file.map_err(malformed(CHUNKS))?);
+        self.numbers().note(file, number);
+        Ok(file)
+    }
+
+    // The number of a BDF, a new one if it has none.
+    fn number(&self, file: FileId) -> Result<u32, IndexError> {
+        let mut numbers = self.numbers();
+        if let Some(number) = numbers.number(file) {
+            return Ok(number);
+        }
+        let family = self.family(CHUNKS);
+        let known = self.db.get_pinned_cf(family, chunk_row::file_key(file)).map_err(self.refused("read"))?;
+        if let Some(value) = known {
+            let number = Reader::new(&value).array("number").map_err(malformed(CHUNKS))?;
+            numbers.note(file, u32::from_be_bytes(number));
+            return Ok(u32::from_be_bytes(number));
+        }
+        let number = match numbers.next {
+            Some(next) => next,
+            None => self.last_number()?.map_or(0, |last| last.saturating_add(1)),
+        };
+        numbers.next = Some(number.saturating_add(1));
+        numbers.note(file, number);
+        Ok(number)
+    }
+
+    fn last_number(&self) -> Result<Option<u32>, IndexError> {
+        let mode = IteratorMode::From(&chunk_row::LAST_NUMBER_KEY, Direction::Reverse);
+        let last = self.db.iterator_cf(self.family(CHUNKS), mode).next().transpose();
+        Ok(last.map_err(self.refused("read"))?.and_then(|(key, _)| chunk_row::number_of_key(&key)))
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds the files that may be the same as one with this key.
@@ -251,7 +317,7 @@ impl Index {
         // More than a few are a sign of an attack on the CRC, not of a common file.
         const CANDIDATE_COUNT_MAX: usize = 16;
         let start = key.0.to_be_bytes();
-        let mode = IteratorMode::From(&start, rocksdb::Direction::Forward);
+        let mode = IteratorMode::From(&start, Direction::Forward);
         let mut found = Vec::new();
         for item in self.db.iterator_cf(self.family(RFE), mode).take(CANDIDATE_COUNT_MAX) {
             let (key, value) = item.map_err(self.refused("read"))?;
@@ -285,13 +351,20 @@ impl Index {
     }
 
     /// Adds a chunk to a batch.
-    pub fn put_chunk(&self, batch: &mut IndexBatch, chunk: &ChunkPointer) {
-        let mut value = Vec::with_capacity(32);
-        value.extend_from_slice(&chunk.location.file.0);
-        value.extend_from_slice(&chunk.location.frame.to_be_bytes());
-        value.extend_from_slice(&chunk.location.start.to_be_bytes());
-        value.extend_from_slice(&chunk.len.to_be_bytes());
-        batch.batch.put_cf(self.family(CHUNKS), chunk.fingerprint.0, value);
+    ///
+    /// # Errors
+    /// [`IndexError`] if the index is damaged.
+    pub fn put_chunk(&self, batch: &mut IndexBatch, chunk: &ChunkPointer) -> Result<(), IndexError> {
+        let (family, file) = (self.family(CHUNKS), chunk.location.file);
+        let number = self.number(file)?;
+        if batch.numbered != Some(file) {
+            // In each batch, as nobody knows whether an earlier one was written.
+            batch.batch.put_cf(family, chunk_row::number_key(number), file.0);
+            batch.batch.put_cf(family, chunk_row::file_key(file), number.to_be_bytes());
+            batch.numbered = Some(file);
+        }
+        batch.batch.put_cf(family, chunk.fingerprint.0, chunk_row::encode(number, chunk));
+        Ok(())
     }
 
     /// Removes a chunk in a batch, because it was found damaged or gone.
@@ -314,14 +387,16 @@ impl Index {
         batch.batch.put_cf(self.family(RFE), full_key, value);
     }
 
-    /// Counts of records: chunks and files, for `stats`; RocksDB's estimate.
+    /// Counts of records: chunks, and files of more than one chunk, for `stats`; RocksDB's estimate.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         let count = |family: &str| {
             let key = "rocksdb.estimate-num-keys";
             self.db.property_int_value_cf(self.family(family), key).ok().flatten().unwrap_or(0)
         };
-        (count(CHUNKS), count(RFE))
+        let numbered_count = self.last_number().ok().flatten().map_or(0, |last| u64::from(last) + 1);
+        // Two rows for each number.
+        (count(CHUNKS).saturating_sub(2 * numbered_count), count(RFE))
     }
 
     fn family(&self, name: &str) -> &rocksdb::ColumnFamily {
@@ -363,7 +438,10 @@ fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
     options.set_max_open_files(64);
-    options.set_keep_log_file_num(2);
+    // Its own log would be larger than the index of a small repository.
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Error, |_, message| {
+        log::debug!("index: {message}");
+    }));
     options.set_max_total_wal_size(32 << 20);
     options.set_max_background_jobs(2);
     options.set_db_write_buffer_size(2 * WRITE_BUFFER_BYTES);
@@ -376,17 +454,8 @@ fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
     (options, families)
 }
 
-fn decode_chunk(fingerprint: Fingerprint, value: &[u8]) -> Result<ChunkPointer, IndexError> {
-    let decode = || -> Result<ChunkPointer, DecodeError> {
-        let mut reader = Reader::new(value);
-        let file = FileId(reader.array("file id")?);
-        let frame = reader.array("frame").map(u64::from_be_bytes)?;
-        let start = reader.array("start").map(u32::from_be_bytes)?;
-        let len = reader.array("length").map(u32::from_be_bytes)?;
-        reader.finish("record")?;
-        Ok(ChunkPointer { fingerprint, len, location: Location { file, frame, start } })
-    };
-    decode().map_err(|source| IndexError::Malformed { family: CHUNKS, source })
+fn malformed(family: &'static str) -> impl FnOnce(DecodeError) -> IndexError {
+    move |source| IndexError::Malformed { family, source }
 }
 
 fn decode_rfe(key: &[u8], value: &[u8]) -> Result<RfeRecord, IndexError> {

@@ -7,8 +7,8 @@ use thiserror::Error;
 use crate::format::bdf;
 use crate::format::frame::{ChunkPointer, Location};
 use crate::format::page::{Page, PageRef};
-use crate::format::record::{Detail, Record, split_key};
-use crate::id::{ClientName, FileId};
+use crate::format::record::{Content, Detail, Record, split_key};
+use crate::id::{ClientName, FileId, Fingerprint};
 use crate::index::{Index, IndexBatch, IndexError, RfeKey, RfeRecord};
 use crate::progress::{Cancelled, Progress};
 use crate::repo::node::{Node, RecordAddress};
@@ -145,7 +145,7 @@ fn index_bdf(
             let location = Location { file, frame: span.offset, start };
             let chunk = ChunkPointer { fingerprint: info.fingerprint, len: info.len, location };
             if !is_better_known(repository, index, &chunk)? {
-                index.put_chunk(batch, &chunk);
+                index.put_chunk(batch, &chunk)?;
             }
             start += info.len;
             count += 1;
@@ -230,8 +230,9 @@ fn index_leaf(
         let (Ok((_, name)), Ok(Record::Inode(inode))) = (split_key(key), Record::decode(value)) else {
             continue;
         };
-        let Detail::Regular { size, signature: Some(signature), .. } = inode.detail else { continue };
-        if size == 0 || name.is_empty() || inode.inconsistent {
+        let Detail::Regular { size, signature: Some(signature), content } = &inode.detail else { continue };
+        let (size, signature) = (*size, *signature);
+        if size == 0 || name.is_empty() || inode.inconsistent || is_one_chunk(content, size, signature) {
             continue;
         }
         let Ok(slot) = u16::try_from(slot) else { continue };
@@ -244,4 +245,14 @@ fn index_leaf(
         }
     }
     Ok(())
+}
+
+// The chunk's own record, found by the signature, is that of the file.
+fn is_one_chunk(content: &Content, size: u64, signature: Fingerprint) -> bool {
+    let Content::Inline(extents) = content else { return false };
+    matches!(&extents[..], [only] if only.offset == 0
+        && only.len == size
+        && only.skip == 0
+        && u64::from(only.chunk.len) == size
+        && only.chunk.fingerprint == signature)
 }

@@ -159,7 +159,7 @@ fn an_index_with_a_wrong_length_shortens_no_file() {
     backup(&repository, Some(&index), source.path()).unwrap();
     let found = index.chunk(&Fingerprint::of(&content)).unwrap().unwrap();
     let mut batch = IndexBatch::default();
-    index.put_chunk(&mut batch, &ChunkPointer { len: 1000, ..found });
+    index.put_chunk(&mut batch, &ChunkPointer { len: 1000, ..found }).unwrap();
     index.write(batch).unwrap();
     fs::rename(source.path().join("file"), source.path().join("renamed")).unwrap();
     let second = backup(&repository, Some(&index), source.path()).unwrap();

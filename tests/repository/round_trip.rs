@@ -1,5 +1,6 @@
 //! Trees that come back as they were.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -10,8 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reelfs::format::record::Time;
 use reelfs::index::{Index, RfeKey};
 use reelfs::job::backup::BackupOptions;
+use reelfs::job::index::rebuild;
 use reelfs::job::restore::RestoreOptions;
 use reelfs::live::Overwrite;
+use reelfs::progress::Progress;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 use tempfile::tempdir;
 
@@ -316,26 +319,28 @@ fn forge_nanoseconds(name: &[u8], size: u64, seconds: i64, wanted: RfeKey) -> Op
 
 #[test]
 fn two_files_with_the_same_key_and_different_content_are_both_right() {
+    // More than one chunk: what is one chunk has no record of its own.
+    const LEN: usize = 300_000;
     let source = tempdir().unwrap();
     let root = source.path();
-    let (one, other) = (random(31, 5000), random(32, 5000));
+    let (one, other) = (random(31, LEN), random(32, LEN));
     fs::write(root.join("one"), &one).unwrap();
     let time = Time { seconds: 1_700_000_000, nanoseconds: 5 };
     set_mtime(&root.join("one"), time.seconds, time.nanoseconds.into());
-    let key = RfeKey::of(b"one", 5000, time);
+    let key = RfeKey::of(b"one", LEN as u64, time);
     let index_directory = tempdir().unwrap();
     let index = Index::open(index_directory.path()).unwrap();
     let (_, repository) = in_memory();
     backup(&repository, Some(&index), root).unwrap();
 
     let (seconds, nanoseconds) = (1_700_000_000..)
-        .find_map(|seconds| Some((seconds, forge_nanoseconds(b"another", 5000, seconds, key)?)))
+        .find_map(|seconds| Some((seconds, forge_nanoseconds(b"another", LEN as u64, seconds, key)?)))
         .unwrap();
-    assert_eq!(RfeKey::of(b"another", 5000, Time { seconds, nanoseconds }), key, "forged");
+    assert_eq!(RfeKey::of(b"another", LEN as u64, Time { seconds, nanoseconds }), key, "forged");
     fs::write(root.join("another"), &other).unwrap();
     set_mtime(&root.join("another"), seconds, nanoseconds.into());
     // And one that is the same in name, size and time, also with other content, and one that is a copy.
-    for (directory, content) in [("changed", random(33, 5000)), ("copied", one.clone())] {
+    for (directory, content) in [("changed", random(33, LEN)), ("copied", one.clone())] {
         fs::create_dir(root.join(directory)).unwrap();
         fs::write(root.join(directory).join("one"), content).unwrap();
         set_mtime(&root.join(directory).join("one"), time.seconds, time.nanoseconds.into());
@@ -347,6 +352,57 @@ fn two_files_with_the_same_key_and_different_content_are_both_right() {
     restore(&repository, summary.committed.unwrap().id, target.path());
     assert_same(target.path(), &look(root));
     assert_eq!(fs::read(target.path().join("another")).unwrap(), other);
+}
+
+#[test]
+fn a_small_file_is_redundant_if_its_bytes_are_stored_whatever_its_name_and_time() {
+    let source = tempdir().unwrap();
+    let root = source.path();
+    fs::write(root.join("one"), random(51, 5000)).unwrap();
+    set_mtime(&root.join("one"), 1_700_000_000, 5);
+    let index_directory = tempdir().unwrap();
+    let index = Index::open(index_directory.path()).unwrap();
+    let (_, repository) = in_memory();
+    backup(&repository, Some(&index), root).unwrap();
+    let time = Time { seconds: 1_700_000_000, nanoseconds: 5 };
+    assert_eq!(index.candidates(RfeKey::of(b"one", 5000, time)).unwrap(), [], "the chunk's record is enough");
+    assert_eq!(index.chunks().count(), 1);
+
+    fs::copy(root.join("one"), root.join("of another name and time")).unwrap();
+    fs::write(root.join("of the same length"), random(52, 5000)).unwrap();
+    let options = BackupOptions::default();
+    let summary = try_backup(&repository, Some(&index), root, &options).unwrap();
+    assert_eq!((summary.new.files, summary.redundant.files), (2, 1), "{summary:?}");
+    let target = tempdir().unwrap();
+    restore(&repository, summary.committed.unwrap().id, target.path());
+    assert_same(target.path(), &look(root));
+}
+
+#[test]
+fn the_index_names_the_bdf_of_each_chunk_also_when_it_is_opened_again() {
+    let (source, directory) = (tempdir().unwrap(), tempdir().unwrap());
+    let (_, repository) = in_memory();
+    for number in 0..4_u64 {
+        let index = Index::open(&directory.path().join("index")).unwrap();
+        for part in 0..2_u64 {
+            let seed = number * 2 + part;
+            fs::write(source.path().join(format!("file {seed}")), random(seed, 5000)).unwrap();
+            backup(&repository, Some(&index), source.path()).unwrap();
+        }
+    }
+    let fresh = Index::open(&directory.path().join("fresh")).unwrap();
+    rebuild(&repository, &fresh, &Progress::new()).unwrap();
+    let expected: Vec<_> = fresh.chunks().map(Result::unwrap).collect();
+    let bdfs: HashSet<_> = expected.iter().map(|chunk| chunk.location.file).collect();
+    assert_eq!((expected.len(), bdfs.len()), (8, 8));
+    let path = directory.path().join("index");
+    for opened in [Index::open_read_only(&path), Index::open(&path)] {
+        let opened = opened.unwrap();
+        assert_eq!(opened.chunks().map(Result::unwrap).collect::<Vec<_>>(), expected);
+        for chunk in &expected {
+            assert_eq!(opened.chunk(&chunk.fingerprint).unwrap(), Some(*chunk));
+        }
+    }
 }
 
 #[test]

@@ -158,10 +158,7 @@ fn save<'r>(
         0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         count => count,
     };
-    let make_worker = || {
-        let frame_len = config.chunking.frame_bytes as usize;
-        Worker::new(dedup, &claims, config.compression.level, frame_len)
-    };
+    let make_worker = || Worker::new(dedup, &claims, config);
     pipeline::run(worker_count, make_worker, |pipeline| {
         let context = driver::Context { repository, options, exclusions, progress, dedup, claims: &claims };
         driver::Driver::new(context, writer, pipeline).run(root)

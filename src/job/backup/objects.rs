@@ -129,8 +129,8 @@ impl Driver<'_, '_> {
             return self.large_file(directory, target, attributes, before);
         }
         let name = target.name().to_vec();
-        let source = LiveSmall { directory: Arc::clone(directory), name: name.clone(), attributes };
-        let file = SmallFile { source: Box::new(source), name, before: before.clone() };
+        let source = LiveSmall { directory: Arc::clone(directory), name, attributes };
+        let file = SmallFile { source: Box::new(source), before: before.clone() };
         Ok(self.emitter.give_small(target, before, file, attributes.size, None)?)
     }
 

@@ -69,10 +69,9 @@ impl Driver<'_, '_, '_> {
         let reference = reference(&file, &content);
         let path = file.shown();
         let File { target, before, described, .. } = file;
-        let name = target.name().to_vec();
         let source = Box::new(StagedSmall { content, described, path });
         self.summary.read_bytes += size;
-        let small = SmallFile { source, name, before: reference };
+        let small = SmallFile { source, before: reference };
         Ok(self.emitter.give_small(target, before, small, size, report)?)
     }
 

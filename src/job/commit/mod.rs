@@ -149,8 +149,7 @@ impl Commit<'_> {
             0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             count => count,
         };
-        let frame_len = config.chunking.frame_bytes as usize;
-        let make_worker = || Worker::new(&dedup, &claims, config.compression.level, frame_len);
+        let make_worker = || Worker::new(&dedup, &claims, config);
         pipeline::run(worker_count, make_worker, |pipeline| {
             let emitter = Emitter::new(repository, &claims, self.progress, writer, pipeline);
             let context = driver::Context {

@@ -30,14 +30,14 @@ impl Emitter<'_, '_> {
         size: u64,
         report: Option<Box<FileReport>>,
     ) -> Result<(), StoreError> {
-        if !self.batch.files.is_empty() && self.batch.len + size > self.frame_len {
+        if !self.batch.files.is_empty() && self.batch.len + size > self.pack_len {
             self.flush()?;
         }
         let (task, slot) = (self.next_task(), self.batch.files.len());
         self.queue(Emission::Small { target, before, task, slot, report });
         self.batch.files.push(file);
         self.batch.len += size;
-        if self.batch.len >= self.frame_len || self.batch.files.len() >= FILE_COUNT_MAX {
+        if self.batch.len >= self.pack_len || self.batch.files.len() >= FILE_COUNT_MAX {
             self.flush()?;
         }
         Ok(())

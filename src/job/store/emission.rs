@@ -64,7 +64,7 @@ pub(in crate::job) struct Emitter<'a, 'r> {
     /// What was done with the files that were put last, of those that came with a report.
     pub(in crate::job) reports: Vec<FileReport>,
     pub(super) batch: Batch,
-    pub(super) frame_len: u64,
+    pub(super) pack_len: u64,
 }
 
 impl<'a, 'r> Emitter<'a, 'r> {
@@ -92,7 +92,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
             has_news: false,
             reports: Vec::new(),
             batch: Batch::default(),
-            frame_len: repository.config().chunking.frame_bytes.into(),
+            pack_len: repository.config().chunking.pack_bytes.into(),
         }
     }
 

@@ -9,18 +9,17 @@ use super::record::Described;
 use super::source::{ReadFile, ReadProblem, SmallSource};
 use crate::chunk::compress::{CompressError, Compressor};
 use crate::codec::len_u32;
+use crate::format::config::{Chunking, Config};
 use crate::format::frame::{ChunkInfo, ChunkPointer, Codec};
 use crate::format::record::{Extent, Inode};
 use crate::id::Fingerprint;
 use crate::live::LiveError;
 use crate::repo::bdf_writer::PreparedFrame;
-use crate::repo::extent_list::ExtentList;
 
 /// A small file to be read by a worker.
 #[derive(Debug)]
 pub(in crate::job) struct SmallFile {
     pub(in crate::job) source: Box<dyn SmallSource>,
-    pub(in crate::job) name: Vec<u8>,
     /// The same file in the generation before.
     pub(in crate::job) before: Option<Arc<Inode>>,
 }
@@ -88,6 +87,8 @@ pub(in crate::job) struct Worker<'a> {
     dedup: &'a Dedup<'a>,
     claims: &'a Claims<'a>,
     compressor: Compressor,
+    chunking: &'a Chunking,
+    // Length of the frames of the task that is being done, about.
     frame_len: usize,
     // The frame that new chunks go into.
     payload: Vec<u8>,
@@ -96,17 +97,13 @@ pub(in crate::job) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub(in crate::job) fn new(
-        dedup: &'a Dedup<'a>,
-        claims: &'a Claims<'a>,
-        level: i32,
-        frame_len: usize,
-    ) -> Self {
+    pub(in crate::job) fn new(dedup: &'a Dedup<'a>, claims: &'a Claims<'a>, config: &'a Config) -> Self {
         Self {
             dedup,
             claims,
-            compressor: Compressor::new(level),
-            frame_len,
+            compressor: Compressor::new(config.compression.level),
+            chunking: &config.chunking,
+            frame_len: config.chunking.frame_bytes as usize,
             payload: Vec::new(),
             chunks: Vec::new(),
             frames: Vec::new(),
@@ -116,13 +113,17 @@ impl<'a> Worker<'a> {
     pub(in crate::job) fn run(&mut self, task: Task) -> Result<Outcome, StoreError> {
         let prepared = match task {
             Task::Small(files) => {
+                self.frame_len = self.chunking.pack_bytes as usize;
                 let mut outcomes = Vec::with_capacity(files.len());
                 for file in &files {
                     outcomes.push(self.small(file)?);
                 }
                 Prepared::Small(outcomes)
             }
-            Task::Piece(piece) => Prepared::Piece(self.piece(piece)?),
+            Task::Piece(piece) => {
+                self.frame_len = self.chunking.frame_bytes as usize;
+                Prepared::Piece(self.piece(piece)?)
+            }
         };
         self.close_frame()?;
         Ok(Outcome { frames: std::mem::take(&mut self.frames), prepared })
@@ -135,26 +136,23 @@ impl<'a> Worker<'a> {
             Err(ReadProblem::Stop(error)) => return Err(error),
         };
         let ReadFile { bytes, described, inconsistent } = read;
-        let mtime = described.inode.mtime;
         let mut outcome =
             SmallOutcome { described, signature: None, extents: Vec::new(), inconsistent, redundant: false };
         if bytes.is_empty() {
             outcome.signature = Some(Fingerprint::of(b""));
             return Ok(Ok(outcome));
         }
+        // The file is one chunk: what RFE asks for, whether a whole file of this signature is stored, is whether
+        // the chunk is.
         let signature = Fingerprint::of(&bytes);
         outcome.signature = Some(signature);
-        let (name, size) = (&file.name, bytes.len() as u64);
-        // A small file has few extents.
-        let mut new_list = ExtentList::default;
-        if let Some(extents) = self.dedup.redundant_file(name, size, mtime, signature, &mut new_list)? {
-            outcome.redundant = true;
-            for extent in extents.iter()? {
-                outcome.extents.push(PendingExtent::Ready(extent?));
-            }
-            return Ok(Ok(outcome));
-        }
-        let extent = match self.claims.claim(&signature, || self.dedup.chunk(&signature, bytes.len()))? {
+        let redundant = &mut outcome.redundant;
+        let find = || -> Result<_, StoreError> {
+            let found = self.dedup.chunk(&signature, bytes.len())?;
+            *redundant = found.is_some();
+            Ok(found)
+        };
+        let extent = match self.claims.claim(&signature, find)? {
             Claim::Stored(chunk) => whole(0, chunk),
             Claim::Pending => PendingExtent::Waiting(0, len_u32(bytes.len()), signature),
             Claim::Granted => {
@@ -347,7 +345,9 @@ mod test {
         let repository = crate::repo::Repository::open_storage(storage, cache).expect("opens");
         let (dedup, claims) = (Dedup::new(&repository, None), Claims::default());
         for level in [0, 3] {
-            let mut worker = Worker::new(&dedup, &claims, level, 256 << 10);
+            let mut config = repository.config().clone();
+            config.compression.level = level;
+            let mut worker = Worker::new(&dedup, &claims, &config);
             let bytes = vec![b'a'; 10_000];
             worker.add(&bytes, Fingerprint::of(&bytes)).expect("fits");
             worker.payload[5000] ^= 1;

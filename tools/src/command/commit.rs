@@ -24,7 +24,7 @@ EXAMPLES
   they last were: 'safe' in reelfs.toml(5) decides.
 
   How a file's changes are found, as --verbose shows it:
-    rfe    the whole file is stored already: by name, size and time, proven by its signature
+    rfe    the whole file is stored already, which its signature proves
     fda    only what was written in place was read; the rest stays where it is
     sfp    it was read and cut where its content says so; chunks that are stored are not stored again
     kept   only its attributes or names changed

@@ -137,7 +137,7 @@ fn show(counted: &Counted, context: &mut Context) -> Result<(), Failure> {
     lines.push(format!("index        {}", human::bytes(counted.index_bytes)));
     if let Some((chunks, files)) = counted.index_counts {
         lines.push(format!("  chunks     about {}", human::grouped(chunks)));
-        lines.push(format!("  files      about {}", human::grouped(files)));
+        lines.push(format!("  files      about {} of more than one chunk", human::grouped(files)));
     }
     lines.iter().try_for_each(|line| context.out.line(line))?;
     Ok(())
