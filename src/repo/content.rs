@@ -7,6 +7,9 @@ use super::tree::Tree;
 use crate::format::page::{PageRef, TreeKind};
 use crate::format::record::{Content, Extent};
 
+// So many extents are looked at ahead of a read: all of a request of 1 MiB and of a frame after it.
+const LOOK_AHEAD_COUNT_MAX: usize = 64;
+
 /// A file's content, for reading at any offset.
 #[derive(Debug, Clone, Copy)]
 pub struct ContentReader<'a> {
@@ -66,6 +69,7 @@ impl<'a> ContentReader<'a> {
         if position >= end {
             return Ok(());
         }
+        let mut is_wished = false;
         for extent in self.extents_from(offset) {
             let extent = extent?;
             if extent.offset >= end {
@@ -77,7 +81,13 @@ impl<'a> ContentReader<'a> {
                 }
                 position = extent.offset;
             }
-            let data = self.data(&extent)?;
+            let mut next = None;
+            if extent.offset < end && !self.frames.is_cached(&extent.chunk) {
+                let wanted = if is_wished { extent.offset } else { end };
+                next = self.look_ahead(&extent, wanted);
+                is_wished = true;
+            }
+            let data = ExtentData { chunk: self.frames.chunk_before(&extent.chunk, next)?, extent };
             let upto = (extent.offset + extent.len).min(end);
             if !take(Piece::Data(data.range(position, upto))) {
                 return Ok(());
@@ -89,6 +99,40 @@ impl<'a> ContentReader<'a> {
         }
         take(Piece::Hole(narrow(end - position)));
         Ok(())
+    }
+
+    // Looks at the extents after one whose frame must be read: where that frame may end, as the next one in
+    // the file is most often the next one in the BDF, too. Frames that are needed before `end` are given to
+    // other threads meanwhile.
+    fn look_ahead(&self, extent: &Extent, end: u64) -> Option<u64> {
+        let mut frame = extent.chunk.location;
+        let mut wish = None;
+        let mut found = None;
+        for (index, extent) in self.extents_from(extent.offset.saturating_add(extent.len)).enumerate() {
+            // What cannot be read is met again by who needs it.
+            let Ok(extent) = extent else { break };
+            if index >= LOOK_AHEAD_COUNT_MAX {
+                break;
+            }
+            let location = extent.chunk.location;
+            if (location.file, location.frame) == (frame.file, frame.frame) {
+                continue;
+            }
+            let next =
+                (location.file == frame.file && location.frame > frame.frame).then_some(location.frame);
+            match wish.take() {
+                Some(chunk) => self.frames.wish(&chunk, next),
+                None => found = next,
+            }
+            if extent.offset >= end {
+                return found;
+            }
+            (wish, frame) = (Some(extent.chunk), location);
+        }
+        if let Some(chunk) = wish {
+            self.frames.wish(&chunk, None);
+        }
+        found
     }
 
     /// Tells whether a range can be read from the cache, without a disk and without decompressing.

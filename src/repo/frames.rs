@@ -198,9 +198,9 @@ impl FrameReader {
     /// They end when the reader is dropped.
     pub fn start_read_ahead(&self, thread_count: usize) {
         let shared = Arc::clone(&self.shared);
-        let started = ReadAhead::start(thread_count, move |(file, offset)| {
+        let started = ReadAhead::start(thread_count, move |(file, offset), next| {
             // After the last frame comes the footer, which is no frame and ends this.
-            shared.frame((file, offset), 0).map(|(frame, _)| (file, frame.next))
+            shared.frame((file, offset), next, 0).map(|frame| (file, frame.next))
         });
         *self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
     }
@@ -210,7 +210,25 @@ impl FrameReader {
     /// # Errors
     /// [`ReadError`] if it is not there or damaged, and nowhere else either.
     pub fn chunk(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
-        self.shared.chunk_or_other(pointer, |pointer| self.chunk_there(pointer))
+        self.chunk_before(pointer, None)
+    }
+
+    /// As [`FrameReader::chunk`], with a hint where in the BDF the frame may end.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is not there or damaged, and nowhere else either.
+    pub(super) fn chunk_before(&self, pointer: &ChunkPointer, next: Option<u64>) -> Result<Chunk, ReadError> {
+        self.shared.chunk_or_other(pointer, |there| {
+            self.chunk_at(there, next.filter(|_| there.location == pointer.location))
+        })
+    }
+
+    /// Has the frame of a chunk decompressed by another thread, if there is one for that.
+    pub(super) fn wish(&self, pointer: &ChunkPointer, next: Option<u64>) {
+        let mut ahead = self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ahead) = &mut *ahead {
+            ahead.wish((pointer.location.file, pointer.location.frame), next);
+        }
     }
 
     /// Finds and verifies a chunk where the pointer says and nowhere else.
@@ -218,8 +236,12 @@ impl FrameReader {
     /// # Errors
     /// [`ReadError`] if it is not there or damaged.
     pub fn chunk_there(&self, pointer: &ChunkPointer) -> Result<Chunk, ReadError> {
+        self.chunk_at(pointer, None)
+    }
+
+    fn chunk_at(&self, pointer: &ChunkPointer, next: Option<u64>) -> Result<Chunk, ReadError> {
         let key = (pointer.location.file, pointer.location.frame);
-        let (frame, _) = self.shared.frame(key, 0)?;
+        let frame = self.shared.frame(key, next, 0)?;
         if !frame.is_used.swap(true, Ordering::Relaxed) {
             let mut ahead = self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(ahead) = &mut *ahead {
@@ -240,7 +262,7 @@ impl FrameReader {
     /// # Errors
     /// [`ReadError`] if it is missing or damaged.
     pub fn read_uncached(&self, file: FileId, offset: u64) -> Result<Frame, ReadError> {
-        self.shared.load((file, offset), 0)
+        self.shared.load((file, offset), None, 0)
     }
 
     /// Path of a BDF as people know it, or its name if it cannot be opened.
@@ -262,7 +284,7 @@ impl FrameReader {
     /// # Errors
     /// [`ReadError`] if it is missing or damaged.
     pub fn frame(&self, file: FileId, offset: u64) -> Result<Arc<Frame>, ReadError> {
-        self.shared.frame((file, offset), 0).map(|(frame, _)| frame)
+        self.shared.frame((file, offset), None, 0)
     }
 
     /// Count of frames decompressed since the start.
@@ -310,27 +332,26 @@ impl Shared {
         Err(ReadError::NoBdf { file: id })
     }
 
-    // Returns the frame and whether it was loaded now.
-    fn frame(&self, key: FrameKey, depth: usize) -> Result<(Arc<Frame>, bool), ReadError> {
+    fn frame(&self, key: FrameKey, next: Option<u64>, depth: usize) -> Result<Arc<Frame>, ReadError> {
         if depth > 0 {
             // The thread has a guard already. To wait for another one could be to wait for itself, if a
             // damaged frame names itself as its base.
             if let Some(frame) = self.frames.get(&key) {
-                return Ok((frame, false));
+                return Ok(frame);
             }
-            let frame = Arc::new(self.load(key, depth)?);
+            let frame = Arc::new(self.load(key, next, depth)?);
             self.frames.insert(key, Arc::clone(&frame));
-            return Ok((frame, true));
+            return Ok(frame);
         }
         match self.frames.get_value_or_guard(&key, None) {
-            GuardResult::Value(frame) => Ok((frame, false)),
+            GuardResult::Value(frame) => Ok(frame),
             GuardResult::Guard(guard) => {
-                let frame = Arc::new(self.load(key, 0)?);
+                let frame = Arc::new(self.load(key, next, 0)?);
                 // A refusal means that the key was removed meanwhile; the frame is good all the same.
                 let _removed = guard.insert(Arc::clone(&frame));
-                Ok((frame, true))
+                Ok(frame)
             }
-            GuardResult::Timeout => Ok((Arc::new(self.load(key, 0)?), true)),
+            GuardResult::Timeout => Ok(Arc::new(self.load(key, next, 0)?)),
         }
     }
 
@@ -358,29 +379,38 @@ impl Shared {
         }
     }
 
-    fn load(&self, (file, offset): FrameKey, depth: usize) -> Result<Frame, ReadError> {
+    fn load(&self, (file, offset): FrameKey, next: Option<u64>, depth: usize) -> Result<Frame, ReadError> {
         let bdf = self.bdf(file)?;
-        let (header, stored, damage) = bdf.read_damaged(offset)?;
-        let next = offset + HEADER_LEN as u64 + header.tables_len() + u64::from(header.stored_len);
-        let path = || bdf.file().path().to_owned();
-        if depth > 0 && !header.bases.is_empty() {
-            return Err(ReadError::DeepDelta { path: path(), offset });
-        }
+        bdf.with_stored(offset, next, |header, stored, damage| {
+            let path = || bdf.file().path().to_owned();
+            if depth > 0 && !header.bases.is_empty() {
+                return Err(ReadError::DeepDelta { path: path(), offset });
+            }
+            let prefix = self.prefix(&header, depth)?;
+            let payload =
+                match header.codec {
+                    Codec::Raw => stored.to_vec(),
+                    Codec::Zstd => compress::decompress(stored, header.plain_len as usize, &prefix).map_err(
+                        |source| damage.unwrap_or(ReadError::Compress { path: path(), offset, source }),
+                    )?,
+                };
+            self.loaded_count.fetch_add(1, Ordering::Relaxed);
+            let next = offset + HEADER_LEN as u64 + header.tables_len() + u64::from(header.stored_len);
+            Ok(Frame::new(header, payload, offset, next))
+        })
+    }
+
+    // The base chunks of a frame, one after the other.
+    fn prefix(&self, header: &FrameHeader, depth: usize) -> Result<Vec<u8>, ReadError> {
         let mut prefix = Vec::new();
         for base in &header.bases {
             let chunk = self.chunk_or_other(base, |base| {
                 let location = base.location;
-                let (frame, _) = self.frame((location.file, location.frame), depth + 1)?;
+                let frame = self.frame((location.file, location.frame), None, depth + 1)?;
                 chunk_of(frame, base, &|| self.path(location.file))
             })?;
             prefix.extend_from_slice(chunk.bytes());
         }
-        let payload = match header.codec {
-            Codec::Raw => stored,
-            Codec::Zstd => compress::decompress(&stored, header.plain_len as usize, &prefix)
-                .map_err(|source| damage.unwrap_or(ReadError::Compress { path: path(), offset, source }))?,
-        };
-        self.loaded_count.fetch_add(1, Ordering::Relaxed);
-        Ok(Frame::new(header, payload, offset, next))
+        Ok(prefix)
     }
 }

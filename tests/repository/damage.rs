@@ -226,6 +226,39 @@ fn damage_is_told_with_generation_path_and_range_and_the_rest_is_restored() {
 }
 
 #[test]
+fn frames_read_by_other_threads_leave_damage_where_it_is() {
+    let source = tempdir().unwrap();
+    let large = random(11, 3 << 20);
+    fs::write(source.path().join("large"), &large).unwrap();
+    let (memory, repository) = in_memory();
+    let generation = backup(&repository, None, source.path()).unwrap();
+    damage_data(&memory, &large[1_500_000..1_500_100]);
+    let damaged = verify(&open(&memory), None).affected[0].ranges.clone();
+    let [(damaged_offset, damaged_len)] = damaged[..] else { panic!("{damaged:?}") };
+    for read_len in [10_000, 64 << 10, 1 << 20, 3 << 20] {
+        let repository = open(&memory);
+        repository.frames().start_read_ahead(2);
+        let opened = repository.generation(generation.ordinal).unwrap();
+        let root = reelfs::format::record::ROOT_OBJECT;
+        let entry = opened.lookup(repository.pages(), root, b"large").unwrap().unwrap();
+        let inode = match entry.inode {
+            Some(inode) => inode,
+            None => repository.inode(entry.node).unwrap(),
+        };
+        let content = repository.content(&inode).unwrap();
+        for (index, expected) in large.chunks(read_len).enumerate() {
+            let offset = (index * read_len) as u64;
+            let is_damaged =
+                offset < damaged_offset + damaged_len && damaged_offset < offset + expected.len() as u64;
+            match content.read(offset, read_len) {
+                Ok(bytes) => assert!(bytes == expected && !is_damaged, "{read_len} at {offset}"),
+                Err(error) => assert!(error.is_damage() && is_damaged, "{read_len} at {offset}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn the_next_backup_that_reads_the_file_heals_also_old_generations() {
     let source = tempdir().unwrap();
     let (small, large) = (random(9, 50_000), random(10, 1 << 20));

@@ -138,16 +138,18 @@ impl<'a> Cutter<'a> {
                 return Ok(self.position);
             }
             let len = self.splitter.cut(rest);
-            if self.piece.bytes.is_empty() {
-                self.piece.bytes.reserve_exact(self.frame_len + self.splitter.lookahead());
+            // All of a frame is decompressed to read a little of it: it is closed before it is too long.
+            if self.piece.bytes.len() + len > self.frame_len {
+                self.finish(give)?;
             }
-            self.piece.bytes.extend_from_slice(rest.get(..len).unwrap_or_default());
+            let chunk = self.window.get(self.window_start..self.window_start + len).unwrap_or_default();
+            if self.piece.bytes.is_empty() {
+                self.piece.bytes.reserve_exact(self.frame_len.max(len));
+            }
+            self.piece.bytes.extend_from_slice(chunk);
             self.piece.cuts.push(Cut { offset, len });
             self.window_start += len;
             offset += len as u64;
-            if self.piece.bytes.len() >= self.frame_len {
-                self.finish(give)?;
-            }
         }
     }
 
@@ -182,5 +184,38 @@ impl<'a> Cutter<'a> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    impl LargeSource for Vec<u8> {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, ReadProblem> {
+            let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..)).unwrap_or_default();
+            let len = buffer.len().min(rest.len());
+            buffer[..len].copy_from_slice(&rest[..len]);
+            Ok(len)
+        }
+    }
+
+    #[test]
+    fn a_frame_of_a_large_file_is_no_longer_than_asked_for_unless_one_chunk_is() {
+        let mut data = vec![0; 3 << 20];
+        blake3::Hasher::new().update(b"seed").finalize_xof().fill(&mut data);
+        let size = data.len() as u64;
+        for frame_len in [256 << 10, 100_000, 1] {
+            let mut found = Vec::new();
+            let mut give = |task| {
+                let Task::Piece(piece) = task else { panic!("a large file has no small ones") };
+                assert!(piece.bytes.len() <= frame_len || piece.cuts.len() == 1, "{}", piece.bytes.len());
+                assert_eq!(piece.cuts.iter().map(|cut| cut.len).sum::<usize>(), piece.bytes.len());
+                found.extend_from_slice(&piece.bytes);
+                Ok(())
+            };
+            read(&data, size, std::iter::once(Ok((0, size))), None, frame_len, &mut give).expect("reads");
+            assert!(found == data, "{frame_len}");
+        }
     }
 }
