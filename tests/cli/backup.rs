@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
 use crate::support::Sandbox;
 
 #[test]
@@ -49,6 +51,41 @@ fn patterns_come_from_the_policy_the_user_the_files_and_the_command_line() {
     assert_eq!(summary["excluded"], 4);
     sandbox.backup(&["--no-user-exclude", "--exclude", "line", "--exclude", "!/line"]);
     assert_eq!(sandbox.saved(), ["directory/", "file", "kept", "line", "user"]);
+}
+
+#[test]
+fn a_backup_of_one_file_system_keeps_a_mount_point_and_nothing_in_it() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can mount");
+        return;
+    }
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("here", "kept");
+    let other = sandbox.source().join("directory/other");
+    fs::create_dir_all(&other).unwrap();
+    mount(Some("reelfs-test"), &other, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0751")).unwrap();
+    let _mounted = Mounted(other);
+    sandbox.write("directory/other/below/there", "of the other file system");
+    sandbox.backup(&[]);
+    let everything =
+        ["directory/", "directory/other/", "directory/other/below/", "directory/other/below/there"];
+    assert_eq!(sandbox.saved(), [&everything[..], &["here"]].concat());
+    let summary = sandbox.backup(&["--one-file-system"]);
+    assert_eq!(sandbox.saved(), ["directory/", "directory/other/", "here"]);
+    assert_eq!((&summary["excluded"], &summary["removed"]), (&1.into(), &2.into()), "{summary}");
+    assert!(sandbox.backup(&["-x"])["generation"].is_null());
+    sandbox.backup(&[]);
+    assert_eq!(sandbox.saved().len(), 5);
+    assert_eq!(sandbox.run(&["verify"]).code, 0);
+}
+
+/// A file system that goes away with this.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
 }
 
 #[test]

@@ -137,6 +137,9 @@ impl<'a, 'r> Driver<'a, 'r> {
             Ok(directory) => directory,
             Err(error) => return self.unreadable(visit, None, &error),
         };
+        if self.selection.is_not_entered(&visit.attributes) {
+            return self.mount_point(visit, &directory);
+        }
         let scan = match directory.scan(self.context.repository.root()) {
             Ok(scan) => scan,
             Err(error) => return self.unreadable(visit, Some(&directory), &error),
@@ -175,6 +178,17 @@ impl<'a, 'r> Driver<'a, 'r> {
             }
         }
         for old in before {
+            self.remove(visit.object, &old?)?;
+        }
+        Ok(())
+    }
+
+    // Not even the names are read: the other file system may be a server that is gone.
+    fn mount_point(&mut self, visit: &Visit, directory: &Arc<SourceDirectory>) -> Result<(), BackupError> {
+        self.put_directory(visit, Some(directory))?;
+        self.emitter.summary.excluded_count += 1;
+        let previous = self.previous.clone().filter(|_| visit.is_known);
+        for old in self.listed_before(previous.as_deref(), visit.object)? {
             self.remove(visit.object, &old?)?;
         }
         Ok(())

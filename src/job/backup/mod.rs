@@ -38,7 +38,7 @@ pub use error::BackupError;
 pub struct BackupOptions {
     /// Pattern lists in gitignore syntax, each with where it came from; later ones win.
     pub exclude: Vec<(String, Vec<String>)>,
-    /// Do not go into other file systems.
+    /// Do not go into other file systems; the directories they are mounted on are kept, empty.
     pub one_file_system: bool,
     /// Leave out what is in a directory with a valid `CACHEDIR.TAG`.
     pub exclude_caches: bool,

@@ -3,7 +3,7 @@
 use super::BackupOptions;
 use super::open_directories::joined;
 use crate::format::record::FileKind;
-use crate::live::{Device, Exclusions, Identity, Scanned, SourceDirectory};
+use crate::live::{Attributes, Device, Exclusions, Identity, Scanned, SourceDirectory};
 use crate::repo::Repository;
 
 /// Decides what is taken in.
@@ -34,6 +34,12 @@ impl<'a> Selection<'a> {
         self.device = Some(device);
     }
 
+    /// Tells whether a directory is a mount point that is kept without what is in it: whoever restores a system
+    /// wants its `/proc` to be there.
+    pub(super) fn is_not_entered(&self, directory: &Attributes) -> bool {
+        self.options.one_file_system && Some(directory.device) != self.device
+    }
+
     /// Tells whether an entry of the directory at `path` is left out; `only_tag` if the directory is a cache.
     pub(super) fn is_left_out(&self, path: &[u8], entry: &Scanned, only_tag: bool) -> bool {
         if only_tag && entry.name != b"CACHEDIR.TAG" {
@@ -42,9 +48,6 @@ impl<'a> Selection<'a> {
         let Ok(attributes) = &entry.attributes else { return false };
         let is_directory = attributes.kind == FileKind::Directory;
         if is_directory && Some(attributes.identity()) == self.repository {
-            return true;
-        }
-        if self.options.one_file_system && is_directory && Some(attributes.device) != self.device {
             return true;
         }
         if self.options.exclude_nodump && attributes.is_nodump {

@@ -66,7 +66,7 @@ pub(crate) struct Args {
     /// Do not read ~/.config/reelfs/exclude
     #[arg(long)]
     no_user_exclude: bool,
-    /// Do not go into other file systems
+    /// Do not go into other file systems; the directories they are mounted on are kept, empty
     #[arg(long, short = 'x')]
     one_file_system: bool,
     /// Leave out the content of directories that hold a valid CACHEDIR.TAG
