@@ -15,6 +15,7 @@ pub mod library;
 pub mod lists;
 mod open_set;
 pub mod plan;
+mod port;
 pub mod recall;
 pub mod restore;
 pub mod scan;

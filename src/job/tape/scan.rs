@@ -6,21 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use super::catalogue::{Catalogue, piece_name};
 use super::error::TapeJobError;
 use super::lists::{LIST_BYTES_MAX, ListKeeper, ListTotals};
+use super::port::Port;
 use super::sets::{MetadataFrom, VolumeSet};
-use super::storage::BlockReader;
 use crate::format::config;
 use crate::id::{FileId, Ordinal};
 use crate::progress::Progress;
 use crate::repo::CacheBytes;
 use crate::storage::StorageError;
-use crate::tape::archive::{BlockAddress, SegmentEntry, VolumeDescription};
+use crate::tape::archive::{SegmentEntry, VolumeDescription};
 use crate::tape::drive::Drive;
 use crate::tape::reader::{VolumeIndex, VolumeReader};
 
@@ -203,50 +202,4 @@ fn places(segments: &[SegmentEntry]) -> BTreeMap<FileId, u64> {
     };
     // The first one of several segments counts.
     segments.iter().rev().filter_map(bdf).collect()
-}
-
-/// Bytes of the cartridge that one thread asks for and another one, which has the drive, reads.
-#[derive(Debug)]
-struct Port {
-    volume: FileId,
-    asked: Mutex<SyncSender<Asked>>,
-}
-
-#[derive(Debug)]
-struct Asked {
-    address: BlockAddress,
-    len: usize,
-    answer: SyncSender<Result<Vec<u8>, String>>,
-}
-
-impl Port {
-    fn new(volume: FileId) -> (Self, Receiver<Asked>) {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        (Self { volume, asked: Mutex::new(sender) }, receiver)
-    }
-}
-
-impl Asked {
-    fn serve(self, reader: &mut VolumeReader<'_>) {
-        let mut bytes = vec![0; self.len];
-        let read = reader.read_from(self.address, &mut bytes);
-        let answer = read.map(|()| bytes).map_err(|error| crate::job::chain(&error));
-        // Who asked may have gone.
-        self.answer.send(answer).unwrap_or_default();
-    }
-}
-
-impl BlockReader for Port {
-    fn read(&self, volume: FileId, address: BlockAddress, buffer: &mut [u8]) -> io::Result<()> {
-        if volume != self.volume {
-            return Err(io::Error::from_raw_os_error(libc::ENOMEDIUM));
-        }
-        let (answer, answered) = mpsc::sync_channel(1);
-        let asked = Asked { address, len: buffer.len(), answer };
-        let sender = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        sender.send(asked).map_err(io::Error::other)?;
-        let bytes = answered.recv().map_err(io::Error::other)?.map_err(io::Error::other)?;
-        buffer.copy_from_slice(&bytes);
-        Ok(())
-    }
 }
