@@ -129,17 +129,21 @@ pub fn prepare(path: &Path, repository: &Path) -> Result<PathBuf, MountError> {
     Ok(absolute)
 }
 
-// A mount whose server died answers ENOTCONN to everything that the kernel does not know by itself, as it
-// may know the attributes of the root.
 fn remove_dead(path: &Path) -> io::Result<()> {
     for _ in 0..DEAD_COUNT_MAX {
-        if rustix::fs::statvfs(path).err() != Some(rustix::io::Errno::NOTCONN) {
+        if !is_dead(path) {
             break;
         }
         log::info!("{} is a dead mount; taking it off", shown(path));
         detach(path)?;
     }
     Ok(())
+}
+
+// A mount whose server died answers ENOTCONN to everything that the kernel does not know by itself, as it
+// may know the attributes of the root.
+fn is_dead(path: &Path) -> bool {
+    rustix::fs::statvfs(path).err() == Some(rustix::io::Errno::NOTCONN)
 }
 
 /// Takes a mount off its place; it goes on for those who use it.
@@ -177,7 +181,8 @@ fn unmount_one(path: &Path, flags: MntFlags) -> nix::Result<()> {
 /// # Errors
 /// The refusal of the kernel.
 pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
-    if is_lazy {
+    // What is mounted on a dead mount cannot be reached, and nobody's work is lost with it.
+    if is_lazy || is_dead(path) {
         return detach(path);
     }
     for name in [crate::view::TAPES_NAME, crate::view::STAGING_NAME, crate::view::CLIENTS_NAME] {

@@ -49,6 +49,49 @@ fn owners_and_permissions_are_mapped_by_name_or_number() {
     }
 }
 
+fn mount_count(at: &str) -> usize {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|place| place.starts_with(at))).count()
+}
+
+#[test]
+fn umount_takes_off_a_mount_whose_daemon_is_dead() {
+    if !nix::unistd::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        eprintln!("skipped: this process cannot mount");
+        return;
+    }
+    let sandbox = Sandbox::with_repository();
+    let mountpoint = sandbox.path("mnt");
+    fs::create_dir(&mountpoint).unwrap();
+    let shown = mountpoint.to_str().unwrap();
+    sandbox.good(&["mount", shown]);
+    assert_eq!(mount_count(shown), 4);
+    // The supervisor may start another server before its own turn comes.
+    while nix::sys::statvfs::statvfs(&mountpoint) != Err(nix::errno::Errno::ENOTCONN) {
+        kill_processes_that_name(shown);
+    }
+    let ended = sandbox.run(&["umount", shown]);
+    let left = mount_count(shown);
+    while mount_count(shown) > 0 {
+        nix::mount::umount2(&mountpoint, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    }
+    assert_eq!((ended.code, left), (0, 0), "{ended:?}");
+}
+
+fn kill_processes_that_name(text: &str) {
+    for entry in fs::read_dir("/proc").unwrap() {
+        let entry = entry.unwrap();
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if arguments.windows(text.len()).any(|window| window == text.as_bytes()) {
+            let _gone =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
 #[test]
 fn umount_takes_off_all_that_mount_has_mounted() {
     if !nix::unistd::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
@@ -61,10 +104,7 @@ fn umount_takes_off_all_that_mount_has_mounted() {
     let mountpoint = sandbox.path("mnt");
     fs::create_dir(&mountpoint).unwrap();
     let shown = mountpoint.to_str().unwrap();
-    let mount_count = || {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at.starts_with(shown))).count()
-    };
+    let mount_count = || mount_count(shown);
     for (options, count) in [("submount", 4), ("nosubmount", 3), ("nosubmount,nostaging,notapes", 1)] {
         sandbox.good(&["mount", "-o", options, shown]);
         let mounted = mount_count();

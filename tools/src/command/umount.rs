@@ -30,16 +30,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // What is mounted on a dead mount cannot be reached, and nobody's work is lost with it.
+    let is_lazy = args.lazy || is_dead(&args.mountpoint);
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
-    flags.set(MntFlags::MNT_DETACH, args.lazy);
+    flags.set(MntFlags::MNT_DETACH, is_lazy);
     // Cartridges, staging and perhaps clients are mounted on the mount; when it is taken away lazily, all go at
     // once.
     let above = ["tapes", "staging", "clients"].map(|name| args.mountpoint.join(name));
-    let above = above.iter().filter(|path| !args.lazy && is_mounted(path));
+    let above = above.iter().filter(|path| !is_lazy && is_mounted(path));
     for path in above.chain([&args.mountpoint]) {
         match unmount(path, flags) {
             Ok(()) => {}
-            Err(Errno::EPERM) => by_helper(args, path)?,
+            Err(Errno::EPERM) => by_helper(args, path, is_lazy)?,
             Err(errno) => return Err(refused(args, errno)),
         }
     }
@@ -57,6 +59,11 @@ fn unmount(path: &std::path::Path, flags: MntFlags) -> nix::Result<()> {
     umount2(path, flags)
 }
 
+// The kernel may know the attributes of the root by itself, but not this.
+fn is_dead(path: &std::path::Path) -> bool {
+    nix::sys::statvfs::statvfs(path) == Err(Errno::ENOTCONN)
+}
+
 fn is_mounted(path: &std::path::Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let device = |path: &std::path::Path| path.symlink_metadata().map(|metadata| metadata.dev()).ok();
@@ -65,9 +72,9 @@ fn is_mounted(path: &std::path::Path) -> bool {
 }
 
 // The kernel lets only root unmount; the helper of FUSE is set-user-id and checks whose mount it is.
-fn by_helper(args: &Args, path: &std::path::Path) -> Result<(), Failure> {
+fn by_helper(args: &Args, path: &std::path::Path, is_lazy: bool) -> Result<(), Failure> {
     let mut command = std::process::Command::new("fusermount3");
-    command.args(args.lazy.then_some("-z")).arg("-u").arg("--").arg(path);
+    command.args(is_lazy.then_some("-z")).arg("-u").arg("--").arg(path);
     let output = match command.output() {
         Ok(output) => output,
         Err(_) => return Err(refused(args, Errno::EPERM)),
