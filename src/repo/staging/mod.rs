@@ -41,6 +41,7 @@ mod privileges;
 mod reclaim;
 mod recovery;
 mod removal;
+mod removed;
 mod rename;
 mod space;
 mod stack;

@@ -14,10 +14,10 @@ use super::content::OpenFiles;
 use super::direct::DirectFiles;
 use super::directory;
 use super::error::StagingError;
-use super::listing::RemovedNames;
 use super::nodes::Nodes;
 use super::objects::{CachedRow, Edit};
 use super::options::{Limits, OpenMode, StagingOptions};
+use super::removed::RemovedNames;
 use super::space::SpaceGuard;
 use super::unsynced::FailedSyncs;
 use crate::format::record::{ROOT_OBJECT, Time, Xattrs};
@@ -178,6 +178,7 @@ impl StagingTree {
             .build()
             .expect("both capacities are set");
         let tree = Self {
+            removed: RemovedNames::open(&store)?,
             space: SpaceGuard::new(options.limits, path.join("reserve")),
             client: client.clone(),
             path,
@@ -191,7 +192,6 @@ impl StagingTree {
             frozen: Arc::default(),
             rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
             nodes: Nodes::default(),
-            removed: RemovedNames::default(),
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),
