@@ -179,6 +179,7 @@ impl StagingTree {
             .expect("both capacities are set");
         let tree = Self {
             removed: RemovedNames::open(&store)?,
+            failed_syncs: FailedSyncs::open(path.join("unsynced"))?,
             space: SpaceGuard::new(options.limits, path.join("reserve")),
             client: client.clone(),
             path,
@@ -195,7 +196,6 @@ impl StagingTree {
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),
-            failed_syncs: FailedSyncs::default(),
             change_count: AtomicU64::new(0),
             garbage: Mutex::default(),
             deferred: Mutex::default(),
