@@ -26,6 +26,7 @@ mod content;
 mod databases;
 mod direct;
 mod directory;
+mod directory_names;
 mod epochs;
 mod error;
 mod frozen;

@@ -13,6 +13,7 @@ use super::base::{Base, FIRST_NUMBER};
 use super::content::OpenFiles;
 use super::direct::DirectFiles;
 use super::directory;
+use super::directory_names::DirectoryNames;
 use super::error::StagingError;
 use super::nodes::Nodes;
 use super::objects::{CachedRow, Edit};
@@ -63,6 +64,7 @@ pub struct StagingTree {
     pub(super) rows: RowCache,
     pub(super) nodes: Nodes,
     pub(super) removed: RemovedNames,
+    pub(super) directory_names: DirectoryNames,
     pub(super) files: OpenFiles,
     pub(super) direct: DirectFiles,
     pub(super) missing: Mutex<HashSet<u64>>,
@@ -193,6 +195,7 @@ impl StagingTree {
             frozen: Arc::default(),
             rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
             nodes: Nodes::default(),
+            directory_names: DirectoryNames::default(),
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),
