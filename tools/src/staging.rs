@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reelfs::format::record::Time;
-use reelfs::id::ClientName;
+use reelfs::id::{ClientName, GenerationTime};
 use reelfs::job::control::{Answer, ControlClient, Refusal, RefusalKind, Request, Service, Stagings};
 use reelfs::repo::Repository;
 use reelfs::repo::staging::{Caller, OpenMode, STAGING, StagingError, StagingOptions, StagingTree};
@@ -280,13 +280,29 @@ pub(crate) fn refuse_pending(context: &Context, client: &ClientName) -> Result<(
     Ok(())
 }
 
-/// After a backup: staging without changes stands on the new generation.
-pub(crate) fn move_on(context: &Context, client: &ClientName) -> Result<(), Failure> {
+/// After a backup: staging without changes stands on the new generation, or a later one.
+pub(crate) fn move_on(context: &Context, client: &ClientName, made: GenerationTime) -> Result<(), Failure> {
     if !has_staging(&session::directory(context)?, client) {
         return Ok(());
     }
     let request = Request::Stage { client: client.to_string(), generation: "latest".to_owned() };
-    perform(context, &request, &mut |_| {})
+    let moved = perform(context, &request, &mut |_| {});
+    // It may have been opened since the backup, moved on by itself, and been written.
+    if moved.is_err() && base_of(context, client)?.is_some_and(|base| base >= made) {
+        return Ok(());
+    }
+    moved
+}
+
+fn base_of(context: &Context, client: &ClientName) -> Result<Option<GenerationTime>, Failure> {
+    let mut base = None;
+    let request = Request::Status { client: Some(client.to_string()) };
+    perform(context, &request, &mut |answer| {
+        if let Answer::Client(status) = answer {
+            base = status.base.and_then(|base| base.parse().ok());
+        }
+    })?;
+    Ok(base)
 }
 
 fn has_staging(root: &Path, client: &ClientName) -> bool {
