@@ -221,6 +221,8 @@ impl Stagings for Here {
 
     fn forget(&self, _tree: &StagingTree) {}
 
+    fn show(&self) {}
+
     fn is_mounted(&self) -> bool {
         false
     }

@@ -51,6 +51,9 @@ pub trait Stagings: Send + Sync + fmt::Debug {
     /// was put below.
     fn forget(&self, tree: &StagingTree);
 
+    /// Lets others see a generation that was just made, and waits until they do.
+    fn show(&self);
+
     /// Tells whether the trees are mounted.
     fn is_mounted(&self) -> bool;
 }
@@ -225,6 +228,9 @@ impl Service {
         let summary = commit.run(&mut |report| tell_file(request, report, emit))?;
         emit(Answer::Commit(Box::new(CommitAnswer::new(client.as_str(), false, &summary))));
         Ok(())
+        if summary.stored.committed.is_some() {
+            self.stagings.show();
+        }
     }
 
     fn preview(&self, request: &CommitRequest, progress: &Progress, emit: Emit<'_>) -> Result<(), Refusal> {

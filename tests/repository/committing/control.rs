@@ -57,6 +57,8 @@ impl Stagings for Trees {
 
     fn forget(&self, _tree: &StagingTree) {}
 
+    fn show(&self) {}
+
     fn is_mounted(&self) -> bool {
         true
     }
