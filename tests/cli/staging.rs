@@ -162,10 +162,10 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
 }
 
 /// Mounts, and takes the mount away when dropped.
-struct Mounted<'s>(&'s Sandbox, std::path::PathBuf);
+pub(crate) struct Mounted<'s>(&'s Sandbox, pub(crate) std::path::PathBuf);
 
 impl<'s> Mounted<'s> {
-    fn new(sandbox: &'s Sandbox) -> Option<Self> {
+    pub(crate) fn new(sandbox: &'s Sandbox) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/fuse").exists() {
             eprintln!("skipped: only root can mount");
             return None;
@@ -185,7 +185,7 @@ impl<'s> Mounted<'s> {
         );
     }
 
-    fn umount(&self) {
+    pub(crate) fn umount(&self) {
         self.0.good(&["umount", self.1.to_str().unwrap()]);
     }
 }
