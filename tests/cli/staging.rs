@@ -284,3 +284,40 @@ fn stage_and_commit(mounted: &Mounted<'_>) {
     std::fs::write(staging.join("file"), "first").unwrap();
     mounted.0.good(&["commit", "web1"]);
 }
+
+#[test]
+fn a_disk_with_no_more_than_the_reserve_is_told_to_who_asks() {
+    let sandbox = Sandbox::with_repository();
+    stage(&sandbox, "web1", &[("file", b"staged")]);
+    assert!(!sandbox.run(&["staging"]).error.contains("takes nothing more"));
+    let file = sandbox.repository().join("reelfs.toml");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    text.push_str(&format!("\n[staging.space]\nreserve_bytes = {}\n", 1_u64 << 60));
+    std::fs::write(&file, text).unwrap();
+    let ended = sandbox.run(&["staging"]);
+    assert!(
+        ended.error.contains("staging takes nothing more: ") && ended.error.contains("1.0 EiB"),
+        "{ended:?}"
+    );
+    assert!(ended.error.contains("(reelfs.toml: staging.space.reserve_bytes)"), "{ended:?}");
+    assert_eq!(sandbox.json(&["staging"])[0]["reserve_bytes"], 1_u64 << 60);
+    sandbox.good(&["commit", "web1"]);
+}
+
+#[test]
+fn what_is_no_directory_of_a_client_is_named_and_in_nobodys_way() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("file", "saved");
+    std::fs::write(sandbox.repository().join("clients/notes.txt"), "of an admin").unwrap();
+    std::fs::create_dir(sandbox.repository().join("clients/.hidden")).unwrap();
+    std::fs::create_dir_all(sandbox.repository().join("staging")).unwrap();
+    std::fs::write(sandbox.repository().join("staging/web1"), "of an admin").unwrap();
+    sandbox.backup(&[]);
+    let ended = sandbox.run(&["list"]);
+    assert_eq!((ended.code, ended.out.lines().count()), (0, 2), "{ended:?}");
+    for name in ["clients/notes.txt", "clients/.hidden"] {
+        let warned = format!("reelfs: warning: {name} is no directory of a client and is passed over");
+        assert!(ended.error.contains(&warned), "{ended:?}");
+    }
+    assert_eq!(sandbox.run(&["list", "web1"]).error, "");
+}

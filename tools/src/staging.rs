@@ -239,7 +239,7 @@ fn failure(refusal: Refusal) -> Failure {
              'reelfs stage CLIENT@latest' on a client that has generations",
         ),
         RefusalKind::NoGeneration => {
-            (Kind::Failed, "'reelfs list CLIENT' shows the generations; a unique prefix is enough")
+            (Kind::Failed, "'reelfs list' shows clients and generations; a unique prefix of one is enough")
         }
         RefusalKind::Pending => (
             Kind::Failed,
@@ -256,7 +256,8 @@ fn failure(refusal: Refusal) -> Failure {
         ),
         RefusalKind::DiskFull => (
             Kind::Failed,
-            "the disk is full; what was staged is staged as before, and so are all generations",
+            "what was staged is staged as before, and all generations are there; make space on the disk, or remove \
+             some of what is staged, and commit again; 'reelfs discard CLIENT' gives all of its space back",
         ),
         RefusalKind::Damaged => (Kind::Damaged, "'reelfs verify' lists all that is damaged"),
     };
@@ -308,5 +309,5 @@ fn base_of(context: &Context, client: &ClientName) -> Result<Option<GenerationTi
 }
 
 fn has_staging(root: &Path, client: &ClientName) -> bool {
-    root.join(STAGING).join(client.as_str()).exists()
+    root.join(STAGING).join(client.as_str()).is_dir()
 }

@@ -198,6 +198,8 @@ impl Service {
             commits_on_silence: policy.commit.when == When::Silence,
             commit_every_seconds: policy.commit.every.duration().as_secs(),
             is_served: self.stagings.is_mounted(),
+            disk_free_bytes: tree.disk_free_bytes()?,
+            reserve_bytes: policy.space.reserve_bytes,
         })
     }
 

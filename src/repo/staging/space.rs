@@ -167,6 +167,14 @@ impl StagingTree {
         Ok(bytes)
     }
 
+    /// Bytes that are free on the disk, the reserve included.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the file system does not tell.
+    pub fn disk_free_bytes(&self) -> Result<u64, StagingError> {
+        self.space.available(self)
+    }
+
     /// Space as `statvfs` tells it.
     ///
     /// # Errors
