@@ -228,11 +228,11 @@ impl Service {
         let options = options(request);
         let commit = self.commit_of(&tree, index.as_ref(), &policy, &options, progress);
         let summary = commit.run(&mut |report| tell_file(request, report, emit))?;
-        emit(Answer::Commit(Box::new(CommitAnswer::new(client.as_str(), false, &summary))));
-        Ok(())
         if summary.stored.committed.is_some() {
             self.stagings.show();
         }
+        emit(Answer::Commit(Box::new(CommitAnswer::new(client.as_str(), false, &summary))));
+        Ok(())
     }
 
     fn preview(&self, request: &CommitRequest, progress: &Progress, emit: Emit<'_>) -> Result<(), Refusal> {
