@@ -15,6 +15,9 @@ const SEARCH_LEN: usize = 1024;
 const KNOWN_BYTES_MAX: usize = 4 << 20;
 const ENTRY_BYTES: usize = 64;
 
+// Number and name of a directory.
+type Met = (u64, Vec<u8>);
+
 /// Where directories were seen last. It may have changed since.
 #[derive(Debug, Default)]
 pub(super) struct DirectoryNames(Mutex<Known>);
@@ -109,7 +112,7 @@ impl StagingTree {
         &self,
         listing: &mut Listing,
         cookie: &mut u64,
-    ) -> Result<Option<Vec<(u64, Vec<u8>)>>, StagingError> {
+    ) -> Result<Option<Vec<Met>>, StagingError> {
         let (mut met, mut count) = (Vec::new(), 0);
         self.list(listing, *cookie, false, &mut |entry| {
             if count >= SEARCH_LEN {

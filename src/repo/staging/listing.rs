@@ -118,6 +118,7 @@ impl StagingTree {
     ) -> Result<(), StagingError> {
         let core = self.core();
         let from = self.start_of(&core, listing, cookie)?;
+        self.removed.listed(listing.directory);
         listing.answer_len = 0;
         let mut is_first = true;
         for merged in self.merged(&core, listing.directory, &from) {

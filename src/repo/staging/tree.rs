@@ -180,7 +180,7 @@ impl StagingTree {
             .build()
             .expect("both capacities are set");
         let tree = Self {
-            removed: RemovedNames::open(&store)?,
+            removed: RemovedNames::open(&store, options.mode)?,
             failed_syncs: FailedSyncs::open(path.join("unsynced"))?,
             space: SpaceGuard::new(options.limits, path.join("reserve")),
             client: client.clone(),

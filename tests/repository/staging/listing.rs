@@ -106,6 +106,7 @@ fn a_listing_goes_on_behind_a_name_that_a_process_before_removed() {
     for name in ["a", "c", "e", "g"] {
         make(&tree, name);
     }
+    next(&tree, &mut tree.open_directory(ROOT).unwrap(), FIRST_COOKIE, 9);
     tree.unlink(ROOT, b"d", caller()).unwrap();
     tree.unlink(ROOT, b"e", caller()).unwrap();
     tree.rename((ROOT, b"c"), (ROOT, b"z"), RenameMode::Replace, caller()).unwrap();
@@ -130,6 +131,7 @@ fn of_names_that_were_removed_the_latest_are_remembered_and_no_more() {
     let mut tree = place.create();
     let name = |index: usize| format!("{index:06}");
     make(&tree, "zzz");
+    next(&tree, &mut tree.open_directory(ROOT).unwrap(), FIRST_COOKIE, 9);
     let goes_on = |tree: &StagingTree, name: &str| {
         let mut listing = tree.open_directory(ROOT).unwrap();
         tree.list(&mut listing, cookie_of(name.as_bytes()), false, &mut |entry| {
@@ -161,4 +163,33 @@ fn of_names_that_were_removed_the_latest_are_remembered_and_no_more() {
         drop(tree);
         tree = take_over(&place);
     }
+}
+
+#[test]
+fn names_are_remembered_where_a_listing_may_go_on_behind_them_and_nowhere_else() {
+    const LISTED_COUNT_MAX: u64 = 1 << 12;
+    let place = Place::new();
+    let tree = place.create();
+    let remembers = |tree: &StagingTree, directory: u64| {
+        tree.create_file(directory, b"name", 0o644, caller(), None).unwrap();
+        tree.unlink(directory, b"name", caller()).unwrap();
+        let mut listing = tree.open_directory(directory).unwrap();
+        tree.list(&mut listing, cookie_of(b"name"), false, &mut |_| true).is_ok()
+    };
+    let list = |tree: &StagingTree, directory: u64| {
+        next(tree, &mut tree.open_directory(directory).unwrap(), FIRST_COOKIE, 9);
+    };
+    let directory =
+        |name: &str| tree.make_directory(ROOT, name.as_bytes(), 0o755, caller()).unwrap().number();
+    let (first, second) = (directory("first"), directory("second"));
+    list(&tree, first);
+    assert!(remembers(&tree, first) && !remembers(&tree, second));
+    for index in 0..=LISTED_COUNT_MAX {
+        list(&tree, directory(&index.to_string()));
+    }
+    let third = directory("third");
+    assert!(remembers(&tree, third), "too many were listed to know which");
+    drop(tree);
+    let tree = take_over(&place);
+    assert!(remembers(&tree, second), "the process before may have listed it");
 }
