@@ -76,14 +76,17 @@ pub fn clients(storage: &dyn Storage) -> Result<Vec<ClientName>, StorageError> {
         .collect())
 }
 
-/// What lies among the clients' directories and is none of them, by name, in order.
+/// What lies among the clients' directories and is neither one of them nor a mark of the last generation, by name,
+/// in order.
 ///
 /// # Errors
 /// [`StorageError`] if it cannot be listed.
 pub fn strays(storage: &dyn Storage) -> Result<Vec<String>, StorageError> {
     let is_client = |entry: &DirectoryEntry| entry.is_directory && entry.name.parse::<ClientName>().is_ok();
     let entries = storage.list(CLIENTS)?;
-    Ok(entries.into_iter().filter(|entry| !is_client(entry)).map(|entry| entry.name).collect())
+    let is_stray =
+        |entry: &DirectoryEntry| !is_client(entry) && super::last::ordinal_of(&entry.name).is_none();
+    Ok(entries.into_iter().filter(is_stray).map(|entry| entry.name).collect())
 }
 
 /// All generations of a client, oldest first.

@@ -249,7 +249,7 @@ impl Repository {
         Ok(catalog::clients(&*self.storage)?)
     }
 
-    /// What lies among the clients' directories and is none of them, by name, in order.
+    /// What lies among the clients' directories and does not belong there, by name, in order.
     ///
     /// # Errors
     /// [`RepoError`] if it cannot be listed.

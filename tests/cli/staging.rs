@@ -319,5 +319,6 @@ fn what_is_no_directory_of_a_client_is_named_and_in_nobodys_way() {
         let warned = format!("reelfs: warning: {name} is no directory of a client and is passed over");
         assert!(ended.error.contains(&warned), "{ended:?}");
     }
+    assert_eq!(ended.error.lines().count(), 2, "{ended:?}");
     assert_eq!(sandbox.run(&["list", "web1"]).error, "");
 }
