@@ -48,6 +48,9 @@ impl FusermountError {
             Self::Refused { text } if text.contains("user_allow_other") => {
                 Some("a line 'user_allow_other' in /etc/fuse.conf lets users share their mounts")
             }
+            Self::Refused { text } if text.contains("/dev/fuse") => {
+                Some("who mounts must be able to open /dev/fuse: its mode is 0666 on most systems")
+            }
             Self::Refused { .. } => Some("a mount point must belong to who mounts"),
             Self::Option { .. } => Some("leave the option out, or try sudo"),
             Self::Handover(_) => None,
@@ -139,6 +142,21 @@ mod test {
         let list = option_list("/srv/a,suid", true, SAFE | MsFlags::MS_RDONLY).unwrap();
         assert_eq!(list, r"nosuid,nodev,default_permissions,subtype=reelfs,ro,fsname=/srv/a\,suid");
         assert!(option_list("/srv", false, SAFE).unwrap().contains(",allow_other,"));
+    }
+
+    #[test]
+    fn a_refusal_says_what_can_be_done_about_it() {
+        for (text, word) in [
+            ("failed to open /dev/fuse: Permission denied", "/dev/fuse"),
+            (
+                "option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf",
+                "user_allow_other",
+            ),
+            ("user has no write access to mountpoint /mnt", "mount point"),
+        ] {
+            let hint = FusermountError::Refused { text: text.to_owned() }.hint();
+            assert!(hint.is_some_and(|hint| hint.contains(word)), "{text}: {hint:?}");
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub enum LaunchError {
     Start(#[source] io::Error),
     /// Staging was demanded and cannot be.
     #[error(
-        "staging needs a repository that can be written, mounted as a whole, by root or with allow_other"
+        "staging needs a repository that can be written, mounted as a whole, by root or with -o allow_other"
     )]
     NoStaging(#[source] io::Error),
     /// The server died too often.
@@ -178,6 +178,19 @@ impl Plan {
     }
 }
 
+impl Request {
+    /// What the mount will lack that others have, for people.
+    #[must_use]
+    pub fn lack(&self) -> Option<&'static str> {
+        let is_asked_for = self.options.staging != Some(false);
+        let lacks = self.address.is_none() && is_asked_for && !can_be_mounted_on(&self.options);
+        lacks.then_some(
+            "staging and tapes are left out: a private mount shuts fusermount3 out, which would mount them in it; \
+             with -o allow_other they are there, if /etc/fuse.conf has the line user_allow_other",
+        )
+    }
+}
+
 /// Mounts: returns when the mount is ready, or in the foreground when it is gone.
 ///
 /// # Errors
@@ -186,6 +199,9 @@ pub fn launch(request: &Request) -> Result<(), LaunchError> {
     let plan = plan(request)?;
     if request.is_foreground {
         logger::start(plan.log);
+        if let Some(text) = request.lack() {
+            log::warn!("{text}");
+        }
         return supervisor::supervise(&plan, || log::info!("mounted"));
     }
     let mut child = this_program()

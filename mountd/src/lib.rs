@@ -19,6 +19,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod attributes;
+mod bell;
 pub mod cli;
 pub mod clients;
 pub mod control;

@@ -35,7 +35,12 @@ fn main() -> ExitCode {
             }
         },
         Task::Mount(request) => match launch::launch(&request) {
-            Ok(()) => 0,
+            Ok(()) => {
+                if let (false, Some(text)) = (request.is_foreground, request.lack()) {
+                    let _written = writeln!(std::io::stderr(), "mountd: {text}");
+                }
+                0
+            }
             Err(error) => {
                 let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
                 let _written = writeln!(std::io::stderr(), "mountd: {}{hint}", chain(&error));

@@ -130,6 +130,7 @@ impl More {
             passthrough: self.plan.options.passthrough,
             gate: spins(&self.plan).then(|| Arc::clone(&self.gate)),
             counts: Arc::clone(&self.view.staging_counts),
+            bell: Arc::clone(&self.view.bell),
             is_resumed: self.is_resumed,
             path: self.plan.mountpoint.join(crate::view::STAGING_NAME),
         };

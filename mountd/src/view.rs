@@ -15,6 +15,7 @@ use reelfs::repo::generation::check_place;
 use reelfs::repo::{Entry, GenerationId, Node, ReadError, Repository};
 
 use crate::attributes::{Attributes, OwnerMap};
+use crate::bell::Bell;
 use crate::clients::{Client, Clients, Snapshot};
 use crate::control::{ControlName, ControlText, ControlTexts};
 use crate::damage::DamageLog;
@@ -113,6 +114,8 @@ pub struct View {
     pub has_staging: bool,
     /// There is a directory for cartridges to be mounted on.
     pub has_tapes: bool,
+    /// Rung when a generation was made here.
+    pub(crate) bell: Arc<Bell>,
     /// Counts of what was asked of staging.
     pub staging_counts: Arc<Counts>,
     /// Counts of what was asked.
@@ -156,6 +159,7 @@ impl View {
             started,
             has_staging: false,
             has_tapes: false,
+            bell: Arc::default(),
             staging_counts: Arc::default(),
             counters: Counters::default(),
         })

@@ -1,7 +1,7 @@
 //! Tells the kernel when clients and generations appear or go.
 //!
 //! The directories' times are compared twice a second: that works on any file system, also where another
-//! machine writes, and costs a `stat` for each client.
+//! machine writes, and costs a `stat` for each client. Of what is committed here it is told at once ([`crate::bell`]).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -84,11 +84,15 @@ impl Watch {
     // A connection that never was lasts as long as the process.
     fn start(mut self, connection: Weak<()>) -> io::Result<()> {
         let is_endless = connection.ptr_eq(&Weak::new());
+        let listener = self.view.bell.listen();
         thread::Builder::new().name("watch".to_owned()).spawn(move || {
             self.tell_all();
             while is_endless || connection.strong_count() > 0 {
-                thread::sleep(PERIOD);
-                self.look();
+                let rung = listener.wait(PERIOD);
+                self.look(rung.is_some());
+                if let Some(count) = rung {
+                    listener.answer(count);
+                }
             }
         })?;
         Ok(())
@@ -116,10 +120,11 @@ impl Watch {
         self.notices.forget(ROOT);
     }
 
-    fn look(&mut self) {
+    // Who knows that there is something new need not ask the times.
+    fn look(&mut self, is_known_new: bool) {
         let times = self.read_times();
         let is_changed = times != self.times;
-        if !is_changed && !self.is_fresh {
+        if !is_changed && !self.is_fresh && !is_known_new {
             return;
         }
         let before = Arc::clone(&self.told);

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::id::{ClientName, GenerationTime, Ordinal};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{DirectoryEntry, Storage, StorageError};
 
 /// Directory of the clients' directories.
 pub const CLIENTS: &str = "clients";
@@ -74,6 +74,19 @@ pub fn clients(storage: &dyn Storage) -> Result<Vec<ClientName>, StorageError> {
         .filter(|entry| entry.is_directory)
         .filter_map(|entry| entry.name.parse().ok())
         .collect())
+}
+
+/// What lies among the clients' directories and is neither one of them nor a mark of the last generation, by name,
+/// in order.
+///
+/// # Errors
+/// [`StorageError`] if it cannot be listed.
+pub fn strays(storage: &dyn Storage) -> Result<Vec<String>, StorageError> {
+    let is_client = |entry: &DirectoryEntry| entry.is_directory && entry.name.parse::<ClientName>().is_ok();
+    let entries = storage.list(CLIENTS)?;
+    let is_stray =
+        |entry: &DirectoryEntry| !is_client(entry) && super::last::ordinal_of(&entry.name).is_none();
+    Ok(entries.into_iter().filter(is_stray).map(|entry| entry.name).collect())
 }
 
 /// All generations of a client, oldest first.

@@ -249,6 +249,14 @@ impl Repository {
         Ok(catalog::clients(&*self.storage)?)
     }
 
+    /// What lies among the clients' directories and does not belong there, by name, in order.
+    ///
+    /// # Errors
+    /// [`RepoError`] if it cannot be listed.
+    pub fn strays(&self) -> Result<Vec<String>, RepoError> {
+        Ok(catalog::strays(&*self.storage)?)
+    }
+
     /// All generations of a client, oldest first.
     ///
     /// # Errors

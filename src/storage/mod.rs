@@ -10,6 +10,7 @@ mod local;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 pub mod sparse;
+pub mod write_back;
 
 use std::fmt;
 use std::io;

@@ -159,6 +159,8 @@ fn a_damaged_file_ends_with_12_after_what_could_be_read() {
     let verified = sandbox.run(&["verify"]);
     assert_eq!(verified.code, 12, "{verified:?}");
     assert!(verified.out.contains("damaged: ") && verified.out.contains(":large: "), "{verified:?}");
+    let last = verified.out.lines().last().unwrap();
+    assert!(last.starts_with("DAMAGED: 1 damaged place, 1 affected file; checked 1 generation, "), "{last}");
     let target = sandbox.path("target");
     assert_eq!(sandbox.run(&["restore", "web1", target.to_str().unwrap()]).code, 12);
     assert_eq!(fs::read(target.join("good")).unwrap(), b"good");
@@ -192,6 +194,8 @@ fn a_sound_repository_verifies_with_0() {
     for arguments in [&["verify"][..], &["verify", "--quick"], &["verify", "web1"]] {
         let verified = sandbox.json(arguments).remove(0);
         assert_eq!((&verified["sound"], &verified["generations"]), (&true.into(), &1.into()), "{verified}");
+        let told = sandbox.good(arguments);
+        assert!(told.starts_with("sound; checked 1 generation, 1 page of trees, "), "{told}");
     }
     assert_eq!(sandbox.run(&["verify", "web2"]).code, 1);
 }

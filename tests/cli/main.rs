@@ -4,6 +4,7 @@
 
 mod backup;
 mod compare;
+mod examples;
 mod exit;
 mod failed_syncs;
 mod full_disk;

@@ -7,6 +7,7 @@ use reelfs::id::ClientName;
 use reelfs::repo::staging::{Caller, OpenMode, StagingOptions, StagingTree};
 use reelfs::repo::{CacheBytes, Repository};
 
+use crate::kill_points::{can_trace, strace};
 use crate::support::{Ended, Sandbox};
 
 fn options() -> StagingOptions {
@@ -161,10 +162,10 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
 }
 
 /// Mounts, and takes the mount away when dropped.
-struct Mounted<'s>(&'s Sandbox, std::path::PathBuf);
+pub(crate) struct Mounted<'s>(&'s Sandbox, pub(crate) std::path::PathBuf);
 
 impl<'s> Mounted<'s> {
-    fn new(sandbox: &'s Sandbox) -> Option<Self> {
+    pub(crate) fn new(sandbox: &'s Sandbox) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/fuse").exists() {
             eprintln!("skipped: only root can mount");
             return None;
@@ -184,7 +185,7 @@ impl<'s> Mounted<'s> {
         );
     }
 
-    fn umount(&self) {
+    pub(crate) fn umount(&self) {
         self.0.good(&["umount", self.1.to_str().unwrap()]);
     }
 }
@@ -230,4 +231,94 @@ fn a_stage_of_a_client_without_staging_makes_it() {
     stage(&sandbox, "web1", &[("added", b"in staging")]);
     sandbox.good(&["commit", "web1"]);
     assert_eq!(sandbox.saved(), ["added", "saved"]);
+}
+
+#[test]
+fn a_backup_does_not_warn_of_staging_that_moved_on_and_was_written_at_once() {
+    if !can_trace() {
+        return;
+    }
+    let sandbox = Sandbox::with_repository();
+    let Some(mounted) = Mounted::new(&sandbox) else { return };
+    stage_and_commit(&mounted);
+    let source = sandbox.source().to_str().unwrap().to_owned();
+    let backup = |first: &str| {
+        sandbox.write("saved", format!("by the backup that begins with {first}"));
+        let command = sandbox.command(&["backup", &source, "--client", "web1"]);
+        // The daemon is asked before the backup, and after it: that comes late.
+        let log = sandbox.path("log");
+        let late = ["-e", "trace=connect", "-e", "inject=connect:delay_enter=3000000:when=2"];
+        strace(&log, &late, &command).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let count = sandbox.generations().len();
+    let wait_for = |count: usize| {
+        while sandbox.generations().len() < count {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let running = backup("one");
+    wait_for(count + 1);
+    sandbox.good(&["stage", "web1@latest"]);
+    std::fs::write(mounted.1.join("staging/web1/at-once"), "written").unwrap();
+    let ended = running.wait_with_output().unwrap();
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success() && !error.contains("stays on"), "{error}");
+    sandbox.good(&["commit", "web1"]);
+    // Written before staging has moved on, it stays where it is.
+    let running = backup("two");
+    wait_for(count + 3);
+    std::fs::write(mounted.1.join("staging/web1/before"), "written").unwrap();
+    let ended = running.wait_with_output().unwrap();
+    let error = String::from_utf8(ended.stderr).unwrap();
+    let is_told =
+        error.contains("staging of web1 stays on the generation before: staging of web1 has changes");
+    let status = &sandbox.json(&["staging", "web1"])[0];
+    let stays = status["base"] != sandbox.generations().last().unwrap().as_str();
+    assert_eq!((ended.status.success(), is_told), (true, stays), "{error}");
+    mounted.umount();
+}
+
+fn stage_and_commit(mounted: &Mounted<'_>) {
+    let staging = mounted.1.join("staging/web1");
+    std::fs::create_dir(&staging).unwrap();
+    std::fs::write(staging.join("file"), "first").unwrap();
+    mounted.0.good(&["commit", "web1"]);
+}
+
+#[test]
+fn a_disk_with_no_more_than_the_reserve_is_told_to_who_asks() {
+    let sandbox = Sandbox::with_repository();
+    stage(&sandbox, "web1", &[("file", b"staged")]);
+    assert!(!sandbox.run(&["staging"]).error.contains("takes nothing more"));
+    let file = sandbox.repository().join("reelfs.toml");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    text.push_str(&format!("\n[staging.space]\nreserve_bytes = {}\n", 1_u64 << 60));
+    std::fs::write(&file, text).unwrap();
+    let ended = sandbox.run(&["staging"]);
+    assert!(
+        ended.error.contains("staging takes nothing more: ") && ended.error.contains("1.0 EiB"),
+        "{ended:?}"
+    );
+    assert!(ended.error.contains("(reelfs.toml: staging.space.reserve_bytes)"), "{ended:?}");
+    assert_eq!(sandbox.json(&["staging"])[0]["reserve_bytes"], 1_u64 << 60);
+    sandbox.good(&["commit", "web1"]);
+}
+
+#[test]
+fn what_is_no_directory_of_a_client_is_named_and_in_nobodys_way() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("file", "saved");
+    std::fs::write(sandbox.repository().join("clients/notes.txt"), "of an admin").unwrap();
+    std::fs::create_dir(sandbox.repository().join("clients/.hidden")).unwrap();
+    std::fs::create_dir_all(sandbox.repository().join("staging")).unwrap();
+    std::fs::write(sandbox.repository().join("staging/web1"), "of an admin").unwrap();
+    sandbox.backup(&[]);
+    let ended = sandbox.run(&["list"]);
+    assert_eq!((ended.code, ended.out.lines().count()), (0, 2), "{ended:?}");
+    for name in ["clients/notes.txt", "clients/.hidden"] {
+        let warned = format!("reelfs: warning: {name} is no directory of a client and is passed over");
+        assert!(ended.error.contains(&warned), "{ended:?}");
+    }
+    assert_eq!(ended.error.lines().count(), 2, "{ended:?}");
+    assert_eq!(sandbox.run(&["list", "web1"]).error, "");
 }

@@ -81,6 +81,8 @@ fn a_user_mounts_reads_and_unmounts_what_is_his() {
         assert!(out.contains(option), "{option}: {out}");
     }
     assert!(!out.contains("allow_other"), "private unless the user and /etc/fuse.conf say otherwise: {out}");
+    // Once: one generation never has staging.
+    assert_eq!(error.matches("staging and tapes are left out").count(), 1, "{error}");
 }
 
 #[test]
@@ -143,7 +145,7 @@ fn what_only_root_may_do_is_said() {
         ("-o dev", "only root can mount with dev"),
         ("-o nosymfollow", "only root can mount with nosymfollow"),
         ("-o allow_other", "user_allow_other"),
-        ("-o staging", "with allow_other"),
+        ("-o staging", "with -o allow_other"),
     ] {
         let script = format!("cd /; \"$1/mountd\" --repo \"$1/repo\" \"$1/mnt\" {arguments}");
         let output = as_nobody(&script, &site.root, "");

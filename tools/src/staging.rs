@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reelfs::format::record::Time;
-use reelfs::id::ClientName;
+use reelfs::id::{ClientName, GenerationTime};
 use reelfs::job::control::{Answer, ControlClient, Refusal, RefusalKind, Request, Service, Stagings};
 use reelfs::repo::Repository;
 use reelfs::repo::staging::{Caller, OpenMode, STAGING, StagingError, StagingOptions, StagingTree};
@@ -221,6 +221,8 @@ impl Stagings for Here {
 
     fn forget(&self, _tree: &StagingTree) {}
 
+    fn show(&self) {}
+
     fn is_mounted(&self) -> bool {
         false
     }
@@ -237,7 +239,7 @@ fn failure(refusal: Refusal) -> Failure {
              'reelfs stage CLIENT@latest' on a client that has generations",
         ),
         RefusalKind::NoGeneration => {
-            (Kind::Failed, "'reelfs list CLIENT' shows the generations; a unique prefix is enough")
+            (Kind::Failed, "'reelfs list' shows clients and generations; a unique prefix of one is enough")
         }
         RefusalKind::Pending => (
             Kind::Failed,
@@ -254,7 +256,8 @@ fn failure(refusal: Refusal) -> Failure {
         ),
         RefusalKind::DiskFull => (
             Kind::Failed,
-            "the disk is full; what was staged is staged as before, and so are all generations",
+            "what was staged is staged as before, and all generations are there; make space on the disk, or remove \
+             some of what is staged, and commit again; 'reelfs discard CLIENT' gives all of its space back",
         ),
         RefusalKind::Damaged => (Kind::Damaged, "'reelfs verify' lists all that is damaged"),
     };
@@ -280,15 +283,31 @@ pub(crate) fn refuse_pending(context: &Context, client: &ClientName) -> Result<(
     Ok(())
 }
 
-/// After a backup: staging without changes stands on the new generation.
-pub(crate) fn move_on(context: &Context, client: &ClientName) -> Result<(), Failure> {
+/// After a backup: staging without changes stands on the new generation, or a later one.
+pub(crate) fn move_on(context: &Context, client: &ClientName, made: GenerationTime) -> Result<(), Failure> {
     if !has_staging(&session::directory(context)?, client) {
         return Ok(());
     }
     let request = Request::Stage { client: client.to_string(), generation: "latest".to_owned() };
-    perform(context, &request, &mut |_| {})
+    let moved = perform(context, &request, &mut |_| {});
+    // It may have been opened since the backup, moved on by itself, and been written.
+    if moved.is_err() && base_of(context, client)?.is_some_and(|base| base >= made) {
+        return Ok(());
+    }
+    moved
+}
+
+fn base_of(context: &Context, client: &ClientName) -> Result<Option<GenerationTime>, Failure> {
+    let mut base = None;
+    let request = Request::Status { client: Some(client.to_string()) };
+    perform(context, &request, &mut |answer| {
+        if let Answer::Client(status) = answer {
+            base = status.base.and_then(|base| base.parse().ok());
+        }
+    })?;
+    Ok(base)
 }
 
 fn has_staging(root: &Path, client: &ClientName) -> bool {
-    root.join(STAGING).join(client.as_str()).exists()
+    root.join(STAGING).join(client.as_str()).is_dir()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use reelfs::format::record::{FileKind, Time};
 use reelfs::repo::staging::{Attributes, Caller, Entry, RenameMode, StagingError, StagingTree};
 
+use crate::bell::Bell;
 use crate::control;
 use crate::errno::chain;
 use crate::pool::Pool;
@@ -97,8 +98,9 @@ impl Adapter {
     }
 
     /// What other threads may do with the trees.
-    pub(super) fn control(&self) -> Control {
+    pub(super) fn control(&self, bell: Arc<Bell>) -> Control {
         Control {
+            bell,
             clients: Arc::clone(&self.clients),
             handles: Arc::clone(&self.handles),
             channel: Arc::clone(&self.channel),

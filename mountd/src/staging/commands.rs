@@ -51,6 +51,10 @@ impl Stagings for Control {
         Self::forget(self, tree);
     }
 
+    fn show(&self) {
+        self.bell.ring();
+    }
+
     fn is_mounted(&self) -> bool {
         true
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reelfs::repo::staging::StagingTree;
 
+use crate::bell::Bell;
 use crate::staging::clients::Clients;
 use crate::staging::handles::Handles;
 use crate::staging::nodes::{self, Place};
@@ -15,6 +16,7 @@ pub(crate) struct Control {
     pub(super) clients: Arc<Clients>,
     pub(super) handles: Arc<Handles>,
     pub(super) channel: Arc<Channel>,
+    pub(super) bell: Arc<Bell>,
 }
 
 impl Control {

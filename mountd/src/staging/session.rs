@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use reelfs::repo::Repository;
 use reelfs::repo::staging::OpenMode;
 
+use crate::bell::Bell;
 use crate::handover;
 use crate::pool::Pool;
 use crate::spin::{self, Gate};
@@ -42,6 +43,8 @@ pub(crate) struct Inputs {
     pub(crate) gate: Option<Arc<Gate>>,
     /// Counts the requests.
     pub(crate) counts: Arc<Counts>,
+    /// Rung when a generation was made.
+    pub(crate) bell: Arc<Bell>,
     /// Another server began the connection.
     pub(crate) is_resumed: bool,
     /// Where staging is mounted.
@@ -99,7 +102,7 @@ impl Session {
             adapter.restore();
             channel.ask_again()?;
         }
-        let commands = match Commands::start(adapter.control()) {
+        let commands = match Commands::start(adapter.control(inputs.bell)) {
             Ok(commands) => Some(commands),
             Err(error) => {
                 log::warn!("commands of staging are not answered: {error}");

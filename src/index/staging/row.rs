@@ -14,6 +14,7 @@
 //! k  number 8                  object whose changes the commit that is running leaves out
 //! u  number 8                  object without a name
 //! d  number 8                  file that may be open for direct writes
+//! r  directory 8, cookie 8     name that was removed lately: sequence (varint), name
 //! m                            state of the tree ([`super::state`])
 //! ```
 //!

@@ -24,6 +24,7 @@ const SINCE: u8 = b's';
 const KEPT: u8 = b'k';
 const UNNAMED: u8 = b'u';
 const DIRECT: u8 = b'd';
+pub(super) const REMOVED: u8 = b'r';
 const STATE: &[u8] = b"m";
 
 /// A set of numbers that the database keeps beside the rows.
@@ -58,7 +59,7 @@ pub enum FrozenPlace {
 
 /// An open database of rows; one process at a time.
 pub struct StagingStore {
-    db: DB,
+    pub(super) db: DB,
     path: String,
     /// Batches written so far; 1 is what was found, of which nobody knows whether it was synced.
     written: AtomicU64,
@@ -76,7 +77,7 @@ impl std::fmt::Debug for StagingStore {
 /// Changes that are written together or not at all.
 #[derive(Default)]
 pub struct StagingBatch {
-    batch: WriteBatch,
+    pub(super) batch: WriteBatch,
 }
 
 impl std::fmt::Debug for StagingBatch {
@@ -274,7 +275,7 @@ impl StagingStore {
         self.db.property_int_value("rocksdb.estimate-num-keys").ok().flatten().unwrap_or(0)
     }
 
-    fn rows(&self, options: ReadOptions, from: &[u8], letter: u8) -> Rows<'_> {
+    pub(super) fn rows(&self, options: ReadOptions, from: &[u8], letter: u8) -> Rows<'_> {
         let mut options = options;
         options.set_iterate_upper_bound([letter + 1]);
         let mut iterator = self.db.raw_iterator_opt(options);
@@ -294,7 +295,10 @@ impl StagingStore {
         }
     }
 
-    fn refused(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
+    pub(super) fn refused(
+        &self,
+        operation: &'static str,
+    ) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
         move |source| StagingStoreError::Rocks { path: self.path.clone(), operation, source }
     }
 }
@@ -427,13 +431,13 @@ impl StagingBatch {
     }
 }
 
-struct Rows<'s> {
+pub(super) struct Rows<'s> {
     iterator: DBRawIterator<'s>,
     store: &'s StagingStore,
     ended: bool,
 }
 
-type RawRow = (Vec<u8>, Vec<u8>);
+pub(super) type RawRow = (Vec<u8>, Vec<u8>);
 
 impl Iterator for Rows<'_> {
     type Item = Result<RawRow, StagingStoreError>;
@@ -470,7 +474,7 @@ fn object_row((key, value): &RawRow) -> Result<(u64, ObjectRow), StagingStoreErr
     decode().map_err(malformed("object"))
 }
 
-fn number_of(key: &[u8]) -> Result<u64, DecodeError> {
+pub(super) fn number_of(key: &[u8]) -> Result<u64, DecodeError> {
     let mut reader = Reader::new(key);
     reader.u8("letter")?;
     reader.array("number").map(u64::from_be_bytes)
@@ -489,6 +493,6 @@ fn number_key(letter: u8, number: u64) -> [u8; 9] {
     [letter, a, b, c, d, e, f, g, h]
 }
 
-fn malformed(family: &'static str) -> impl FnOnce(DecodeError) -> StagingStoreError {
+pub(super) fn malformed(family: &'static str) -> impl FnOnce(DecodeError) -> StagingStoreError {
     move |source| StagingStoreError::Malformed { family, source }
 }

@@ -251,9 +251,10 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 self.context.repository.xattrs(&inode)?
             }
         };
-        if content.is_some() && self.is_unsafe(number, object, &name) {
+        if self.is_unsafe(content.as_ref(), number, (object, &name)) {
             inode.inconsistent = true;
-            let why = match self.context.unsafe_files.is_unsynced(number) {
+            let has_lost = content.as_ref().is_some_and(|content| content.has_lost_writes);
+            let why = match has_lost || self.context.unsafe_files.is_unsynced(number) {
                 true => "could not be synced: what was written to it may be lost",
                 false => "was being written at the freeze",
             };
@@ -283,12 +284,19 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         object: &FrozenObject,
     ) -> Result<bool, CommitError> {
         let is_kept = self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe;
-        Ok(is_kept && object.content.is_some() && self.is_unsafe(object.number, directory, name))
+        Ok(is_kept && self.is_unsafe(object.content.as_ref(), object.number, (directory, name)))
     }
 
-    fn is_unsafe(&mut self, number: u64, directory: u64, name: &[u8]) -> bool {
+    fn is_unsafe(
+        &mut self,
+        content: Option<&FrozenContent>,
+        number: u64,
+        (directory, name): (u64, &[u8]),
+    ) -> bool {
+        let Some(content) = content else { return false };
         let unsafe_files = self.context.unsafe_files;
-        unsafe_files.contains(number)
+        content.has_lost_writes
+            || unsafe_files.contains(number)
             || unsafe_files.has_groups() && unsafe_files.is_in_group(&self.paths.of(directory, name))
     }
 

@@ -96,6 +96,16 @@ pub struct ClientStatus {
     pub commit_every_seconds: u64,
     /// A daemon serves it.
     pub is_served: bool,
+    /// Bytes that are free on the disk; more than any disk has where a daemon of an earlier version answers.
+    #[serde(default = "unknown_bytes")]
+    pub disk_free_bytes: u64,
+    /// Bytes of them that are kept for a commit or a discard.
+    #[serde(default)]
+    pub reserve_bytes: u64,
+}
+
+fn unknown_bytes() -> u64 {
+    u64::MAX
 }
 
 /// Files and bytes.

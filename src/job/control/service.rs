@@ -51,6 +51,9 @@ pub trait Stagings: Send + Sync + fmt::Debug {
     /// was put below.
     fn forget(&self, tree: &StagingTree);
 
+    /// Lets others see a generation that was just made, and waits until they do.
+    fn show(&self);
+
     /// Tells whether the trees are mounted.
     fn is_mounted(&self) -> bool;
 }
@@ -195,6 +198,8 @@ impl Service {
             commits_on_silence: policy.commit.when == When::Silence,
             commit_every_seconds: policy.commit.every.duration().as_secs(),
             is_served: self.stagings.is_mounted(),
+            disk_free_bytes: tree.disk_free_bytes()?,
+            reserve_bytes: policy.space.reserve_bytes,
         })
     }
 
@@ -223,6 +228,9 @@ impl Service {
         let options = options(request);
         let commit = self.commit_of(&tree, index.as_ref(), &policy, &options, progress);
         let summary = commit.run(&mut |report| tell_file(request, report, emit))?;
+        if summary.stored.committed.is_some() {
+            self.stagings.show();
+        }
         emit(Answer::Commit(Box::new(CommitAnswer::new(client.as_str(), false, &summary))));
         Ok(())
     }

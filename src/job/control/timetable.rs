@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::message::{Answer, Refusal};
+use super::message::{Answer, Refusal, RefusalKind};
 use super::request::{CommitRequest, Request};
 use super::service::Service;
 use crate::format::record::Time;
@@ -81,6 +81,10 @@ impl Service {
         };
         match self.perform(&Request::Commit(request), progress, &mut emit) {
             Ok(()) => schedule.done(client, self.outside.now()),
+            // Another commit, or a backup: the next look may find its end.
+            Err(refusal) if matches!(refusal.kind, RefusalKind::Committing | RefusalKind::Locked) => {
+                log::debug!("commit of {client} is put off: {refusal}");
+            }
             Err(refusal) => {
                 log::warn!("commit of {client} failed and is tried again: {refusal}");
                 schedule.failed(client, self.outside.now());

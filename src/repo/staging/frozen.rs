@@ -288,6 +288,7 @@ impl<'t> FrozenEpoch<'t> {
             size: status.len,
             at_freeze: status,
             open_for_writing: self.moving.contains_key(&number),
+            has_lost_writes: self.tree.has_lost_writes(number, &row.layers, &files),
             row,
             files,
             base,

@@ -27,6 +27,8 @@ pub struct FrozenContent {
     pub trusted: bool,
     /// Open for direct writes at the freeze: its content may be of no one moment, and stays pending.
     pub open_for_writing: bool,
+    /// Something of what was written may be lost: the disk refused to take it.
+    pub has_lost_writes: bool,
 }
 
 /// What lies below the written regions of a file.

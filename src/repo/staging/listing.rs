@@ -1,7 +1,6 @@
 //! Listing a directory: what staging changed, merged with the base in order of names.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::attributes::Attributes;
 use super::base::BaseEntry;
@@ -17,8 +16,6 @@ use crate::index::staging::{EntryRow, Home, PINNED, RowDetail, StagingStoreError
 pub const FIRST_COOKIE: u64 = 2;
 /// Names of a listing whose cookies are remembered.
 const WINDOW_LEN_MAX: usize = 8192;
-/// Removed names whose cookies are remembered, of all directories.
-const REMOVED_COUNT_MAX: usize = 8192;
 
 /// The cookie behind a name: the same in every listing of every directory, so that a listing goes on behind
 /// the name whatever else was made or removed meanwhile, and whoever serves it.
@@ -39,30 +36,6 @@ pub struct Listing {
     window: VecDeque<(u64, Vec<u8>)>,
     // Of these the last answer's, with the one before.
     answer_len: usize,
-}
-
-/// Names that were removed lately, by directory: a listing may have to go on behind one.
-#[derive(Debug, Default)]
-pub(super) struct RemovedNames(Mutex<VecDeque<Home>>);
-
-impl RemovedNames {
-    fn names(&self) -> MutexGuard<'_, VecDeque<Home>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn add(&self, directory: u64, name: &[u8]) {
-        let mut names = self.names();
-        if names.len() >= REMOVED_COUNT_MAX {
-            names.pop_front();
-        }
-        names.push_back(Home::new(directory, name));
-    }
-
-    fn find(&self, directory: u64, cookie: u64) -> Option<Vec<u8>> {
-        let names = self.names();
-        let is_it = |home: &&Home| home.directory == directory && cookie_of(&home.name) == cookie;
-        names.iter().rev().find(is_it).map(|home| home.name.to_vec())
-    }
 }
 
 /// An entry of a listing.
@@ -145,6 +118,7 @@ impl StagingTree {
     ) -> Result<(), StagingError> {
         let core = self.core();
         let from = self.start_of(&core, listing, cookie)?;
+        self.removed.listed(listing.directory);
         listing.answer_len = 0;
         let mut is_first = true;
         for merged in self.merged(&core, listing.directory, &from) {
@@ -182,14 +156,16 @@ impl StagingTree {
 
     // Another listing gave the cookie out: of a server that died, or before the directory was closed.
     fn name_of_cookie(&self, core: &Core, directory: u64, cookie: u64) -> Result<Vec<u8>, StagingError> {
+        if let Some(removed) = self.store.removed_name(directory, cookie)? {
+            return Ok(removed.name);
+        }
         for merged in self.merged(core, directory, b"\0") {
             let (name, _) = merged?;
             if cookie_of(&name) == cookie {
                 return Ok(name);
             }
         }
-        let what = "a place in a directory that is not known any more";
-        self.removed.find(directory, cookie).ok_or(StagingError::Invalid { what })
+        Err(StagingError::Invalid { what: "a place in a directory that is not known any more" })
     }
 
     fn hand_over(

@@ -353,7 +353,7 @@ impl<'t> Edit<'t> {
 
     /// Lets a name lead to nothing.
     pub(super) fn remove_entry(&mut self, directory: u64, name: &[u8]) -> Result<(), StagingError> {
-        self.tree.removed.add(directory, name);
+        self.tree.removed.note(&self.tree.store, &mut self.batch, directory, name)?;
         if self.tree.frozen_epoch() > 0 || self.tree.base_has(&self.core.base, directory, name)? {
             let row = EntryRow { epoch: self.core.state.epoch, target: None };
             self.batch.put_entry(directory, name, &row);

@@ -167,6 +167,14 @@ impl StagingTree {
         Ok(bytes)
     }
 
+    /// Bytes that are free on the disk, the reserve included.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the file system does not tell.
+    pub fn disk_free_bytes(&self) -> Result<u64, StagingError> {
+        self.space.available(self)
+    }
+
     /// Space as `statvfs` tells it.
     ///
     /// # Errors
@@ -184,10 +192,11 @@ impl StagingTree {
         let below = totals.map_or(0, |totals| {
             totals.file_count + totals.directory_count + totals.symlink_count + totals.other_count
         });
+        let row_count = self.store.estimated_count().saturating_sub(self.removed.count());
         Ok(Space {
             total_bytes: space.total,
             available_bytes,
-            object_count: below.saturating_add(self.store.estimated_count() / 2),
+            object_count: below.saturating_add(row_count / 2),
             free_object_count: space.free_files,
         })
     }

@@ -13,11 +13,12 @@ use super::base::{Base, FIRST_NUMBER};
 use super::content::OpenFiles;
 use super::direct::DirectFiles;
 use super::directory;
+use super::directory_names::DirectoryNames;
 use super::error::StagingError;
-use super::listing::RemovedNames;
 use super::nodes::Nodes;
 use super::objects::{CachedRow, Edit};
 use super::options::{Limits, OpenMode, StagingOptions};
+use super::removed::RemovedNames;
 use super::space::SpaceGuard;
 use super::unsynced::FailedSyncs;
 use crate::format::record::{ROOT_OBJECT, Time, Xattrs};
@@ -63,6 +64,7 @@ pub struct StagingTree {
     pub(super) rows: RowCache,
     pub(super) nodes: Nodes,
     pub(super) removed: RemovedNames,
+    pub(super) directory_names: DirectoryNames,
     pub(super) files: OpenFiles,
     pub(super) direct: DirectFiles,
     pub(super) missing: Mutex<HashSet<u64>>,
@@ -178,6 +180,8 @@ impl StagingTree {
             .build()
             .expect("both capacities are set");
         let tree = Self {
+            removed: RemovedNames::open(&store, options.mode)?,
+            failed_syncs: FailedSyncs::open(path.join("unsynced"))?,
             space: SpaceGuard::new(options.limits, path.join("reserve")),
             client: client.clone(),
             path,
@@ -191,11 +195,10 @@ impl StagingTree {
             frozen: Arc::default(),
             rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
             nodes: Nodes::default(),
-            removed: RemovedNames::default(),
+            directory_names: DirectoryNames::default(),
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),
-            failed_syncs: FailedSyncs::default(),
             change_count: AtomicU64::new(0),
             garbage: Mutex::default(),
             deferred: Mutex::default(),

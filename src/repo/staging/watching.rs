@@ -4,14 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::attributes::time;
 use super::error::StagingError;
-use super::listing::FIRST_COOKIE;
 use super::tree::StagingTree;
 use crate::format::record::{ROOT_OBJECT, Time};
 use crate::index::staging::RowDetail;
 use crate::storage::sparse;
 
-// Entries of a directory looked at while nobody may change the tree.
-const SEARCH_LEN: u32 = 4096;
 // No path is longer, whatever rows say.
 const DEPTH_MAX: usize = 4096;
 
@@ -44,8 +41,8 @@ impl StagingTree {
         Ok(writers)
     }
 
-    /// Path of an object from the root, without a leading `/`; of several names one. A directory of the base
-    /// is searched for the name of what was not changed in it.
+    /// Path of an object from the root, without a leading `/`; of several names one. For the names of
+    /// directories those above them are searched, unless they were met in such a search before.
     ///
     /// # Errors
     /// [`StagingError::Stale`] if it has no name.
@@ -73,30 +70,6 @@ impl StagingTree {
             RowDetail::Directory { parent } => Ok((parent, self.name_in(parent, number)?)),
             // The names of a file with several are in no row of it.
             _ => Err(StagingError::Stale { number }),
-        }
-    }
-
-    fn name_in(&self, directory: u64, number: u64) -> Result<Vec<u8>, StagingError> {
-        let mut listing = self.open_directory(directory)?;
-        let (mut cookie, mut found) = (FIRST_COOKIE, None);
-        loop {
-            let (begun, mut left) = (cookie, SEARCH_LEN);
-            self.list(&mut listing, cookie, false, &mut |entry| {
-                if found.is_some() || left == 0 {
-                    return false;
-                }
-                (cookie, left) = (entry.cookie, left - 1);
-                if entry.number == number {
-                    found = Some(entry.name.to_vec());
-                }
-                true
-            })?;
-            if let Some(name) = found {
-                return Ok(name);
-            }
-            if cookie == begun {
-                return Err(StagingError::Stale { number });
-            }
         }
     }
 }

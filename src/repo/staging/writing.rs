@@ -386,7 +386,7 @@ impl StagingTree {
             return Err(refused(std::io::Error::from_raw_os_error(libc::EIO)).into());
         }
         let done = sparse::sync(file, synced == Synced::All).map_err(refused);
-        Ok(self.failed_syncs.note(number, layer, done.and_then(|()| self.data.sync_name(layer)))?)
+        Ok(self.note_sync(number, layer, done.and_then(|()| self.data.sync_name(layer)))?)
     }
 
     /// Makes all rows durable that were written so far.

@@ -104,6 +104,23 @@ fn files_stay_open_over_a_commit_and_what_is_written_then_is_the_next_generation
 }
 
 #[test]
+fn a_generation_is_seen_as_soon_as_its_commit_has_ended() {
+    if !can_mount() {
+        return;
+    }
+    let stage = Stage::new();
+    for round in 0..8 {
+        fs::write(stage.path("file"), round.to_string()).unwrap();
+        // What is not there yet, and what was the latest, is known to the kernel.
+        let latest = stage.mount().path("clients/web1/latest/file");
+        let before = fs::read_to_string(&latest).ok();
+        assert_ne!(before, Some(round.to_string()));
+        commit(&stage);
+        assert_eq!(fs::read_to_string(&latest).ok(), Some(round.to_string()), "after {before:?}");
+    }
+}
+
+#[test]
 fn what_is_discarded_is_not_seen_any_more() {
     if !can_mount() {
         return;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use reelfs::job::control::{Answer, CommitRequest, Request};
+use reelfs::job::control::{Answer, CommitRequest, ControlClient, Request};
 
 use super::committed::ask;
 use super::{Stage, has};
@@ -72,19 +72,71 @@ fn a_file_whose_sync_failed_is_never_said_to_be_synced_until_it_is_written_anew(
         assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
     }
     drop(file);
-    let request = CommitRequest { client: "web1".into(), now: true, ..CommitRequest::default() };
-    let answers = ask(&stage, &Request::Commit(request.clone()));
-    let inconsistent = |answers: &[Answer]| {
-        answers.iter().find_map(|answer| match answer {
-            Answer::Commit(commit) => Some(format!("{commit:?}").contains("could not be synced")),
-            _ => None,
-        })
-    };
-    assert_eq!(inconsistent(&answers), Some(true), "{answers:?}");
+    assert_eq!(tells_of_failed_sync(&ask(&stage, &Request::Commit(request()))), Some(true));
+    write_anew(&stage);
+}
+
+#[test]
+fn a_server_that_starts_again_knows_of_a_sync_that_failed() {
+    if !can_mount() || !has("strace") {
+        return;
+    }
+    let mut stage = Stage::new();
+    let mut file = File::create(stage.path("file")).unwrap();
+    file.write_all(b"may be lost").unwrap();
+    let Some(failing) = Failing::new(&stage, "fsync", "1") else { return };
+    assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
+    drop(failing);
+    stage.mount().kill_server();
+    for _ in 0..2 {
+        assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
+    }
+    drop(file);
+    stage.remount();
+    let is_answered = || ControlClient::connect(&stage.site.repository).is_ok_and(|daemon| daemon.is_some());
+    wait_until("a daemon answers", is_answered);
+    assert_eq!(tells_of_failed_sync(&ask(&stage, &Request::Commit(request()))), Some(true));
+    write_anew(&stage);
+    stage.remount();
+    File::open(stage.path("file")).unwrap().sync_all().unwrap();
+}
+
+#[test]
+fn what_the_system_could_not_write_later_is_told_with_the_commit_and_to_who_syncs() {
+    if !can_mount() || !has("strace") {
+        return;
+    }
+    let stage = Stage::new();
+    let mut file = File::create(stage.path("file")).unwrap();
+    file.write_all(b"may be lost").unwrap();
+    let Some(failing) = Failing::new(&stage, "sync_file_range", "1") else { return };
+    assert_eq!(tells_of_failed_sync(&ask(&stage, &Request::Preview(request()))), Some(true));
+    drop(failing);
+    // The system would not say it again.
+    assert_eq!(tells_of_failed_sync(&ask(&stage, &Request::Preview(request()))), Some(true));
+    stage.mount().kill_server();
+    assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
+    drop(file);
+    assert_eq!(tells_of_failed_sync(&ask(&stage, &Request::Commit(request()))), Some(true));
+    write_anew(&stage);
+}
+
+fn request() -> CommitRequest {
+    CommitRequest { client: "web1".into(), now: true, ..CommitRequest::default() }
+}
+
+fn tells_of_failed_sync(answers: &[Answer]) -> Option<bool> {
+    answers.iter().find_map(|answer| match answer {
+        Answer::Commit(commit) => Some(format!("{commit:?}").contains("could not be synced")),
+        _ => None,
+    })
+}
+
+fn write_anew(stage: &Stage) {
     fs::write(stage.path("file"), "written anew").unwrap();
     File::open(stage.path("file")).unwrap().sync_all().unwrap();
-    let answers = ask(&stage, &Request::Commit(request));
-    assert_eq!(inconsistent(&answers), Some(false), "{answers:?}");
+    let answers = ask(stage, &Request::Commit(request()));
+    assert_eq!(tells_of_failed_sync(&answers), Some(false), "{answers:?}");
     assert_eq!(fs::read_to_string(stage.path("file")).unwrap(), "written anew");
 }
 

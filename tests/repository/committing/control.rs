@@ -57,6 +57,8 @@ impl Stagings for Trees {
 
     fn forget(&self, _tree: &StagingTree) {}
 
+    fn show(&self) {}
+
     fn is_mounted(&self) -> bool {
         true
     }
@@ -242,4 +244,28 @@ fn a_policy_commits_after_silence_without_being_asked() {
     assert_eq!(generations(), 1, "nothing changed since");
     // The index was told, by the daemon's own handle.
     assert!(Index::open_read_only(&root.join("index")).unwrap().counts().0 > 0);
+}
+
+#[test]
+fn a_scheduled_commit_that_met_another_writer_is_made_once_that_has_ended() {
+    let (_scene, root) = repository();
+    let text = fs::read_to_string(root.join("reelfs.toml")).unwrap();
+    fs::write(root.join("reelfs.toml"), format!("{text}\n[client.web1]\ncommit.every = \"1h\"\n")).unwrap();
+    let daemon = daemon(&root);
+    daemon.trees.create(&name("web1")).unwrap();
+    stage_in(&daemon, |staged| staged.write("file", b"content"));
+    let mut schedule = Schedule::new();
+    let mut look = |seconds| {
+        daemon.outside.sleep(std::time::Duration::from_secs(seconds));
+        daemon.service.look(&mut schedule, &Progress::new());
+        daemon.trees.repository.generations(&name("web1")).unwrap().len()
+    };
+    assert_eq!((look(0), look(3590)), (0, 0), "an hour has not passed");
+    let other = Repository::open(&root, CacheBytes::default()).unwrap();
+    let lock = other.lock().unwrap();
+    assert_eq!((look(11), look(1)), (0, 0), "a backup is running");
+    drop(lock);
+    assert_eq!(look(1), 1);
+    stage_in(&daemon, |staged| staged.write("file", b"changed"));
+    assert_eq!((look(3590), look(20)), (1, 2));
 }

@@ -10,6 +10,7 @@ mod leftovers;
 mod listing;
 mod model;
 mod names;
+mod paths;
 mod seeds;
 mod source;
 mod support;

@@ -131,11 +131,16 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     drop(display);
     let summary = made?;
     drop((index, lock));
-    if summary.committed.is_some()
-        && let Err(failure) = staging::move_on(context, &args.client)
+    if let Some(committed) = &summary.committed
+        && let Err(failure) = staging::move_on(context, &args.client, committed.id.time)
     {
         let text = failure.text().unwrap_or_default();
-        context.warn(&format!("staging of {} stays on the generation before: {text}", args.client));
+        context.warn(&format!(
+            "staging of {0} stays on the generation before: {text}; 'reelfs commit {0}' makes the next \
+             generation of that one and these changes, without what was backed up now; 'reelfs discard {0}' and \
+             then 'reelfs stage {0}@latest' go on from what was backed up",
+            args.client
+        ));
     }
     tell_problems(&summary, context);
     if context.global.json {

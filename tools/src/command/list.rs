@@ -3,7 +3,7 @@
 use reelfs::format::record::Time;
 use reelfs::id::ClientName;
 use reelfs::path;
-use reelfs::repo::{Generation, GenerationId, RepoError, Repository};
+use reelfs::repo::{Generation, GenerationId, RepoError, Repository, catalog};
 
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
@@ -39,6 +39,15 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
         Some(client) => vec![client.clone()],
         None => all,
     };
+    if args.client.is_none() {
+        for name in repository.strays()? {
+            context.warn(&format!(
+                "{}/{} is no directory of a client and is passed over; nothing in it is a generation",
+                catalog::CLIENTS,
+                path::display(name.as_bytes())
+            ));
+        }
+    }
     let mut worst = None;
     let mut is_first = true;
     for client in clients {

@@ -57,6 +57,15 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
             format!("{:width$}  {base:20}  {changed:>9}  {data:>10}  {}", status.client, state(status));
         context.out.line(&line)?;
     }
+    if let Some(status) = clients.iter().find(|status| status.disk_free_bytes <= status.reserve_bytes) {
+        context.warn(&format!(
+            "staging takes nothing more: {} are free on its disk, {} of the disk are kept for a commit or a \
+             discard ({}: staging.space.reserve_bytes)",
+            human::bytes(status.disk_free_bytes),
+            human::bytes(status.reserve_bytes),
+            reelfs::format::config::FILE_NAME
+        ));
+    }
     Ok(())
 }
 
@@ -93,5 +102,7 @@ fn json(status: &ClientStatus) -> Map<String, Value> {
         ("commits_on_silence", status.commits_on_silence.into()),
         ("commit_every_seconds", status.commit_every_seconds.into()),
         ("mounted", status.is_served.into()),
+        ("disk_free_bytes", status.disk_free_bytes.into()),
+        ("reserve_bytes", status.reserve_bytes.into()),
     ])
 }

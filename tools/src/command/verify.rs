@@ -141,16 +141,24 @@ fn show(
         let count = human::count(summary.removed_from_index, "damaged chunk");
         context.out.line(&format!("the index has forgotten {count}"))?;
     }
-    let verified = if args.quick { "of data are there" } else { "of data" };
-    context.out.line(&format!(
-        "{}: {}, {} of trees, {} {verified} in {}; {}",
-        if summary.is_sound() { "sound" } else { "DAMAGED" },
+    let verified = if args.quick { "of data looked for" } else { "of data" };
+    let checked = format!(
+        "{}, {} of trees, {} {verified} in {}",
         human::count(summary.generation_count, "generation"),
         human::count(summary.page_count, "page"),
         human::bytes(summary.data_bytes),
         human::count(summary.bdf_count, "file"),
-        human::duration(started.elapsed()),
-    ))?;
+    );
+    let (damaged, affected) = (summary.damage_count, summary.affected_count);
+    let found = match summary.is_sound() {
+        true => "sound".to_owned(),
+        false => format!(
+            "DAMAGED: {}, {}",
+            human::count(damaged, "damaged place"),
+            human::count(affected, "affected file")
+        ),
+    };
+    context.out.line(&format!("{found}; checked {checked}; {}", human::duration(started.elapsed())))?;
     Ok(())
 }
 

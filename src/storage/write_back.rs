@@ -1,0 +1,43 @@
+//! What became of bytes that the system holds in memory to write later.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+/// Tells whether the system failed to write bytes of a file to the disk: by itself, some time after they were
+/// written, or when somebody synced the file. Nothing is written or waited for. Each failure is told once to each
+/// open file, and to one that is opened later only if it was told to nobody before.
+///
+/// # Errors
+/// The failure, `EIO` or `ENOSPC` mostly.
+#[allow(unsafe_code, reason = "the call has no safe binding")]
+pub fn check(file: &File) -> io::Result<()> {
+    // The first page, should it be on its way to the disk, is waited for; no other is looked at.
+    // SAFETY: the call takes numbers only; the descriptor is open for as long as `file` is borrowed.
+    let refused = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 1, libc::SYNC_FILE_RANGE_WAIT_BEFORE) };
+    if refused == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // This file system does not tell.
+        Some(libc::EINVAL | libc::ESPIPE | libc::ENOSYS | libc::EOPNOTSUPP) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_of_a_file_that_can_be_written() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"written later").unwrap();
+        check(&file).unwrap();
+        file.sync_all().unwrap();
+        check(&file).unwrap();
+    }
+}
