@@ -14,6 +14,7 @@
 //! k  number 8                  object whose changes the commit that is running leaves out
 //! u  number 8                  object without a name
 //! d  number 8                  file that may be open for direct writes
+//! p  number 8                  where an object was seen last that the kernel holds; for one process only
 //! m                            state of the tree ([`super::state`])
 //! ```
 //!

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot, WriteBatch, WriteOptions};
 
 use super::error::StagingStoreError;
+use super::places::FrozenPlace;
 use super::row::{EntryRow, Home, ObjectRow};
 use super::settings::settings;
 use super::state::TreeState;
@@ -24,6 +25,7 @@ const SINCE: u8 = b's';
 const KEPT: u8 = b'k';
 const UNNAMED: u8 = b'u';
 const DIRECT: u8 = b'd';
+pub(super) const PLACE: u8 = b'p';
 const STATE: &[u8] = b"m";
 
 /// A set of numbers that the database keeps beside the rows.
@@ -47,18 +49,9 @@ impl NumberSet {
     }
 }
 
-/// Where an object stood at a freeze.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FrozenPlace {
-    /// At a name.
-    Entry(Home),
-    /// At an object id.
-    Linked(u64),
-}
-
 /// An open database of rows; one process at a time.
 pub struct StagingStore {
-    db: DB,
+    pub(super) db: DB,
     path: String,
     /// Batches written so far; 1 is what was found, of which nobody knows whether it was synced.
     written: AtomicU64,
@@ -76,7 +69,7 @@ impl std::fmt::Debug for StagingStore {
 /// Changes that are written together or not at all.
 #[derive(Default)]
 pub struct StagingBatch {
-    batch: WriteBatch,
+    pub(super) batch: WriteBatch,
 }
 
 impl std::fmt::Debug for StagingBatch {
@@ -165,17 +158,7 @@ impl StagingStore {
     pub fn all_since(&self) -> impl Iterator<Item = Result<(u64, FrozenPlace), StagingStoreError>> {
         self.rows(ReadOptions::default(), &[SINCE], SINCE).map(|row| {
             let (key, value) = row?;
-            let decode = || -> Result<(u64, FrozenPlace), DecodeError> {
-                let mut reader = Reader::new(&value);
-                let place = match reader.u8("place")? {
-                    0 => FrozenPlace::Linked(reader.varint("object id")?),
-                    _ => {
-                        let directory = reader.varint("directory")?;
-                        FrozenPlace::Entry(Home::new(directory, reader.bytes("name", reader.remaining())?))
-                    }
-                };
-                Ok((number_of(&key)?, place))
-            };
+            let decode = || Ok((number_of(&key)?, FrozenPlace::decode(&value)?));
             decode().map_err(malformed("since"))
         })
     }
@@ -274,7 +257,7 @@ impl StagingStore {
         self.db.property_int_value("rocksdb.estimate-num-keys").ok().flatten().unwrap_or(0)
     }
 
-    fn rows(&self, options: ReadOptions, from: &[u8], letter: u8) -> Rows<'_> {
+    pub(super) fn rows(&self, options: ReadOptions, from: &[u8], letter: u8) -> Rows<'_> {
         let mut options = options;
         options.set_iterate_upper_bound([letter + 1]);
         let mut iterator = self.db.raw_iterator_opt(options);
@@ -294,7 +277,10 @@ impl StagingStore {
         }
     }
 
-    fn refused(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
+    pub(super) fn refused(
+        &self,
+        operation: &'static str,
+    ) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
         move |source| StagingStoreError::Rocks { path: self.path.clone(), operation, source }
     }
 }
@@ -379,19 +365,7 @@ impl StagingBatch {
 
     /// Notes where an object stood at the freeze.
     pub fn put_since(&mut self, number: u64, place: &FrozenPlace) {
-        let mut value = Vec::with_capacity(32);
-        match place {
-            FrozenPlace::Linked(object) => {
-                value.push(0);
-                put_varint(&mut value, *object);
-            }
-            FrozenPlace::Entry(home) => {
-                value.push(1);
-                put_varint(&mut value, home.directory);
-                value.extend_from_slice(&home.name);
-            }
-        }
-        self.batch.put(number_key(SINCE, number), value);
+        self.batch.put(number_key(SINCE, number), place.encode());
     }
 
     /// Removes a note where an object stood.
@@ -427,13 +401,13 @@ impl StagingBatch {
     }
 }
 
-struct Rows<'s> {
+pub(super) struct Rows<'s> {
     iterator: DBRawIterator<'s>,
     store: &'s StagingStore,
     ended: bool,
 }
 
-type RawRow = (Vec<u8>, Vec<u8>);
+pub(super) type RawRow = (Vec<u8>, Vec<u8>);
 
 impl Iterator for Rows<'_> {
     type Item = Result<RawRow, StagingStoreError>;
@@ -484,11 +458,11 @@ fn entry_key(directory: u64, name: &[u8]) -> Vec<u8> {
     key
 }
 
-fn number_key(letter: u8, number: u64) -> [u8; 9] {
+pub(super) fn number_key(letter: u8, number: u64) -> [u8; 9] {
     let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
     [letter, a, b, c, d, e, f, g, h]
 }
 
-fn malformed(family: &'static str) -> impl FnOnce(DecodeError) -> StagingStoreError {
+pub(super) fn malformed(family: &'static str) -> impl FnOnce(DecodeError) -> StagingStoreError {
     move |source| StagingStoreError::Malformed { family, source }
 }

@@ -187,7 +187,8 @@ impl StagingTree {
         Ok(Space {
             total_bytes: space.total,
             available_bytes,
-            object_count: below.saturating_add(self.store.estimated_count() / 2),
+            object_count: below
+                .saturating_add(self.store.estimated_count().saturating_sub(self.nodes.row_count()) / 2),
             free_object_count: space.free_files,
         })
     }
