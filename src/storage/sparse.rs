@@ -8,7 +8,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -17,6 +19,11 @@ use super::StorageError;
 use crate::path;
 
 const IDS_PER_DIRECTORY: u64 = 1024;
+/// Threads that remove files. A file system that tells its disk of each block that becomes free may wait for the
+/// disk each time, milliseconds if that is busy; it waits for several at once just as well.
+const REMOVER_COUNT: usize = 4;
+/// Files that one thread removes at a time.
+const REMOVED_COUNT: usize = 128;
 /// `f_type` of a file system in user space, as in statfs(2).
 const FUSE: rustix::fs::FsWord = 0x6573_5546;
 
@@ -162,6 +169,22 @@ impl SparseDirectory {
         }
     }
 
+    /// Removes files, several at once, and the directories that are empty then. Those that are gone are no
+    /// error. No file is made any more with an id below `next_id`, but for one that is being made just now.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that is refused; some of the files are gone then, and it can be tried again.
+    pub fn remove_all(&self, ids: &[u64], next_id: u64) -> Result<(), StorageError> {
+        let parts: Vec<&[u64]> = ids.chunks(REMOVED_COUNT).collect();
+        side_by_side(&parts, |part| part.iter().try_for_each(|id| self.remove(*id)))?;
+        let mut groups: Vec<u64> = ids.iter().map(|id| id / IDS_PER_DIRECTORY).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let is_past = |group: &u64| (group + 2).saturating_mul(IDS_PER_DIRECTORY) <= next_id;
+        groups.into_iter().filter(is_past).for_each(|group| self.remove_group(group));
+        Ok(())
+    }
+
     /// Makes the name of a file durable.
     ///
     /// # Errors
@@ -177,7 +200,12 @@ impl SparseDirectory {
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::openat(&self.directory, format!("{group:x}"), flags, Mode::empty())?;
+        let opened = rustix::fs::openat(&self.directory, format!("{group:x}"), flags, Mode::empty());
+        let directory = match opened {
+            // It went with its last file.
+            Err(Errno::NOENT) => return Ok(()),
+            opened => opened?,
+        };
         rustix::fs::fsync(&directory)?;
         rustix::fs::fsync(&self.directory)?;
         self.known(|groups| {
@@ -231,12 +259,15 @@ impl SparseDirectory {
         self.hexadecimal_names(&self.path)
     }
 
-    /// Ids of the files of a group.
+    /// Ids of the files of a group; none if the group went with its last file.
     ///
     /// # Errors
     /// [`StorageError`] if the directory cannot be listed.
     pub fn ids(&self, group: u64) -> Result<Vec<u64>, StorageError> {
-        let low = self.hexadecimal_names(&self.path.join(format!("{group:x}")))?;
+        let low = match self.hexadecimal_names(&self.path.join(format!("{group:x}"))) {
+            Err(error) if error.is_not_found() => Vec::new(),
+            listed => listed?,
+        };
         Ok(low
             .into_iter()
             .filter(|low| *low < IDS_PER_DIRECTORY)
@@ -290,6 +321,29 @@ impl SparseDirectory {
         self.remove(id)?;
         Ok(kept)
     }
+}
+
+// Does the work with all parts, several at once; ends with the first refusal.
+fn side_by_side<T: Sync>(
+    parts: &[T],
+    work: impl Fn(&T) -> Result<(), StorageError> + Sync,
+) -> Result<(), StorageError> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(part)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().name("remove".to_owned()).spawn_scoped(scope, take).ok();
+        let others: Vec<_> = (1..REMOVER_COUNT.min(parts.len())).map_while(start).collect();
+        let own = take();
+        others.into_iter().fold(own, |done, other| match other.join() {
+            Ok(other) => done.and(other),
+            Err(panicked) => std::panic::resume_unwind(panicked),
+        })
+    })
 }
 
 fn name(id: u64) -> String {
@@ -365,4 +419,66 @@ pub fn copy_range(source: (&File, u64), target: (&File, u64), len: u64) -> io::R
     let copied =
         rustix::fs::copy_file_range(source.0.as_fd(), Some(&mut from), target.0.as_fd(), Some(&mut to), len)?;
     Ok(copied as u64)
+}
+
+#[cfg(test)]
+mod test {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    const FIRST: u64 = 7 * IDS_PER_DIRECTORY;
+
+    fn directory(count: u64) -> (tempfile::TempDir, SparseDirectory, Vec<u64>) {
+        let place = tempfile::tempdir().expect("a directory");
+        let directory = SparseDirectory::open(&place.path().join("data")).expect("opens");
+        let ids: Vec<u64> = (FIRST..FIRST + count).collect();
+        for id in &ids {
+            directory.create(*id).expect("creates");
+        }
+        (place, directory, ids)
+    }
+
+    #[test]
+    fn files_that_are_removed_together_go_with_their_directories_but_not_with_the_last_ones() {
+        let (_place, directory, mut ids) = directory(3 * IDS_PER_DIRECTORY);
+        let kept = ids.remove(5);
+        directory.remove(ids[0]).expect("one that is gone already is no error");
+        directory.remove_all(&ids, FIRST + 3 * IDS_PER_DIRECTORY).expect("removes");
+        assert_eq!(directory.groups().expect("lists"), [7, 8 + 1], "7 has a file, in 9 some may be made");
+        assert_eq!(directory.ids(7).expect("lists"), [kept]);
+        assert_eq!(directory.ids(9).expect("lists"), [0; 0]);
+        assert_eq!(directory.ids(8).expect("lists what is gone"), [0; 0]);
+        directory.sync_name(8 * IDS_PER_DIRECTORY).expect("what is gone has no name to sync");
+        directory.create(8 * IDS_PER_DIRECTORY).expect("makes the directory again");
+    }
+
+    #[test]
+    fn who_removes_many_files_waits_for_several_of_them_at_once() {
+        let (met, others) = mpsc::sync_channel(0);
+        let others = Mutex::new(others);
+        // The first of two ends only after the second has begun.
+        side_by_side(&[0, 1], |part| {
+            match part {
+                0 => others.lock().expect("one").recv_timeout(Duration::from_secs(60)).expect("two at once"),
+                _ => met.send(()).expect("the first one waits"),
+            }
+            Ok(())
+        })
+        .expect("both end");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_removed_is_told_and_can_be_tried_again() {
+        let (place, directory, ids) = directory(600);
+        let path = place.path().join("data/7/200");
+        std::fs::remove_file(&path).expect("removes");
+        std::fs::create_dir(&path).expect("something that is no file");
+        let refused = directory.remove_all(&ids, FIRST + 600).expect_err("a directory is in the way");
+        assert!(refused.path.ends_with("data/7/200"), "{refused}");
+        std::fs::remove_dir(&path).expect("removes");
+        directory.remove_all(&ids, FIRST + 600).expect("removes the rest");
+        assert_eq!(directory.ids(7).expect("lists"), [0; 0]);
+    }
 }

@@ -15,6 +15,7 @@
 //! u  number 8                  object without a name
 //! d  number 8                  file that may be open for direct writes
 //! r  directory 8, cookie 8     name that was removed lately: sequence (varint), name
+//! p  number 8                  where an object was seen last that the kernel holds; for one process only
 //! m                            state of the tree ([`super::state`])
 //! ```
 //!

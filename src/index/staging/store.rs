@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot, WriteBatch, WriteOptions};
 
 use super::error::StagingStoreError;
+use super::places::FrozenPlace;
 use super::row::{EntryRow, Home, ObjectRow};
 use super::settings::settings;
 use super::state::TreeState;
@@ -25,6 +26,7 @@ const KEPT: u8 = b'k';
 const UNNAMED: u8 = b'u';
 const DIRECT: u8 = b'd';
 pub(super) const REMOVED: u8 = b'r';
+pub(super) const PLACE: u8 = b'p';
 const STATE: &[u8] = b"m";
 
 /// A set of numbers that the database keeps beside the rows.
@@ -46,15 +48,6 @@ impl NumberSet {
             Self::Direct => DIRECT,
         }
     }
-}
-
-/// Where an object stood at a freeze.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FrozenPlace {
-    /// At a name.
-    Entry(Home),
-    /// At an object id.
-    Linked(u64),
 }
 
 /// An open database of rows; one process at a time.
@@ -166,17 +159,7 @@ impl StagingStore {
     pub fn all_since(&self) -> impl Iterator<Item = Result<(u64, FrozenPlace), StagingStoreError>> {
         self.rows(ReadOptions::default(), &[SINCE], SINCE).map(|row| {
             let (key, value) = row?;
-            let decode = || -> Result<(u64, FrozenPlace), DecodeError> {
-                let mut reader = Reader::new(&value);
-                let place = match reader.u8("place")? {
-                    0 => FrozenPlace::Linked(reader.varint("object id")?),
-                    _ => {
-                        let directory = reader.varint("directory")?;
-                        FrozenPlace::Entry(Home::new(directory, reader.bytes("name", reader.remaining())?))
-                    }
-                };
-                Ok((number_of(&key)?, place))
-            };
+            let decode = || Ok((number_of(&key)?, FrozenPlace::decode(&value)?));
             decode().map_err(malformed("since"))
         })
     }
@@ -383,19 +366,7 @@ impl StagingBatch {
 
     /// Notes where an object stood at the freeze.
     pub fn put_since(&mut self, number: u64, place: &FrozenPlace) {
-        let mut value = Vec::with_capacity(32);
-        match place {
-            FrozenPlace::Linked(object) => {
-                value.push(0);
-                put_varint(&mut value, *object);
-            }
-            FrozenPlace::Entry(home) => {
-                value.push(1);
-                put_varint(&mut value, home.directory);
-                value.extend_from_slice(&home.name);
-            }
-        }
-        self.batch.put(number_key(SINCE, number), value);
+        self.batch.put(number_key(SINCE, number), place.encode());
     }
 
     /// Removes a note where an object stood.
@@ -488,7 +459,7 @@ fn entry_key(directory: u64, name: &[u8]) -> Vec<u8> {
     key
 }
 
-fn number_key(letter: u8, number: u64) -> [u8; 9] {
+pub(super) fn number_key(letter: u8, number: u64) -> [u8; 9] {
     let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
     [letter, a, b, c, d, e, f, g, h]
 }

@@ -5,6 +5,7 @@ use crate::job::store::StoreError;
 use crate::job::store::large::FileRange;
 use crate::job::store::record::Described;
 use crate::job::store::source::{LargeSource, ReadFile, ReadProblem, SmallSource};
+use crate::path;
 use crate::repo::content::ContentReader;
 use crate::repo::staging::{FrozenContent, SegmentKind, StagingError};
 use crate::repo::{ReadError, Repository};
@@ -19,13 +20,13 @@ pub(super) fn refused(path: &str) -> impl Fn(StagingError) -> StoreError + '_ {
 pub(super) struct StagedSmall {
     pub(super) content: FrozenContent,
     pub(super) described: Described,
-    pub(super) path: String,
+    pub(super) path: Vec<u8>,
 }
 
 impl SmallSource for StagedSmall {
     fn read(&self) -> Result<ReadFile, ReadProblem> {
         let len = usize::try_from(self.content.size).unwrap_or(usize::MAX);
-        let bytes = self.content.read(0, len).map_err(refused(&self.path))?;
+        let bytes = self.content.read(0, len).map_err(|error| refused(&path::display(&self.path))(error))?;
         let mut described = self.described.clone();
         described.set_size(bytes.len() as u64);
         Ok(ReadFile { inconsistent: bytes.len() != len, bytes, described })

@@ -67,8 +67,7 @@ impl Driver<'_, '_, '_> {
         let size = content.size;
         let report = file.report(size, decide(&content, size, size, &self.context.policy.sfp));
         let reference = reference(&file, &content);
-        let path = file.shown();
-        let File { target, before, described, .. } = file;
+        let File { target, before, described, path, .. } = file;
         let source = Box::new(StagedSmall { content, described, path });
         self.summary.read_bytes += size;
         let small = SmallFile { source, before: reference };

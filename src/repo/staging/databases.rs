@@ -58,7 +58,7 @@ impl StagingTree {
         if let Some(home) = &object.state.home {
             return is_database_name(&home.name);
         }
-        match self.nodes.place(object.number) {
+        match self.nodes.place(object.number, &self.store) {
             Some(FrozenPlace::Entry(home)) => is_database_name(&home.name),
             _ => false,
         }

@@ -438,7 +438,7 @@ impl StagingTree {
         core.base = below;
         core.is_changed = false;
         core.reclaim.restart();
-        self.nodes.clear_places();
+        self.nodes.clear_places(&self.store);
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }

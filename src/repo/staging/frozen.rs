@@ -201,13 +201,20 @@ impl<'t> FrozenEpoch<'t> {
         if kind == FileKind::Directory {
             return entry(name, FrozenTarget::Directory { object: number });
         }
-        let object = self.snapshot.object(number)?.filter(|row| row.epoch > self.committed_epoch);
-        let Some(object) = object else { return Ok(None) };
+        // A row of these epochs is changed no more: one in memory is that of the freeze.
+        let known = self.tree.rows.get(&number).filter(|row| self.is_of(row.epoch));
+        let object = match known {
+            Some(known) => known,
+            None => match self.snapshot.object(number)?.filter(|row| row.epoch > self.committed_epoch) {
+                Some(row) => Arc::new(CachedRow::from(row)),
+                None => return Ok(None),
+            },
+        };
         if let Some(linked) = object.linked {
             return entry(name, FrozenTarget::Linked { kind, object: linked });
         }
-        let Some(state) = object.object else { return Ok(None) };
-        let object = self.object(number, &state)?;
+        let Some(state) = &object.state else { return Ok(None) };
+        let object = self.object(number, state)?;
         entry(name, FrozenTarget::Object(Box::new(object)))
     }
 

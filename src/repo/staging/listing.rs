@@ -194,7 +194,7 @@ impl StagingTree {
             return Ok(false);
         }
         if attributes.is_some() {
-            self.nodes.looked_up(number, place);
+            self.nodes.looked_up(number, place, &self.store);
         }
         listing.remember(name);
         Ok(true)

@@ -53,7 +53,7 @@ impl StagingTree {
     ) -> Result<Entry, StagingError> {
         let object = self.load_found(core, found)?;
         let entry = Entry { attributes: self.attributes_of(&object)? };
-        self.nodes.looked_up(object.number, place_of(&object, directory, name));
+        self.nodes.looked_up(object.number, place_of(&object, directory, name), &self.store);
         Ok(entry)
     }
 
@@ -84,7 +84,7 @@ impl StagingTree {
 
     /// Gives back look-ups of an object.
     pub fn forget(&self, number: u64, count: u64) {
-        let is_gone = self.nodes.forget(number, count);
+        let is_gone = self.nodes.forget(number, count, &self.store);
         if is_gone && (self.has_unnamed_row(number) || self.is_taken_over()) {
             self.files.release_later(number);
         }
@@ -271,7 +271,7 @@ impl StagingTree {
             edit.touch_directory(directory, caller.now)?;
         }
         edit.apply()?;
-        self.nodes.looked_up(number, place);
+        self.nodes.looked_up(number, place, &self.store);
         Ok((Entry { attributes }, content))
     }
 
@@ -330,7 +330,7 @@ impl StagingTree {
         edit.apply()?;
         let object = self.load(&core, number)?;
         let attributes = self.attributes_of(&object)?;
-        self.nodes.looked_up(number, place_of(&object, directory, name));
+        self.nodes.looked_up(number, place_of(&object, directory, name), &self.store);
         Ok(Entry { attributes })
     }
 

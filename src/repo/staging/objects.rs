@@ -116,7 +116,7 @@ impl StagingTree {
             let found = core.base.object(number)?.filter(|(found, _)| *found == number);
             return Ok(found.map(|(_, inode)| (linked, ObjectState::of_base(inode, None))));
         }
-        let place = match self.nodes.place(number) {
+        let place = match self.nodes.place(number, &self.store) {
             Some(place) if self.is_at(core, number, &place)? => Some(place),
             _ => self.search(core, number)?,
         };
@@ -162,7 +162,7 @@ impl StagingTree {
         };
         let found = core.base.find(number, &mut hidden)?;
         if let Some(place) = &found {
-            self.nodes.moved(number, place.clone());
+            self.nodes.moved(number, place.clone(), &self.store);
             return Ok(found);
         }
         let mut missing = lock();
@@ -214,7 +214,7 @@ impl StagingTree {
         if number & base::HASH_BIT == 0 {
             return Ok(false);
         }
-        if let Some(FrozenPlace::Entry(other)) = self.nodes.place(number)
+        if let Some(FrozenPlace::Entry(other)) = self.nodes.place(number, &self.store)
             && other != *home
         {
             return Ok(true);
@@ -418,7 +418,7 @@ impl<'t> Edit<'t> {
             }
         }
         for (number, place) in self.places {
-            self.tree.nodes.moved(number, place);
+            self.tree.nodes.moved(number, place, &self.tree.store);
         }
         self.tree.discard_files(self.garbage);
         Ok(())

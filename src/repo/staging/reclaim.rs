@@ -122,8 +122,9 @@ impl StagingTree {
 
     // While rows are left to look at, files wait for more of them.
     fn reclaim_files(&self, are_rows_left: bool) -> Result<bool, StagingError> {
+        let garbage = || self.garbage.lock().unwrap_or_else(PoisonError::into_inner);
         let (some, is_more) = {
-            let mut garbage = self.garbage.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut garbage = garbage();
             if are_rows_left && garbage.len() < FILE_COUNT_MAX {
                 return Ok(false);
             }
@@ -133,14 +134,21 @@ impl StagingTree {
         if some.is_empty() {
             return Ok(false);
         }
-        // A file must not be gone while a loss of power could bring back the row that names it.
-        self.sync_rows()?;
-        self.failed_syncs.forget(&some);
-        for id in some {
-            self.data.remove(id)?;
+        if let Err(error) = self.remove_files(&some) {
+            // Nothing else knows of them until the tree is opened after a kill.
+            garbage().extend(some);
+            return Err(error);
         }
         self.space.freed();
         Ok(is_more)
+    }
+
+    // A file must not be gone while a loss of power could bring back the row that names it.
+    fn remove_files(&self, ids: &[u64]) -> Result<(), StagingError> {
+        self.sync_rows()?;
+        self.failed_syncs.forget(ids);
+        let next_number = self.core().next_number;
+        Ok(self.data.remove_all(ids, next_number)?)
     }
 
     // Looks at one group of files after an unclean end.
@@ -167,16 +175,10 @@ impl StagingTree {
                 orphans.push(*id);
             }
         }
-        if orphans.len() == ids.len() {
-            // A row that was removed meanwhile must not come back without its file.
-            self.sync_rows()?;
-            for id in &orphans {
-                self.data.remove(*id)?;
-            }
+        if ids.is_empty() {
             self.data.remove_group(group);
-        } else {
-            self.discard_files(orphans);
         }
+        self.discard_files(orphans);
         core.reclaim.groups = Some(groups);
         Ok(true)
     }

@@ -192,7 +192,9 @@ impl StagingTree {
         let below = totals.map_or(0, |totals| {
             totals.file_count + totals.directory_count + totals.symlink_count + totals.other_count
         });
-        let row_count = self.store.estimated_count().saturating_sub(self.removed.count());
+        // What is remembered of names and nodes is no object.
+        let remembered_count = self.removed.count() + self.nodes.row_count();
+        let row_count = self.store.estimated_count().saturating_sub(remembered_count);
         Ok(Space {
             total_bytes: space.total,
             available_bytes,

@@ -231,6 +231,7 @@ impl StagingTree {
         core.reclaim.sweep_below = core.next_number;
         core.reclaim.restart();
         self.write_state(&mut core)?;
+        self.nodes.clear_places(&self.store);
         if is_new {
             let latest = self.latest()?;
             self.stand_on(&mut core, latest)?;
