@@ -86,7 +86,7 @@ impl ExtentCache {
         self.uses += 1;
         self.by_use.remove(&known.place(key));
         known.used = self.uses;
-        known.is_behind |= end.saturating_add(END_BYTES) >= known.len_bytes;
+        known.is_behind |= end.saturating_add(END_BYTES.min(known.len_bytes / 4)) >= known.len_bytes;
         self.by_use.insert(known.place(key));
         Some((file, Arc::clone(&known.bad_blocks)))
     }
