@@ -1,96 +1,66 @@
 //! Directories in the order in which their files' data stands on a cartridge: who reads the files as they are listed
 //! goes forward.
 //!
-//! First come names without data, then files by the place of their first byte, then directories by name. Where a
-//! directory has very many names they stay in the order of names: the order is made for the whole directory at once.
+//! The order is that of a table on disk, so that a listing goes on from any place at once, however many names the
+//! directory has. A cookie is the place of a name in the table; those of listings in the order of names are numbers
+//! of records, which are larger.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use reelfs::format::record::FileKind;
-use reelfs::id::FileId;
-use reelfs::repo::node::RecordAddress;
-use reelfs::repo::{Entry, Generation, Node, ReadError};
+use reelfs::id::Ordinal;
+use reelfs::job::tape::order::TapeOrder;
+use reelfs::repo::{Generation, Node};
 
-use crate::view::View;
+use crate::errno::ViewError;
+use crate::listing::AFTER_DOT_DOT;
+use crate::view::{ListEntry, View};
 
-/// Most names of a directory that are put in order.
-const NAME_COUNT_MAX: usize = 1 << 16;
-/// Directories whose order is kept: those that are being listed.
-const KEPT_COUNT: usize = 16;
-
-/// Where BDFs begin, and the orders that were made last.
-#[derive(Debug)]
-pub(crate) struct DataOrder {
-    places: HashMap<FileId, u64>,
-    // The latest at the end.
-    kept: Mutex<Vec<(Node, Order)>>,
-}
-
-/// The entries of a directory; `None` stands for the order of names.
-pub(crate) type Order = Option<Arc<[RecordAddress]>>;
-
-/// What a name is sorted by: its kind, then the place of its data.
-type Key = (u8, u64, u64, u32);
-
-const WITHOUT_DATA: Key = (0, 0, 0, 0);
-const DIRECTORY: Key = (2, 0, 0, 0);
-
-impl DataOrder {
-    /// Takes the places of BDFs.
-    pub(crate) fn new(places: HashMap<FileId, u64>) -> Self {
-        Self { places, kept: Mutex::default() }
-    }
-}
+/// The first number of a record.
+const RECORD_MIN: u64 = 1 << 40;
+/// Names that are read of the table at a time.
+const PIECE_COUNT: usize = 256;
 
 impl View {
-    /// The entries of a directory in the order of their data; `None` if they come in the order of names.
-    pub(crate) fn data_order(&self, node: Node, generation: &Generation, directory: u64) -> Order {
-        let order = self.data_order.as_ref()?;
-        let kept = || order.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = kept().iter().find(|(known, _)| *known == node) {
-            return found.clone();
-        }
-        // A directory of which a part cannot be read is listed by name, as far as it goes.
-        let made = self.make_order(order, generation, directory).ok().flatten();
-        let mut kept = kept();
-        if kept.len() >= KEPT_COUNT {
-            kept.remove(0);
-        }
-        kept.push((node, made.clone()));
-        made
+    /// The order of a generation's data; `None` where data is found at once, and if the order cannot be known.
+    pub(crate) fn order(&self, ordinal: Ordinal) -> Option<Arc<TapeOrder>> {
+        self.orders.as_ref()?.order(&self.repository, ordinal)
     }
 
-    fn make_order(
+    /// The order in which a listing comes that goes on after a cookie; `None` if that is the order of names.
+    pub(crate) fn listed_order(&self, generation: &Generation, after: u64) -> Option<Arc<TapeOrder>> {
+        (after < RECORD_MIN).then(|| self.order(generation.ordinal())).flatten()
+    }
+
+    /// Lists a directory in the order of its data, after a cookie.
+    pub(crate) fn list_in_order(
         &self,
-        order: &DataOrder,
-        generation: &Generation,
-        directory: u64,
-    ) -> Result<Order, ReadError> {
-        let mut keys = Vec::new();
-        for entry in generation.list(self.repository.pages(), directory, None)? {
-            if keys.len() >= NAME_COUNT_MAX {
-                return Ok(None);
+        (order, generation): (&TapeOrder, &Generation),
+        (node, directory): (Node, u64),
+        after: u64,
+        with_attributes: bool,
+        take: &mut dyn FnMut(ListEntry<'_>) -> bool,
+    ) -> Result<(), ViewError> {
+        let names = order.names(directory)?;
+        let mut next = match after.checked_sub(AFTER_DOT_DOT + 1) {
+            None => names.start,
+            Some(last) if names.contains(&last) => last + 1,
+            Some(_) => return Err(ViewError::NoPosition),
+        };
+        while next < names.end {
+            for record in order.records(next..names.end, PIECE_COUNT)? {
+                let Some(Node::Entry(address)) = Node::from_number(record) else {
+                    return Err(ViewError::NoPosition);
+                };
+                let entry = generation.entry_at(self.repository.pages(), address);
+                let entry = entry.map_err(|error| self.damaged(node, error))?;
+                let (attributes, lifetime) = self.entry_attributes(&entry, directory, with_attributes);
+                let cookie = AFTER_DOT_DOT + 1 + next;
+                if !take(ListEntry { cookie, name: &entry.name, attributes, lifetime }) {
+                    return Ok(());
+                }
+                next += 1;
             }
-            let entry = entry?;
-            keys.push((self.data_key(order, &entry, directory)?, entry.address));
         }
-        // Names with the same key stay as they are.
-        keys.sort_by_key(|(key, _)| *key);
-        Ok(Some(keys.into_iter().map(|(_, address)| address).collect()))
-    }
-
-    fn data_key(&self, order: &DataOrder, entry: &Entry, directory: u64) -> Result<Key, ReadError> {
-        match entry.kind {
-            FileKind::Directory => return Ok(DIRECTORY),
-            FileKind::Regular => {}
-            _ => return Ok(WITHOUT_DATA),
-        }
-        let inode = self.entry_inode(entry, directory)?;
-        let first = self.repository.content(&inode).and_then(|content| content.extents_from(0).next());
-        let Some(extent) = first.transpose()? else { return Ok(WITHOUT_DATA) };
-        let location = extent.chunk.location;
-        let place = order.places.get(&location.file).copied().unwrap_or(u64::MAX);
-        Ok((1, place, location.frame, location.start))
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Why a request cannot be answered, and the error number for it.
 
 pub use reelfs::job::chain;
+use reelfs::job::tape::order::OrderError;
 use reelfs::repo::{ReadError, RepoError};
 use thiserror::Error;
 
@@ -53,6 +54,9 @@ pub enum ViewError {
     /// The table of inode numbers cannot grow.
     #[error("no more inode numbers")]
     Numbers(#[from] std::io::Error),
+    /// The order of a generation on tape cannot be read.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     /// Stored data cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -77,7 +81,9 @@ impl ViewError {
             Self::Foreign => libc::EOPNOTSUPP,
             Self::Refused => libc::EACCES,
             Self::Read(error) => errno_of(error),
-            Self::PartlyListed | Self::NoCatalogue | Self::Numbers(_) | Self::Repo(_) => libc::EIO,
+            Self::PartlyListed | Self::NoCatalogue | Self::Numbers(_) | Self::Order(_) | Self::Repo(_) => {
+                libc::EIO
+            }
         }
     }
 }

@@ -67,6 +67,7 @@ fn errno(error: &ViewError) -> Errno {
     match error {
         // Damage was logged where it was met.
         ViewError::Repo(error) => log::warn!("{}", chain(error)),
+        ViewError::Order(error) => log::warn!("{}", chain(error)),
         _ => log::trace!("{error}"),
     }
     Errno::from_i32(error.errno())

@@ -1,7 +1,7 @@
 //! Listing of directories, from any place in them.
 //!
 //! A cookie says where to go on: 1 after `.`, 2 after `..`, else the number of the record of the entry that
-//! was returned last. Nothing is kept between two calls, and going on costs no more than starting.
+//! was returned last, or its place in the order of a tape. Nothing is kept between two calls, and going on costs no more than starting.
 
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,8 @@ use crate::view::{
 };
 
 const AFTER_DOT: u64 = 1;
-const AFTER_DOT_DOT: u64 = 2;
+/// After `..`; cookies of names follow.
+pub(crate) const AFTER_DOT_DOT: u64 = 2;
 
 impl View {
     /// Lists a directory after the entry with the cookie `after`, 0 from the start, until `take` returns
@@ -155,28 +156,15 @@ impl View {
         let Node::Object { ordinal, object } = node else { return Err(ViewError::NotDirectory) };
         let damaged = |error| self.damaged(node, error);
         let generation = self.repository.generation(ordinal).map_err(damaged)?;
+        if let Some(order) = self.listed_order(&generation, after) {
+            let of = (&*order, &*generation);
+            return self.list_in_order(of, (node, object), after, with_attributes, &mut take);
+        }
         let last = match Node::from_number(after) {
             Some(Node::Entry(address)) => Some(address),
             _ if after <= AFTER_DOT_DOT => None,
             _ => return Err(ViewError::NoPosition),
         };
-        if let Some(order) = self.data_order(node, &generation, object) {
-            let start = match last {
-                None => 0,
-                Some(last) => {
-                    1 + order.iter().position(|known| *known == last).ok_or(ViewError::NoPosition)?
-                }
-            };
-            for address in order.iter().skip(start) {
-                let entry = generation.entry_at(self.repository.pages(), *address).map_err(damaged)?;
-                let (attributes, lifetime) = self.entry_attributes(&entry, object, with_attributes);
-                let cookie = Node::Entry(entry.address).to_number();
-                if !take(ListEntry { cookie, name: &entry.name, attributes, lifetime }) {
-                    break;
-                }
-            }
-            return Ok(());
-        }
         for entry in generation.list(self.repository.pages(), object, last).map_err(damaged)? {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -198,7 +186,7 @@ impl View {
         Ok(())
     }
 
-    fn entry_attributes(
+    pub(crate) fn entry_attributes(
         &self,
         entry: &Entry,
         directory: u64,

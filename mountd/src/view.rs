@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use reelfs::format::record::{Detail, FileKind, Inode, ROOT_OBJECT, Time, XattrList};
 use reelfs::id::{ClientName, GenerationTime, Ordinal};
+use reelfs::job::tape::order::KeptOrders;
 use reelfs::repo::generation::check_place;
 use reelfs::repo::{Entry, GenerationId, Node, ReadError, Repository};
 
@@ -19,7 +20,6 @@ use crate::bell::Bell;
 use crate::clients::{Client, Clients, Snapshot};
 use crate::control::{ControlName, ControlText, ControlTexts};
 use crate::damage::DamageLog;
-use crate::data_order::DataOrder;
 use crate::directories::Directories;
 use crate::errno::{ViewError, chain};
 use crate::staging::Counts;
@@ -107,7 +107,7 @@ pub struct View {
     pub(crate) clients: Clients,
     pub(crate) damage: DamageLog,
     pub(crate) directories: Directories,
-    pub(crate) data_order: Option<DataOrder>,
+    pub(crate) orders: Option<KeptOrders>,
     pub(crate) texts: ControlTexts,
     pub(crate) started: Time,
     /// There is a directory for staging to be mounted on.
@@ -154,7 +154,7 @@ impl View {
             clients,
             damage: DamageLog::default(),
             directories: Directories::default(),
-            data_order: None,
+            orders: None,
             texts: ControlTexts::default(),
             started,
             has_staging: false,

@@ -76,7 +76,9 @@ impl EmulatedLibrary {
     /// # Errors
     /// [`EmulatorError`] if the shape is impossible, the directory is not empty, or a file cannot be written.
     pub fn create(dir: &Path, shape: &LibraryShape) -> Result<(), EmulatorError> {
+        // Before anything is made: what was refused can be tried again at once.
         shape.check()?;
+        shape.cartridges.iter().try_for_each(|spec| check_cartridge(spec).map(drop))?;
         fs::create_dir_all(dir).map_err(EmulatorError::file("create", dir))?;
         let mut entries = fs::read_dir(dir).map_err(EmulatorError::file("read", dir))?;
         if entries.next().is_some() {
@@ -232,6 +234,13 @@ pub(super) fn is_name(name: &str) -> bool {
 
 // Makes the files of a cartridge; its barcode, or else its serial number, names them.
 pub(super) fn make_cartridge(cartridges: &Path, spec: &CartridgeSpec) -> Result<Content, EmulatorError> {
+    let name = check_cartridge(spec)?;
+    Cartridge::create(&cartridges.join(&name), spec)?;
+    Ok(Content { name, barcode: spec.barcode.clone().unwrap_or_default(), source: None, by_operator: false })
+}
+
+// The name of its files, if there can be such a cartridge.
+fn check_cartridge(spec: &CartridgeSpec) -> Result<String, EmulatorError> {
     let name = spec.barcode.clone().unwrap_or_else(|| format!("unlabelled-{}", spec.serial));
     let longest = spec.barcode.as_ref().map_or(0, String::len).max(spec.serial.len());
     if longest > 32 || !is_name(&name) || spec.barcode.as_deref() == Some("") {
@@ -245,6 +254,5 @@ pub(super) fn make_cartridge(cartridges: &Path, spec: &CartridgeSpec) -> Result<
     if spec.kind == CartridgeKind::Cleaning && spec.capacity_bytes.is_some() {
         return Err(EmulatorError::Shape(String::from("a cleaning cartridge has no capacity")));
     }
-    Cartridge::create(&cartridges.join(&name), spec)?;
-    Ok(Content { name, barcode: spec.barcode.clone().unwrap_or_default(), source: None, by_operator: false })
+    Ok(name)
 }

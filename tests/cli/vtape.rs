@@ -121,6 +121,12 @@ fn a_library_is_made_once_and_its_status_tells_what_is_in_it() {
     elsewhere.refused(2, &["create-library"], &["--generation", "lto4"], "lto4");
     elsewhere.refused(2, &["create-library"], &["--time", "slow"], "counted");
     elsewhere.refused(2, &["create-library"], &["--capacity", "much"], "a size is");
+    elsewhere.refused(
+        2,
+        &["create-library"],
+        &["--capacity", "48"],
+        "the capacity of a cartridge is 1 MiB to 1 PiB",
+    );
     let too_many = ["--slots", "1", "--cartridges", "2"];
     elsewhere.refused(2, &["create-library"], &too_many, "2 cartridges for 1 slots");
     elsewhere.refused(10, &["status"], &[], "holds no emulated library");

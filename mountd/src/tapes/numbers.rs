@@ -1,12 +1,20 @@
 //! Inode numbers of what is on cartridges.
 //!
-//! Each generation of each cartridge, and each cartridge itself, gets a line in a file of the catalogue; the number
-//! of the line takes the place of the ordinal in the inode number ([`Node`]). So numbers hold over restarts of
-//! the server, and two cartridges never share one. What a cartridge's own view makes up, such as the directory of a
-//! client, has bit 63 set and the cartridge's line.
+//! Each generation of each cartridge, and each cartridge itself, gets a line in a file of the catalogue, and the number
+//! of the line stands in the inode number. So numbers hold over restarts of the server, and two cartridges never share
+//! one. A generation has a second line with the order of its data on tape ([`TapeOrder`](reelfs::job::tape::order));
+//! what is below its root has the rank in that order as its number, so that numbers ascend along the tape. Its root,
+//! and all of it if the order cannot be known, is numbered as in the repository ([`Node`]), the line in the place of the
+//! ordinal: earlier versions did so, and their numbers lead to what they did. What a cartridge's own view makes up, such
+//! as the directory of a client, has the cartridge's line.
 //!
 //! ```text
-//! <volume id> <ordinal, 0 for the cartridge>\n
+//! <volume id> <ordinal, 0 for the cartridge>[ <identity of the order, 16 hexadecimal digits>]\n
+//!
+//! bit  63     1 made up: bits 40-62 line of the cartridge, 0-39 number in its view
+//! bit  62     1 object, 0 entry or rank
+//! bits 40-61  line
+//! bits 0-39   as in the repository, or the rank
 //! ```
 
 use std::collections::HashMap;
@@ -23,7 +31,7 @@ use rustix::fs::{FlockOperation, flock};
 const FILE_NAME: &str = "numbers";
 const MADE_BIT: u64 = 1 << 63;
 const LINE_SHIFT: u32 = 40;
-const MADE_MASK: u64 = (1 << LINE_SHIFT) - 1;
+const LOW_MASK: u64 = (1 << LINE_SHIFT) - 1;
 const LINE_COUNT_MAX: usize = (1 << 22) - 1;
 
 /// Whose inode it is: a cartridge, and the number in the view of its set.
@@ -31,8 +39,33 @@ const LINE_COUNT_MAX: usize = (1 << 22) - 1;
 pub(super) struct Place {
     /// The cartridge.
     pub(super) volume: FileId,
-    /// Inode number in the view of its set.
-    pub(super) number: u64,
+    /// What of it.
+    pub(super) what: What,
+}
+
+/// What of a cartridge an inode number stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// An inode number in the view of its set.
+    Number(u64),
+    /// A rank in the order of a generation on tape.
+    Rank {
+        /// The generation.
+        ordinal: Ordinal,
+        /// Identity of the order.
+        order: u64,
+        /// The rank.
+        rank: u32,
+    },
+}
+
+/// A line of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Line {
+    volume: FileId,
+    // 0 for the cartridge.
+    ordinal: u32,
+    order: Option<u64>,
 }
 
 /// The table of lines.
@@ -44,8 +77,8 @@ pub(super) struct Numbers {
 
 #[derive(Debug, Default)]
 struct Table {
-    pairs: Vec<Option<(FileId, u32)>>,
-    lines: HashMap<(FileId, u32), u32>,
+    known: Vec<Option<Line>>,
+    lines: HashMap<Line, u32>,
     // Bytes of the file that were read.
     read_bytes: u64,
     // The file cannot be written; lines are only in memory.
@@ -63,7 +96,7 @@ impl Numbers {
     /// # Errors
     /// If the table is full.
     pub(super) fn outer(&self, volume: FileId, number: u64) -> io::Result<u64> {
-        let line = |ordinal| self.line(volume, ordinal);
+        let line = |ordinal| self.line(Line { volume, ordinal, order: None });
         let ordinal_of = |line: u32| Ordinal::new(line).ok_or_else(|| io::Error::from(io::ErrorKind::Other));
         match Node::from_number(number) {
             Some(Node::Object { ordinal, object }) => {
@@ -74,31 +107,45 @@ impl Numbers {
                 let ordinal = ordinal_of(line(address.ordinal.get())?)?;
                 Ok(Node::Entry(RecordAddress { ordinal, ..address }).to_number())
             }
-            _ => Ok(MADE_BIT | u64::from(line(0)?) << LINE_SHIFT | number & MADE_MASK),
+            _ => Ok(MADE_BIT | u64::from(line(0)?) << LINE_SHIFT | number & LOW_MASK),
         }
+    }
+
+    /// The inode number of what has a rank in the order of a generation.
+    ///
+    /// # Errors
+    /// If the table is full.
+    pub(super) fn ranked(&self, volume: FileId, ordinal: Ordinal, order: u64, rank: u32) -> io::Result<u64> {
+        let line = self.line(Line { volume, ordinal: ordinal.get(), order: Some(order) })?;
+        Ok(u64::from(line) << LINE_SHIFT | u64::from(rank))
     }
 
     /// What an inode number stands for.
     pub(super) fn place(&self, number: u64) -> Option<Place> {
+        let low = number & LOW_MASK;
         if number & MADE_BIT != 0 {
             let line = u32::try_from((number & !MADE_BIT) >> LINE_SHIFT).ok()?;
-            return match self.pair(line)? {
-                (volume, 0) => Some(Place { volume, number: number & MADE_MASK }),
+            return match self.known(line)? {
+                Line { volume, ordinal: 0, order: None } => Some(Place { volume, what: What::Number(low) }),
                 _ => None,
             };
         }
-        let (line, node) = match Node::from_number(number)? {
-            Node::Object { ordinal, object } => (ordinal, Ok(object)),
-            Node::Entry(address) => (address.ordinal, Err(address)),
+        let node = Node::from_number(number)?;
+        let line = match node {
+            Node::Object { ordinal, .. } | Node::Entry(RecordAddress { ordinal, .. }) => ordinal.get(),
             Node::Synthetic(_) => return None,
         };
-        let (volume, ordinal) = self.pair(line.get())?;
+        let Line { volume, ordinal, order } = self.known(line)?;
         let ordinal = Ordinal::new(ordinal)?;
-        let node = match node {
-            Ok(object) => Node::Object { ordinal, object },
-            Err(address) => Node::Entry(RecordAddress { ordinal, ..address }),
+        let what = match (node, order) {
+            (Node::Entry(_), Some(order)) => What::Rank { ordinal, order, rank: u32::try_from(low).ok()? },
+            (Node::Object { object, .. }, None) => What::Number(Node::Object { ordinal, object }.to_number()),
+            (Node::Entry(address), None) => {
+                What::Number(Node::Entry(RecordAddress { ordinal, ..address }).to_number())
+            }
+            _ => return None,
         };
-        Some(Place { volume, number: node.to_number() })
+        Some(Place { volume, what })
     }
 
     /// Gives lines to generations in the order in which they were written to a cartridge, so that numbers ascend along
@@ -107,7 +154,8 @@ impl Numbers {
     /// # Errors
     /// If the table is full.
     pub(super) fn reserve(&self, volume: FileId, ordinals: &[u32]) -> io::Result<()> {
-        ordinals.iter().try_for_each(|ordinal| self.line(volume, *ordinal).map(drop))
+        let line = |ordinal: &u32| self.line(Line { volume, ordinal: *ordinal, order: None });
+        ordinals.iter().try_for_each(|ordinal| line(ordinal).map(drop))
     }
 
     /// Line of a cartridge.
@@ -115,61 +163,72 @@ impl Numbers {
     /// # Errors
     /// If the table is full.
     pub(super) fn volume_line(&self, volume: FileId) -> io::Result<u32> {
-        self.line(volume, 0)
+        self.line(Line { volume, ordinal: 0, order: None })
     }
 
-    fn pair(&self, line: u32) -> Option<(FileId, u32)> {
+    fn known(&self, line: u32) -> Option<Line> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let index = usize::try_from(line.checked_sub(1)?).ok()?;
-        if index >= table.pairs.len() {
+        if index >= table.known.len() {
             // Another server of this mount gave it out.
             let file = File::open(&self.path).ok()?;
             table.read(&file).ok()?;
         }
-        table.pairs.get(index).copied().flatten()
+        table.known.get(index).copied().flatten()
     }
 
-    fn line(&self, volume: FileId, ordinal: u32) -> io::Result<u32> {
+    fn line(&self, wanted: Line) -> io::Result<u32> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = table.lines.get(&(volume, ordinal)) {
+        if let Some(line) = table.lines.get(&wanted) {
             return Ok(*line);
         }
         if !table.is_private {
-            match self.append(&mut table, volume, ordinal) {
+            match self.append(&mut table, wanted) {
                 Ok(line) => return Ok(line),
                 Err(error) => {
                     log::info!("{}: {error}; inode numbers last as long as the server", self.path.display());
                     table.is_private = true;
+                    // What it says holds all the same.
+                    if let Some(line) = self.read_only(&mut table, &wanted) {
+                        return Ok(line);
+                    }
                 }
             }
         }
-        table.add(Some((volume, ordinal)))
+        table.add(Some(wanted))
+    }
+
+    fn read_only(&self, table: &mut Table, wanted: &Line) -> Option<u32> {
+        table.read(&File::open(&self.path).ok()?).ok()?;
+        table.lines.get(wanted).copied()
     }
 
     // Other daemons write the file too: what they added is read first, under the lock.
-    fn append(&self, table: &mut Table, volume: FileId, ordinal: u32) -> io::Result<u32> {
+    fn append(&self, table: &mut Table, wanted: Line) -> io::Result<u32> {
         let file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
         flock(&file, FlockOperation::LockExclusive)?;
         table.read(&file)?;
-        if let Some(line) = table.lines.get(&(volume, ordinal)) {
+        if let Some(line) = table.lines.get(&wanted) {
             return Ok(*line);
         }
-        let text = format!("{volume} {ordinal}\n");
+        let Line { volume, ordinal, order } = wanted;
+        let order = order.map_or_else(String::new, |order| format!(" {order:016x}"));
+        let text = format!("{volume} {ordinal}{order}\n");
         (&file).write_all(text.as_bytes())?;
         table.read_bytes += text.len() as u64;
-        table.add(Some((volume, ordinal)))
+        table.add(Some(wanted))
     }
 }
 
 impl Table {
-    fn add(&mut self, pair: Option<(FileId, u32)>) -> io::Result<u32> {
-        if self.pairs.len() >= LINE_COUNT_MAX {
+    fn add(&mut self, added: Option<Line>) -> io::Result<u32> {
+        if self.known.len() >= LINE_COUNT_MAX {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.pairs.push(pair);
-        let line = u32::try_from(self.pairs.len()).map_err(|_| io::ErrorKind::StorageFull)?;
-        if let Some(pair) = pair {
-            self.lines.entry(pair).or_insert(line);
+        self.known.push(added);
+        let line = u32::try_from(self.known.len()).map_err(|_| io::ErrorKind::StorageFull)?;
+        if let Some(added) = added {
+            self.lines.entry(added).or_insert(line);
         }
         Ok(line)
     }
@@ -187,9 +246,13 @@ impl Table {
     }
 }
 
-fn parse(line: &[u8]) -> Option<(FileId, u32)> {
-    let (volume, ordinal) = std::str::from_utf8(line).ok()?.trim_end().split_once(' ')?;
-    Some((volume.parse().ok()?, ordinal.parse().ok()?))
+fn parse(line: &[u8]) -> Option<Line> {
+    let (volume, rest) = std::str::from_utf8(line).ok()?.trim_end().split_once(' ')?;
+    let (ordinal, order) = match rest.split_once(' ') {
+        None => (rest, None),
+        Some((ordinal, order)) => (ordinal, Some(u64::from_str_radix(order, 16).ok()?)),
+    };
+    Some(Line { volume: volume.parse().ok()?, ordinal: ordinal.parse().ok()?, order })
 }
 
 #[cfg(test)]
@@ -209,8 +272,15 @@ mod test {
         let mut given = Vec::new();
         for volume in [ONE, OTHER] {
             for number in [2, file, root] {
-                given.push((Place { volume, number }, numbers.outer(volume, number).unwrap()));
+                given.push((
+                    Place { volume, what: What::Number(number) },
+                    numbers.outer(volume, number).unwrap(),
+                ));
             }
+        }
+        for (order, rank) in [(5, 0), (5, u32::MAX), (6, 0)] {
+            let place = Place { volume: ONE, what: What::Rank { ordinal, order, rank } };
+            given.push((place, numbers.ranked(ONE, ordinal, order, rank).unwrap()));
         }
         let again = Numbers::new(directory.path());
         for (place, number) in &given {
@@ -242,7 +312,7 @@ mod test {
         let second = other.outer(OTHER, 2).unwrap();
         assert_ne!(first, second);
         assert_eq!(one.outer(OTHER, 2).unwrap(), second);
-        assert_eq!(other.place(first), Some(Place { volume: ONE, number: 2 }));
+        assert_eq!(other.place(first), Some(Place { volume: ONE, what: What::Number(2) }));
     }
 
     #[test]

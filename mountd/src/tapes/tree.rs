@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reelfs::format::record::{Time, XattrList};
-use reelfs::id::FileId;
+use reelfs::id::{FileId, Ordinal};
 use reelfs::job::tape::catalogue::Catalogue;
 use reelfs::job::tape::devices::{LibraryAddress, LibraryInputs};
+use reelfs::job::tape::order::TapeOrder;
 use reelfs::job::tape::recall::while_wanted;
 use reelfs::job::tape::storage::BlockReader;
-use reelfs::repo::CacheBytes;
+use reelfs::repo::{CacheBytes, Node};
 
 use super::asker;
-use super::numbers::{Numbers, Place};
+use super::numbers::{Numbers, Place, What};
 use super::places::Places;
 use super::refusal;
 use super::volumes::{Inputs, Snapshot, Volume};
@@ -121,9 +122,24 @@ impl TapeTree {
 
     // The cartridge that an inode number belongs to, and the number in its view.
     fn volume(&self, number: u64) -> Result<(Arc<Volume>, u64), ViewError> {
-        let Place { volume, number } = self.numbers.place(number).ok_or(ViewError::NoNumber)?;
+        let Place { volume, what } = self.numbers.place(number).ok_or(ViewError::NoNumber)?;
         let volume = self.snapshot().get(volume).cloned().ok_or(ViewError::NoNumber)?;
+        let number = match what {
+            What::Number(number) => number,
+            What::Rank { ordinal, order, rank } => {
+                let known = volume.order(&self.inputs, ordinal).filter(|known| known.identity() == order);
+                known.ok_or(ViewError::NoNumber)?.node(rank)?.ok_or(ViewError::NoNumber)?
+            }
+        };
         Ok((volume, number))
+    }
+
+    // The order of the generation in which a directory is; of a client's directory there is none.
+    fn order(&self, volume: &Volume, directory: u64) -> Option<(Ordinal, Arc<TapeOrder>)> {
+        match Node::from_number(directory)? {
+            Node::Object { ordinal, .. } => Some((ordinal, volume.order(&self.inputs, ordinal)?)),
+            Node::Entry(_) | Node::Synthetic(_) => None,
+        }
     }
 
     // Runs something on what an inode number of a cartridge stands for.
@@ -137,20 +153,22 @@ impl TapeTree {
         act(&Inner { volume: &volume, view, number })
     }
 
-    fn outer(&self, volume: FileId, number: u64) -> Result<u64, ViewError> {
-        match number {
-            ROOT => Ok(ROOT),
-            number => Ok(self.numbers.outer(volume, number)?),
-        }
-    }
-
-    fn shown(
+    // The inode number of what a view knows by another one, in a directory of this order.
+    fn outer(
         &self,
-        volume: &Volume,
-        (mut attributes, lifetime): (Attributes, Lifetime),
-    ) -> Result<(Attributes, Lifetime), ViewError> {
-        attributes.number = self.outer(volume.id, attributes.number)?;
-        Ok((attributes, lifetime))
+        volume: FileId,
+        order: Option<&(Ordinal, Arc<TapeOrder>)>,
+        number: u64,
+    ) -> Result<u64, ViewError> {
+        if number == ROOT {
+            return Ok(ROOT);
+        }
+        if let Some((ordinal, order)) = order
+            && let Some(rank) = order.rank(number)?
+        {
+            return Ok(self.numbers.ranked(volume, *ordinal, order.identity(), rank)?);
+        }
+        Ok(self.numbers.outer(volume, number)?)
     }
 
     fn root(&self) -> Attributes {
@@ -227,7 +245,10 @@ impl Shown for TapeTree {
         let (volume, inner) = self.volume(number)?;
         match inner {
             CLIENTS => Ok((self.cartridge(&volume)?, Lifetime::Unlimited)),
-            inner => self.shown(&volume, volume.view(&self.inputs)?.attributes(inner)?),
+            inner => {
+                let (attributes, lifetime) = volume.view(&self.inputs)?.attributes(inner)?;
+                Ok((Attributes { number, ..attributes }, lifetime))
+            }
         }
     }
 
@@ -245,7 +266,12 @@ impl Shown for TapeTree {
         }
         self.inside(parent, |inner| match (inner.number, name) {
             (CLIENTS, b"..") => Ok((self.root(), Lifetime::Unlimited)),
-            (number, name) => self.shown(inner.volume, inner.view.lookup(number, name)?),
+            (directory, name) => {
+                let (attributes, lifetime) = inner.view.lookup(directory, name)?;
+                let order = self.order(inner.volume, directory);
+                let number = self.outer(inner.volume.id, order.as_ref(), attributes.number)?;
+                Ok((Attributes { number, ..attributes }, lifetime))
+            }
         })
     }
 
@@ -267,9 +293,12 @@ impl Shown for TapeTree {
         }
         self.inside(number, |inner| {
             let mut failed = None;
-            inner.view.list(inner.number, after, with_attributes, &mut |mut entry| match self
-                .outer(inner.volume.id, entry.attributes.number)
-            {
+            let order = self.order(inner.volume, inner.number);
+            inner.view.list(inner.number, after, with_attributes, &mut |mut entry| match self.outer(
+                inner.volume.id,
+                order.as_ref(),
+                entry.attributes.number,
+            ) {
                 Ok(number) => {
                     entry.attributes.number = number;
                     take(entry)

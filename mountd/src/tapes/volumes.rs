@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use reelfs::format::record::Time;
-use reelfs::id::FileId;
-use reelfs::id::Fingerprint;
+use reelfs::id::{FileId, Fingerprint, Ordinal};
 use reelfs::job::chain;
 use reelfs::job::tape::catalogue::Catalogue;
 use reelfs::job::tape::lists::KeptLists;
+use reelfs::job::tape::order::{KeptOrders, TapeOrder};
 use reelfs::job::tape::sets::{MetadataFrom, VolumeSet};
 use reelfs::job::tape::storage::BlockReader;
 use reelfs::repo::{CacheBytes, Repository};
@@ -18,7 +18,6 @@ use reelfs::tape::archive::ForeignDescription;
 
 use super::foreign::ForeignView;
 use crate::attributes::OwnerMap;
-use crate::data_order::DataOrder;
 use crate::errno::ViewError;
 use crate::shown::Shown;
 use crate::view::{CLIENTS, Root, View};
@@ -79,7 +78,7 @@ impl Volume {
     pub(super) fn view(&self, inputs: &Inputs) -> Result<&dyn Shown, ViewError> {
         match &self.holds {
             Holds::Set(set) => {
-                let view = set.view.get_or_init(|| self.open(set, inputs)).as_ref();
+                let view = self.set_view(set, inputs);
                 view.map(|view| &**view as &dyn Shown).ok_or(ViewError::NoCatalogue)
             }
             Holds::Archives(description, view) => {
@@ -88,6 +87,18 @@ impl Volume {
             }
             Holds::Other(_) => Err(ViewError::Foreign),
             Holds::Unscanned => Err(ViewError::Unscanned),
+        }
+    }
+
+    fn set_view<'a>(&self, set: &'a Set, inputs: &Inputs) -> Option<&'a Arc<View>> {
+        set.view.get_or_init(|| self.open(set, inputs)).as_ref()
+    }
+
+    /// The order on tape of a generation of ours; `None` if it cannot be known.
+    pub(super) fn order(&self, inputs: &Inputs, ordinal: Ordinal) -> Option<Arc<TapeOrder>> {
+        match &self.holds {
+            Holds::Set(set) => self.set_view(set, inputs)?.order(ordinal),
+            Holds::Archives(..) | Holds::Other(_) | Holds::Unscanned => None,
         }
     }
 
@@ -147,10 +158,10 @@ impl Volume {
             }
         };
         repository.set_attribute_lists(Arc::new(lists));
-        let order = DataOrder::new(set.content.data_places());
+        let orders = KeptOrders::new(inputs.catalogue.clone(), &set.content, &std::env::temp_dir());
         let view = |repository: Repository| {
             let view = View::new(Arc::new(repository), Root::All, inputs.owners, inputs.started);
-            view.map(|view| View { data_order: Some(order), ..view })
+            view.map(|view| View { orders: Some(orders), ..view })
         };
         let view =
             view(repository).inspect_err(|error| log::warn!("cartridge {}: {}", self.barcode, chain(error)));

@@ -12,6 +12,7 @@ use super::error::TapeJobError;
 use super::library::TapeLibrary;
 use super::lists::{LIST_BYTES_MAX, ListKeeper};
 use super::open_set::OpenSet;
+use super::order;
 use super::plan::{Needed, Plan};
 use super::sealed::SealedKind;
 use crate::id::{ClientName, FileId, Ordinal};
@@ -172,6 +173,12 @@ pub fn run<'a>(
     }
     progress.add_total(plan.objects.len() as u64, plan.bytes);
     run.cartridges()?;
+    // What is written is safe; a mount makes what is missing.
+    if let Some(set) = run.summary.set
+        && let Err(error) = order::make_newest(catalogue, set, progress)
+    {
+        log::info!("{}", crate::job::chain(&error));
+    }
     Ok(run.summary)
 }
 

@@ -52,8 +52,7 @@ impl TapeLibrary {
         Err(TapeJobError::NoFreeDrive)
     }
 
-    /// Puts a cartridge into a drive and looks what is on it. A lone drive must have it already. A cartridge with which
-    /// nothing can be done is put away again.
+    /// Puts a cartridge into a drive and looks what is on it. A lone drive must have it already.
     ///
     /// # Errors
     /// [`TapeJobError`] if it is not in the library, or cannot be used.
@@ -67,13 +66,7 @@ impl TapeLibrary {
             (Some(barcode), true) => {
                 let inventory = self.inventory()?;
                 let number = self.free_drive(&inventory, barcode, preferred)?;
-                let loaded = self.load(barcode, number, progress);
-                if let Err(TapeJobError::Unusable { .. }) = &loaded
-                    && let Err(error) = self.unload(number, None)
-                {
-                    log::warn!("drive {number}: {}", crate::job::chain(&error));
-                }
-                (number, loaded?)
+                (number, self.load(barcode, number, progress)?)
             }
             _ => {
                 let number = preferred.unwrap_or(0);

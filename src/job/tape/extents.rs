@@ -26,9 +26,25 @@ struct Known {
     bad_blocks: Arc<[u32]>,
     // When it was used last.
     used: u64,
+    // It was read to its end: who reads in order has no more use for it.
+    is_behind: bool,
 }
 
-/// Files of one run of blocks each, of which those that were not used for longest are removed.
+impl Known {
+    fn place(&self, key: ExtentKey) -> Place {
+        (!self.is_behind, self.used, key)
+    }
+}
+
+// What is removed first comes first.
+type Place = (bool, u64, ExtentKey);
+
+/// How near to its end a run has to be read to be behind its readers, in bytes: what comes after the last data of a
+/// file of the archive is never read.
+const END_BYTES: u64 = 64 << 10;
+
+/// Files of one run of blocks each. Those that were read to their ends are removed first, then those that were not used
+/// for longest.
 ///
 /// What is in them needs no checksum: whoever reads verifies, as if it came from tape.
 #[derive(Debug)]
@@ -37,7 +53,7 @@ pub struct ExtentCache {
     bytes_max: u64,
     bytes: u64,
     known: BTreeMap<ExtentKey, Known>,
-    by_use: BTreeSet<(u64, ExtentKey)>,
+    by_use: BTreeSet<Place>,
     uses: u64,
 }
 
@@ -62,16 +78,26 @@ impl ExtentCache {
         })
     }
 
-    /// Opens a run that is there, and takes note that it was used; with the numbers of the blocks of it that could not
-    /// be read, from 0.
-    pub fn open(&mut self, key: ExtentKey) -> Option<(File, Arc<[u32]>)> {
+    /// Opens a run that is there, and takes note that it is used up to the byte `end`; with the numbers of the blocks of
+    /// it that could not be read, from 0.
+    pub fn open(&mut self, key: ExtentKey, end: u64) -> Option<(File, Arc<[u32]>)> {
         let file = self.known.contains_key(&key).then(|| File::open(self.path(key)).ok()).flatten()?;
         let known = self.known.get_mut(&key)?;
         self.uses += 1;
-        let before = std::mem::replace(&mut known.used, self.uses);
-        self.by_use.remove(&(before, key));
-        self.by_use.insert((self.uses, key));
+        self.by_use.remove(&known.place(key));
+        known.used = self.uses;
+        known.is_behind |= end.saturating_add(END_BYTES.min(known.len_bytes / 4)) >= known.len_bytes;
+        self.by_use.insert(known.place(key));
         Some((file, Arc::clone(&known.bad_blocks)))
+    }
+
+    /// Bytes that can come in without driving out what may still be read: what is free, and what was read to its end,
+    /// but for the run that was used last.
+    #[must_use]
+    pub fn room_bytes(&self) -> u64 {
+        let behind = self.known.values().filter(|known| known.is_behind && known.used != self.uses);
+        let behind: u64 = behind.map(|known| known.len_bytes).sum();
+        self.bytes_max.saturating_sub(self.bytes) + behind
     }
 
     /// Tells whether a run is there.
@@ -91,19 +117,20 @@ impl ExtentCache {
         let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all_at(bytes, 0)?;
         self.uses += 1;
-        let known = Known { len_bytes: len, bad_blocks: bad_blocks.into(), used: self.uses };
+        let bad_blocks = bad_blocks.into();
+        let known = Known { len_bytes: len, bad_blocks, used: self.uses, is_behind: false };
+        self.by_use.insert(known.place(key));
         if let Some(before) = self.known.insert(key, known) {
-            self.by_use.remove(&(before.used, key));
+            self.by_use.remove(&before.place(key));
             self.bytes -= before.len_bytes;
         }
-        self.by_use.insert((self.uses, key));
         self.bytes += len;
         Ok(())
     }
 
     // Who has it open still reads it.
     fn remove_oldest(&mut self) -> io::Result<bool> {
-        let Some((_, key)) = self.by_use.pop_first() else { return Ok(false) };
+        let Some((_, _, key)) = self.by_use.pop_first() else { return Ok(false) };
         if let Some(known) = self.known.remove(&key) {
             self.bytes -= known.len_bytes;
         }
@@ -136,7 +163,7 @@ mod test {
         for first_loi in 0..3 {
             cache.insert(key(first_loi), &[1; 100], Vec::new()).expect("written");
         }
-        assert!(cache.open(key(0)).is_some());
+        assert!(cache.open(key(0), 1).is_some());
         cache.insert(key(3), &[2; 100], Vec::new()).expect("written");
         assert_eq!([0, 1, 2, 3].map(|loi| cache.contains(key(loi))), [true, false, true, true]);
         cache.insert(key(4), &[3; 250], Vec::new()).expect("written");
@@ -145,5 +172,27 @@ mod test {
         assert_eq!(fs::read_dir(&root).expect("listed").count(), 1);
         drop(cache);
         assert!(!root.exists());
+    }
+
+    #[test]
+    fn what_was_read_to_its_end_goes_before_what_was_not() {
+        const LEN: u64 = 100 << 10;
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut cache = ExtentCache::create(&directory.path().join("blocks"), 3 * LEN).expect("created");
+        let key = |first_loi| ExtentKey { volume: FileId([7; 16]), first_loi };
+        let bytes = [1; LEN as usize];
+        for first_loi in 0..3 {
+            assert_eq!(cache.room_bytes(), (3 - first_loi) * LEN);
+            cache.insert(key(first_loi), &bytes, Vec::new()).expect("written");
+        }
+        assert!(cache.open(key(0), 10).is_some());
+        assert!(cache.open(key(1), LEN).is_some());
+        assert_eq!(cache.room_bytes(), 0, "it may be read further");
+        assert!(cache.open(key(2), 10).is_some());
+        assert_eq!(cache.room_bytes(), LEN);
+        cache.insert(key(3), &bytes, Vec::new()).expect("written");
+        assert_eq!([0, 1, 2, 3].map(|loi| cache.contains(key(loi))), [true, false, true, true]);
+        cache.insert(key(4), &bytes, Vec::new()).expect("written");
+        assert_eq!([0, 2, 3, 4].map(|loi| cache.contains(key(loi))), [false, true, true, true]);
     }
 }

@@ -253,7 +253,8 @@ impl TapeLibrary {
         numbers.filter_map(loaded).collect()
     }
 
-    /// Puts a cartridge into a drive, and waits until it can be used. It must be free, or hold it already.
+    /// Puts a cartridge into a drive, and waits until it can be used. It must be free, or hold it already. A cartridge
+    /// that cannot be used is put away again.
     ///
     /// # Errors
     /// [`TapeJobError`] if the cartridge is not in the library, cannot be moved or not be used.
@@ -282,7 +283,16 @@ impl TapeLibrary {
             let mut changer = self.open_changer()?;
             changer.move_cartridge(source, element, Some(barcode), None, &mut self.pause())?;
         }
-        self.ready(number, progress)
+        let mut ready = self.ready(number, progress);
+        if let Ok(drive) = &mut ready {
+            drive.set_barcode(&barcode.to_string());
+        }
+        if let Err(TapeJobError::Unusable { .. }) = &ready
+            && let Err(error) = self.unload(number, None)
+        {
+            log::warn!("drive {number}: {}", crate::job::chain(&error));
+        }
+        ready
     }
 
     /// Begins a session with a drive and waits until the cartridge in it can be used.

@@ -14,6 +14,7 @@ pub mod labelling;
 pub mod library;
 pub mod lists;
 mod open_set;
+pub mod order;
 pub mod plan;
 mod port;
 pub mod recall;

@@ -12,6 +12,7 @@ use std::thread;
 use super::catalogue::{Catalogue, piece_name};
 use super::error::TapeJobError;
 use super::lists::{LIST_BYTES_MAX, ListKeeper, ListTotals};
+use super::order;
 use super::port::Port;
 use super::sets::{MetadataFrom, VolumeSet};
 use crate::format::config;
@@ -86,6 +87,7 @@ pub fn scan_volume(
     }
     catalogue.put(&description, index.header.as_ref(), &index.segments)?;
     let lists = scan.keep_lists(&description, &index)?;
+    order::make_newest(catalogue, description.set, progress)?;
     Ok(ScannedVolume { description, index, trees_left_out: scan.trees_left_out, lists })
 }
 

@@ -55,6 +55,9 @@ impl FromStr for Portal {
             Some((credentials, place)) => (Some(parse_credentials(credentials)), place),
             None => (None, authority),
         };
+        if place.is_empty() {
+            return Err(wrong("no host"));
+        }
         let (host, port) = parse_place(place).ok_or(wrong("host or port"))?;
         Ok(Self { credentials, host, port })
     }
@@ -67,8 +70,8 @@ impl FromStr for Address {
         let wrong = |problem| AddressError { problem };
         let rest = text.strip_prefix(SCHEME).ok_or(wrong("another scheme"))?;
         let (authority, path) = rest.split_once('/').ok_or(wrong("no target"))?;
-        let (target, lun) = path.rsplit_once('/').ok_or(wrong("no logical unit"))?;
         let portal = format!("{SCHEME}{authority}").parse()?;
+        let (target, lun) = path.rsplit_once('/').ok_or(wrong("no logical unit"))?;
         if !is_target_name(target) {
             return Err(wrong("name of the target"));
         }

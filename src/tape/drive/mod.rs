@@ -131,6 +131,8 @@ pub trait Connect: Send + std::fmt::Debug {
 #[derive(Debug)]
 pub struct Drive {
     unit: LogicalUnit,
+    // Of the device and of the cartridge in it, for messages.
+    name: String,
     clock: Arc<dyn Clock>,
     options: DriveOptions,
     identity: DriveIdentity,
@@ -165,6 +167,7 @@ impl Drive {
     ) -> Result<Self, DriveError> {
         let now = clock.now();
         let mut drive = Self {
+            name: transport.name().to_owned(),
             unit: LogicalUnit::new(transport),
             clock,
             options,
@@ -189,10 +192,15 @@ impl Drive {
         self.connect = Some(connect);
     }
 
+    /// Says which cartridge is in the drive: messages then name it beside the device.
+    pub fn set_barcode(&mut self, barcode: &str) {
+        self.name = format!("{} ({barcode})", self.unit.name());
+    }
+
     /// Name of the device for messages.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.unit.name()
+        &self.name
     }
 
     /// Most bytes that one command can move.
@@ -238,7 +246,7 @@ impl Drive {
     }
 
     fn device(&self) -> String {
-        self.unit.name().to_owned()
+        self.name.clone()
     }
 
     // Every command is followed by this: a pause is one between commands.

@@ -36,7 +36,7 @@ fn cartridges_are_loaded_unloaded_ejected_and_imported() {
     vault.refused(13, &["load", "RL0001L8", "--drive", "7"], "there is no drive 7");
     vault.refused(13, &["eject", "RL0009L8"], "no cartridge RL0009L8");
     vault.refused(13, &["unload", "RL0001L8"], "RL0001L8 is in no drive");
-    vault.refused(13, &["verify", "RL0001L8"], "the cartridge is blank");
+    vault.refused(13, &["verify", "RL0001L8"], "(RL0001L8): the cartridge is blank");
     assert_eq!(vault.place_of("RL0001L8").0, "slot", "it is put away all the same");
     vault.refused(13, &["import", "RL0001L8"], "RL0001L8 is in no mail slot");
 }

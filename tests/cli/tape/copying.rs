@@ -31,12 +31,34 @@ fn large_source(sandbox: &Sandbox) {
     sandbox.backup(&[]);
 }
 
-/// A library of LTO-8 that counts what time and tape everything takes, with both generations on its cartridge.
-fn archived() -> Vault {
+/// A library of LTO-8 that counts what time and tape everything takes.
+fn counting() -> Vault {
     let shape = LibraryShape { time: TimeMode::Counted, ..LibraryShape::new(Generation::Lto8) };
-    let vault = Vault::with_shape(&shape.with_cartridges(1, Generation::Lto8, Some(1024 * MIB)));
+    Vault::with_shape(&shape.with_cartridges(1, Generation::Lto8, Some(1024 * MIB)))
+}
+
+/// Both generations on a cartridge: the data of the newer one is in two places.
+fn archived() -> Vault {
+    let vault = counting();
     large_source(&vault.sandbox);
     vault.archive(&["--client", "web1", "--generations", "all"]);
+    vault
+}
+
+/// A generation whose data was written in one go, with directories whose names are not in the order of the data.
+fn archived_at_once() -> Vault {
+    let vault = counting();
+    let mut numbers = Random(0x5eed_0017);
+    for index in 0..900 {
+        let len = usize::try_from(numbers.below(130_000)).unwrap();
+        let directory = ["deep/er/home", "z/home", "home", "links"][index % 4];
+        vault.sandbox.write(&format!("{directory}/{}/file-{index:04}", index % 11), numbers.bytes(len));
+    }
+    for index in 0..4 {
+        vault.sandbox.write(&format!("images/{index}"), numbers.bytes(8_000_000));
+    }
+    vault.sandbox.backup(&[]);
+    vault.archive(&["--client", "web1"]);
     vault
 }
 
@@ -81,10 +103,11 @@ fn bytes_below(directory: &Path) -> u64 {
 }
 
 // Copies with each program over a mount of its own, whose cache is empty.
-fn copy_with_each(options: &str, check: impl Fn(&str, &DriveCounters, &DriveCounters, u64)) {
-    let mut vault = Some(archived());
+fn copy_with_each(vault: Vault, options: &str, check: impl Fn(&str, &DriveCounters, &DriveCounters, u64)) {
+    let mut vault = Some(vault);
     for program in ["cp", "tar", "rsync"] {
-        let mut mounted = Mounted::over(vault.take().unwrap(), options);
+        // A machine with much to do must not make the mount put the cartridge away in between.
+        let mut mounted = Mounted::over(vault.take().unwrap(), &format!("{options},tape_idle=60"));
         let data = mounted.vault.sandbox.repository().join("full");
         let lost = mounted.vault.sandbox.path("lost");
         fs::rename(&data, &lost).unwrap();
@@ -139,23 +162,47 @@ fn show(program: &str, before: &DriveCounters, after: &DriveCounters) -> (u64, u
     (locates, read)
 }
 
+// rsync goes by names, whatever the numbers: it comes back once for what stands before on the tape.
+fn most(program: &str, forward: u64, by_name: u64) -> u64 {
+    if program == "rsync" { by_name } else { forward }
+}
+
+fn moved_mm(before: &DriveCounters, after: &DriveCounters) -> u64 {
+    after.tape_moved_mm - before.tape_moved_mm
+}
+
 #[test]
 fn a_whole_tree_is_copied_in_one_passage_of_the_tape_by_cp_tar_and_rsync() {
-    copy_with_each("", |program, before, after, _| {
+    copy_with_each(archived(), "", |program, before, after, _| {
         let (locates, read) = show(program, before, after);
-        assert!(locates <= 12, "{program}: {locates} locates");
+        // To the index, to the label, to the data; requests that the kernel makes at the same time may cost one more.
+        assert!(locates <= 4, "{program}: {locates} locates");
+        assert!(moved_mm(before, after) <= 5_000, "{program}");
         assert!(read < 140 * MIB, "{program}: {read} bytes for a tree of 90 MiB and what lies between");
     });
 }
 
 #[test]
 fn a_generation_larger_than_the_cache_is_copied_with_a_bounded_cache_and_few_locates() {
-    copy_with_each(",tape_cache=48", |program, before, after, most| {
+    copy_with_each(archived(), ",tape_cache=48", |program, before, after, cached| {
         let (locates, read) = show(program, before, after);
-        println!("{program:6} cache of 48 MiB, at most {:.1} MiB used", most as f64 / 1_048_576.0);
-        assert!(most <= 48 * MIB, "{program}: {most} bytes in the cache");
-        assert!(most > 30 * MIB, "{program}: {most} bytes in the cache");
-        assert!(locates <= 40, "{program}: {locates} locates");
-        assert!(read < 400 * MIB, "{program}: {read} bytes");
+        println!("{program:6} cache of 48 MiB, at most {:.1} MiB used", cached as f64 / 1_048_576.0);
+        assert!(cached <= 48 * MIB, "{program}: {cached} bytes in the cache");
+        assert!(cached > 30 * MIB, "{program}: {cached} bytes in the cache");
+        // Files of each directory have data of another generation, which is elsewhere on the tape.
+        assert!(locates <= most(program, 5, 7), "{program}: {locates} locates");
+        assert!(moved_mm(before, after) <= most(program, 6_000, 10_000), "{program}");
+        assert!(read < 300 * MIB, "{program}: {read} bytes");
+    });
+}
+
+#[test]
+fn a_generation_that_was_written_at_once_is_copied_forward_with_a_cache_smaller_than_it() {
+    copy_with_each(archived_at_once(), ",tape_cache=48", |program, before, after, cached| {
+        let (locates, read) = show(program, before, after);
+        assert!(cached <= 48 * MIB, "{program}: {cached} bytes in the cache");
+        assert!(locates <= most(program, 4, 7), "{program}: {locates} locates");
+        assert!(moved_mm(before, after) <= most(program, 5_000, 10_000), "{program}");
+        assert!(read < most(program, 140, 300) * MIB, "{program}: {read} bytes");
     });
 }

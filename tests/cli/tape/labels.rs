@@ -99,7 +99,7 @@ fn write_protected_worm_and_cleaning_cartridges_are_told_for_what_they_are() {
     two_generations(&vault.sandbox, 1_000_000);
     vault.emulated().set_write_protected("RL0001L8", true).unwrap();
     vault.refused(13, &["label", "RL0001L8"], "write-protected");
-    for command in ["label", "scan", "verify"] {
+    for command in ["label", "scan", "verify", "load"] {
         vault.refused(13, &[command, "CLN001L8"], "cleaning cartridge");
         assert_eq!(vault.place_of("CLN001L8").0, "slot", "{command}");
     }

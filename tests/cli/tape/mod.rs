@@ -9,6 +9,7 @@ mod metadata;
 mod mounted;
 mod mounting;
 mod networked;
+mod order;
 mod spanning;
 mod waiting;
 

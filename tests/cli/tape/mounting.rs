@@ -81,6 +81,19 @@ impl Mounted {
 }
 
 impl Mounted {
+    /// Kills the server of the mount; another one takes over.
+    pub(super) fn kill_server(&self) {
+        let at = self.at.to_str().unwrap();
+        let is_server = |process: &fs::DirEntry| {
+            let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.contains(at) && (line.contains("--serve") || line.contains("--resume"))
+        };
+        let server = fs::read_dir("/proc").unwrap().flatten().find(is_server).expect("a server runs");
+        let pid = server.file_name().into_string().unwrap();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    }
+
     /// The vault of one that was unmounted.
     pub(super) fn into_vault(mut self) -> Vault {
         assert!(!self.is_mounted);

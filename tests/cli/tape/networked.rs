@@ -80,6 +80,18 @@ fn a_library_that_asks_for_a_secret_gets_it_and_nobody_else_does() {
 }
 
 #[test]
+fn an_address_without_a_host_is_told_to_lack_one() {
+    let vault = Vault::new(1, 24 * MIB);
+    for library in
+        ["iscsi://", "iscsi:///", "iscsi:///iqn.x", "iscsi:///iqn.x/0", "iscsi://me%hunter2@/iqn.x"]
+    {
+        let ended = ended(&mut command(&vault, library, &["inventory"]));
+        assert_eq!(ended.code, 13, "{library}: {ended:?}");
+        assert!(ended.error.contains("no host") && !ended.error.contains("hunter2"), "{library}: {ended:?}");
+    }
+}
+
+#[test]
 fn a_lone_drive_archives_and_restores_what_is_in_it() {
     let vault = Vault::new(2, 256 * MIB);
     two_generations(&vault.sandbox, 2_000_000);

@@ -5,6 +5,7 @@ use crate::path;
 use crate::scsi::iscsi::{Address, Initiator, Portal, Settings, discover};
 use crate::scsi::{LogicalUnit, Transport};
 
+const SCHEME: &str = "iscsi://";
 /// Most logical units that are taken from one target.
 const UNITS_MAX: usize = 256;
 
@@ -25,7 +26,10 @@ impl NetworkedDevices {
             name: shown.clone(),
             source,
         };
-        let url = url.trim_end_matches('/');
+        let url = match url.strip_prefix(SCHEME) {
+            Some(rest) => &format!("{SCHEME}{}", rest.trim_end_matches('/')),
+            None => url,
+        };
         let parsed: Result<Address, _> = url.parse();
         if let Ok(address) = parsed {
             let units = vec![address.lun];

@@ -194,7 +194,7 @@ impl Recall {
 
     // Tells whether bytes were copied; if not, the run has to be asked for.
     fn copy_cached(&self, run: &Run, skip: u64, buffer: &mut [u8]) -> io::Result<bool> {
-        let file = self.shared.cache().open(run.key);
+        let file = self.shared.cache().open(run.key, skip + buffer.len() as u64);
         match file {
             Some((_, bad)) if touches(&bad, run.block_len, skip, buffer.len()) => {
                 Err(io::Error::from_raw_os_error(libc::EIO))

@@ -1,4 +1,4 @@
-//! The way along a tape: forward as long as it goes, and what is passed is kept.
+//! The way along a tape: forward as long as it goes, and what is passed is kept as far as the cache has room for it.
 //!
 //! To find a place costs a drive seconds, in which it reads a gigabyte. So what is not far ahead is reached by reading,
 //! and who reads in order finds what comes next in the cache.
@@ -50,7 +50,7 @@ impl<'a> Passage<'a> {
             error.raw_os_error().unwrap_or(libc::EIO)
         }));
         // Who reads here and there needs no more than he asked for.
-        let most = self.shared.options.ahead_bytes_max.min(self.shared.options.cache_bytes_max / 4);
+        let most = self.shared.options.ahead_bytes_max.min(self.kept_bytes_max());
         self.ahead = if is_forward { (self.ahead * 2).max(RUN_BYTES).min(most) } else { 0 };
         self.ahead_left = self.ahead;
     }
@@ -59,7 +59,8 @@ impl<'a> Passage<'a> {
     pub(super) fn read_ahead(&mut self) -> bool {
         let Ok(parts) = self.shared.parts(self.volume) else { return false };
         let next = parts.run(self.volume, self.position).or_else(|| self.next_part(&parts, self.position));
-        let Some(run) = next.filter(|run| run.len_bytes() <= self.ahead_left) else {
+        let is_worth = |run: &Run| run.len_bytes() <= self.ahead_left && self.has_room(run.len_bytes());
+        let Some(run) = next.filter(is_worth) else {
             self.ahead_left = 0;
             return false;
         };
@@ -77,14 +78,19 @@ impl<'a> Passage<'a> {
         (first - at <= PASS_BLOCKS_MAX).then(|| parts.run(self.volume, first)).flatten()
     }
 
-    // What is passed is kept, and must not drive out of the cache what is used.
-    fn pass_bytes_max(&self) -> u64 {
-        PASS_BYTES_MAX.min(self.shared.options.cache_bytes_max / 4)
+    // What is kept besides must not drive out of the cache what is used.
+    fn kept_bytes_max(&self) -> u64 {
+        self.shared.options.cache_bytes_max / 3
     }
 
-    // Reads up to a run if it is ahead and not far; tells whether it is.
+    // A large cache is full of what nobody comes back for; of a small one each run may still be read.
+    fn has_room(&self, len: u64) -> bool {
+        len <= self.shared.options.cache_bytes_max / 4 || self.shared.cache().room_bytes() >= len
+    }
+
+    // Reads up to a run if it is ahead and not far; tells whether it is. Of what lies between, the first is kept: who
+    // jumps forward and comes back goes on there.
     fn pass(&mut self, target: &Run) -> bool {
-        let most = self.pass_bytes_max();
         let Ok(parts) = self.shared.parts(self.volume) else { return false };
         let mut between = Vec::new();
         let (mut at, mut len) = (self.position, 0);
@@ -96,10 +102,12 @@ impl<'a> Passage<'a> {
             }
             at = run.end();
             len += run.len_bytes();
-            if len > most {
+            if len > PASS_BYTES_MAX {
                 return false;
             }
-            between.push(run);
+            if len <= self.kept_bytes_max() && self.has_room(len + target.len_bytes()) {
+                between.push(run);
+            }
         }
         if at > target.end() || target.key.first_loi < self.position {
             return false;
@@ -129,7 +137,7 @@ impl<'a> Passage<'a> {
         let block_len = run.block_len as usize;
         // Between may be filemarks, and what is in the cache. A LOCATE follows where that fails, and tells what is
         // wrong.
-        let count_max = self.pass_bytes_max() / u64::from(run.block_len.max(1));
+        let count_max = PASS_BYTES_MAX / u64::from(run.block_len.max(1));
         if let Err(error) = pass_to(self.drive, run.key.first_loi, count_max) {
             log::info!("recall: {}", crate::job::chain(&error));
         }

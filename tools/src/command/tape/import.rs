@@ -67,7 +67,9 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     }
     if args.scan {
         for barcode in moved {
-            super::scan::cartridge(Some(&barcode), ScanOptions::default(), &mut library, place, context)?;
+            let options = ScanOptions::default();
+            let made = super::scan::cartridge(Some(&barcode), options, &mut library, place, context)?;
+            super::scan::warn_of_lists(made.as_ref(), context);
         }
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! `reelfs tape scan`
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use nix::unistd::{Group, User};
 use reelfs::format::record::Time;
+use reelfs::id::FileId;
 use reelfs::job::tape::cartridges::ours;
 use reelfs::job::tape::catalogue::Catalogue;
 use reelfs::job::tape::error::TapeJobError;
@@ -33,7 +35,8 @@ EXAMPLES
 
   What a cartridge holds is taken into the catalogue, with its directory trees and the extended attributes that
   are too long for these: after that all can be asked of it but data without moving it. So a catalogue that was
-  lost is made again from the cartridges alone.
+  lost is made again from the cartridges alone. Name all cartridges of a set in one command: one that
+  has attributes of a tree that came later is then loaded once more by itself.
 
   A tree is kept whatever its length, if a twentieth of the disk stays free or --keep-trees allows it; of extended
   attributes --keep-lists for each cartridge. What was left out is told, and a mount refuses it: 'No medium found'.
@@ -83,14 +86,51 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
         if library.changer().is_some() {
             return Err(Failure::usage("no cartridge was named").hint("'reelfs tape inventory' lists them"));
         }
-        return one(None, args, &mut library, place, context);
+        let made = one(None, args, &mut library, place, context)?;
+        warn_of_lists(made.as_ref(), context);
+        return Ok(());
     }
-    for barcode in &args.barcodes {
+    let barcodes = args.barcodes.iter().map(place::barcode).collect::<Result<Vec<_>, _>>()?;
+    let mut scanned: Vec<(&Barcode, ScannedVolume)> = Vec::new();
+    for barcode in &barcodes {
         context.progress.check()?;
-        let barcode = place::barcode(barcode)?;
-        one(Some(&barcode), args, &mut library, place, context)?;
+        let made = one(Some(barcode), args, &mut library, place, context)?;
+        scanned.extend(made.map(|made| (barcode, made)));
+    }
+    let mut last: BTreeMap<FileId, usize> = BTreeMap::new();
+    last.extend(scanned.iter().enumerate().map(|(index, (_, made))| (made.description.set, index)));
+    for index in last.into_values() {
+        let (set, rest) = scanned.split_at(index);
+        let Some((_, made)) = rest.first() else { continue };
+        let earlier = set.iter().filter(|(_, other)| other.description.set == made.description.set);
+        let again =
+            lists_again(earlier.map(|(barcode, _)| *barcode), made, args, &mut library, place, context)?;
+        warn_of_lists(Some(again.as_ref().unwrap_or(made)), context);
     }
     Ok(())
+}
+
+// A tree may need lists that are on a cartridge that was scanned before it was known.
+fn lists_again<'a>(
+    earlier: impl Iterator<Item = &'a Barcode>,
+    made: &ScannedVolume,
+    args: &Args,
+    library: &mut TapeLibrary,
+    place: &Place,
+    context: &mut Context,
+) -> Result<Option<ScannedVolume>, Failure> {
+    let mut lacking = made.lists.elsewhere;
+    let mut newest = None;
+    for barcode in earlier {
+        if lacking == 0 {
+            break;
+        }
+        context.progress.check()?;
+        let Some(made) = cartridge(Some(barcode), args.options(), library, place, context)? else { continue };
+        lacking = made.lists.elsewhere;
+        newest = Some(made);
+    }
+    Ok(newest)
 }
 
 fn one(
@@ -99,9 +139,9 @@ fn one(
     library: &mut TapeLibrary,
     place: &Place,
     context: &mut Context,
-) -> Result<(), Failure> {
+) -> Result<Option<ScannedVolume>, Failure> {
     match args.sessions {
-        true => sessions(barcode, library, place, context),
+        true => sessions(barcode, library, place, context).map(|()| None),
         false => cartridge(barcode, args.options(), library, place, context),
     }
 }
@@ -153,14 +193,14 @@ fn show_session(barcode: &str, session: &SessionSummary, context: &mut Context) 
     ))?)
 }
 
-/// Loads a cartridge, takes into the catalogue what it holds, and puts it away.
+/// Loads a cartridge, takes into the catalogue what it holds, and puts it away; returns what it found on one of ours.
 pub(super) fn cartridge(
     barcode: Option<&Barcode>,
     options: ScanOptions,
     library: &mut TapeLibrary,
     place: &Place,
     context: &mut Context,
-) -> Result<(), Failure> {
+) -> Result<Option<ScannedVolume>, Failure> {
     let catalogue = place.catalogue(context)?;
     let mounted = library.mount(barcode, place.drive(), &context.progress)?;
     let (number, mut drive) = (mounted.number, mounted.drive);
@@ -175,8 +215,11 @@ pub(super) fn cartridge(
     };
     drop((display, drive));
     let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
-    match made? {
-        Scanned::Foreign(description) => show_foreign(&description, context)?,
+    let found = match made? {
+        Scanned::Foreign(description) => {
+            show_foreign(&description, context)?;
+            None
+        }
         Scanned::Ours(made) => {
             let ScannedVolume { description, .. } = &*made;
             let is_other = |outside: &&Barcode| outside.as_bytes() != description.barcode.as_bytes();
@@ -187,9 +230,11 @@ pub(super) fn cartridge(
             }
             show(&made, context)?;
             warn_of_gaps(&made, context);
+            Some(*made)
         }
-    }
-    Ok(unloaded?)
+    };
+    unloaded?;
+    Ok(found)
 }
 
 enum Scanned {
@@ -295,14 +340,22 @@ fn warn_of_gaps(made: &ScannedVolume, context: &mut Context) {
     for (count, why) in [
         (made.lists.over_limit, "more than are kept; see --keep-lists"),
         (made.lists.unread, "cannot be read from this cartridge alone"),
-        (made.lists.elsewhere, "on other cartridges of the set: scan those too"),
     ] {
-        if count > 0 {
-            context.warn(&format!(
-                "{barcode}: {} of extended attributes: {why}",
-                human::count(count, "long list")
-            ));
-        }
+        warn_of_some(barcode, count, why, context);
+    }
+}
+
+/// Tells of lists that are lacking when all cartridges are scanned: another one may have had them.
+pub(super) fn warn_of_lists(made: Option<&ScannedVolume>, context: &mut Context) {
+    let Some(ScannedVolume { description, lists, .. }) = made else { return };
+    let why = "on other cartridges of the set: scan those too";
+    warn_of_some(&description.barcode, lists.elsewhere, why, context);
+}
+
+fn warn_of_some(barcode: &str, count: u64, why: &str, context: &mut Context) {
+    if count > 0 {
+        context
+            .warn(&format!("{barcode}: {} of extended attributes: {why}", human::count(count, "long list")));
     }
 }
 
