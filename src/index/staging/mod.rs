@@ -9,8 +9,8 @@ mod state;
 mod store;
 
 pub use error::StagingStoreError;
-pub use removed::{RemovedKey, RemovedName};
 pub use places::FrozenPlace;
+pub use removed::{RemovedKey, RemovedName};
 pub use row::{
     ContentRow, EntryRow, Home, LAYER_COUNT_MAX, LayerRow, ObjectRow, ObjectState, PINNED, RowDetail,
     ZEROED_COUNT_MAX,
