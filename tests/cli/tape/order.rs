@@ -51,6 +51,9 @@ fn archived() -> Vault {
     vault
 }
 
+/// What becomes of the file of a table.
+type Damage = fn(&Path);
+
 type Places = BTreeMap<PathBuf, Option<(u64, u64, u32)>>;
 
 // Where the data of each file of the newest generation begins; absent for what has none.
@@ -172,7 +175,7 @@ fn inode_numbers_hold_whatever_becomes_of_the_server_and_of_the_tables() {
     let listed: Vec<_> = all.collect();
     assert_eq!(listed.len(), fs::read_dir(mounted.latest().join("home/1")).unwrap().count());
     // What a page of the kernel has it does not ask for again: each of these is a mount of its own.
-    let damages: [(&str, fn(&Path)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("as they are", |_| {}),
         ("removed", |path| fs::remove_file(path).unwrap()),
         ("a byte changed", |path| {
