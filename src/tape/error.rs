@@ -81,6 +81,16 @@ pub enum TapeError {
         /// Until when it must be kept, seconds since 1970.
         retain_until_seconds: Option<i64>,
     },
+    /// The cartridge holds something and can be written once only.
+    #[error("{device}: the cartridge holds {kind} '{name}' and can be written once only")]
+    WriteOnce {
+        /// Drive.
+        device: String,
+        /// Whose it is.
+        kind: &'static str,
+        /// What it calls itself.
+        name: String,
+    },
     /// The cartridge holds something that must be kept for a time.
     #[error("{device}: the cartridge holds {kind} '{name}', which is under retention")]
     Retained {
@@ -117,6 +127,20 @@ pub enum TapeError {
         /// Where the newest index ends.
         expected: u64,
         /// Where data ends.
+        found: u64,
+    },
+    /// The cartridge's memory knows a newer index than there is on the tape.
+    #[error(
+        "{device}: the cartridge's memory says that index {expected} is at block {loi}, the newest one on tape is {found}"
+    )]
+    IndexLost {
+        /// Drive.
+        device: String,
+        /// Number of the index that the memory knows.
+        expected: u64,
+        /// Block at which it should begin.
+        loi: u64,
+        /// Number of the newest index on tape; 0 if there is none.
         found: u64,
     },
     /// The cartridge can take no more, so the operation did not begin.

@@ -412,3 +412,11 @@ fn every_subcommand_has_help_with_examples_and_the_page_names_it() {
 fn is_name(line: &str) -> bool {
     line.starts_with("  ") && line.as_bytes().get(2).is_some_and(u8::is_ascii_lowercase)
 }
+
+#[test]
+fn a_barcode_of_media_that_can_be_written_once_makes_such_a_cartridge() {
+    let place = Place::with_library();
+    place.good(&["cartridge", "add"], &["RL0003LY"]);
+    let text = place.good(&["status"], &[]);
+    assert!(text.contains("RL0003LY  lto8 worm"), "{text}");
+}

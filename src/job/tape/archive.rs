@@ -3,34 +3,40 @@
 //! Nothing is decided by what the catalogue remembers alone: before anything is written, the cartridge itself is asked
 //! what it is and what it holds. So a run that was killed is gone on with by the next one, from its last commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use super::cartridges::{candidates, foreign_name, label_text, ours};
 use super::catalogue::{Catalogue, KnownVolume, copy_file};
 use super::error::TapeJobError;
 use super::library::TapeLibrary;
 use super::lists::{LIST_BYTES_MAX, ListKeeper};
 use super::open_set::OpenSet;
 use super::order;
-use super::plan::{Needed, Plan};
+use super::plan::{LeftOut, Needed, NeededFile, Plan};
+use super::pool_lock::PoolLock;
 use super::sealed::SealedKind;
+use super::source::read_through;
 use crate::id::{ClientName, FileId, Ordinal};
 use crate::library::Barcode;
 use crate::progress::Progress;
 use crate::repo::{GenerationId, Repository};
 use crate::tape::TapeError;
-use crate::tape::archive::VolumeDescription;
+use crate::tape::archive::{SegmentEntry, VolumeDescription};
 use crate::tape::drive::Drive;
-use crate::tape::reader::{Identified, VolumeIndex};
-use crate::tape::writer::{Ended, Overwrite, Session, VolumeWriter, WriterOptions, label};
+use crate::tape::reader::VolumeIndex;
+use crate::tape::writer::{Ended, Session, VolumeWriter, WriterOptions};
+
+/// Cartridges that a drive may lose one after the other before anything is committed to one of them.
+const LOSSES_MAX: u32 = 3;
 
 /// How an archive is made.
 #[derive(Debug, Clone, Default)]
 pub struct ArchiveOptions {
     /// Pool of cartridges: its newest set is gone on with.
     pub pool: String,
-    /// Cartridges that may be used, in this order; if there are none, those prepared for the pool, then blank ones.
+    /// Cartridges that may be used, the last one of the set first, then in this order; if there are none, the last one
+    /// of the set, those prepared for the pool, then blank ones.
     pub cartridges: Vec<Barcode>,
     /// Barcode to write on the label of a blank cartridge in a lone drive.
     pub lone_barcode: Option<String>,
@@ -38,7 +44,7 @@ pub struct ArchiveOptions {
     pub drive: Option<usize>,
     /// What the session is called, for people.
     pub session: String,
-    /// Until when the cartridges must not be written over, seconds since 1970.
+    /// Until when the cartridges must not be written over, seconds since 1970; also those with what is on tape already.
     pub retain_until_seconds: Option<i64>,
     /// Begin a new set.
     pub new_set: bool,
@@ -66,6 +72,12 @@ pub enum ArchiveEvent {
     Lost(String, String),
     /// A cartridge was put away.
     Ejected(String),
+    /// A cartridge has fewer segments than the catalogue knew: its barcode, and how many it lacks.
+    Lacks(String, u64),
+    /// A cartridge is kept longer than before.
+    Retained(String),
+    /// A file of the repository is left out: its name, and why.
+    LeftOut(String, String),
     /// So many lists of extended attributes of a cartridge are not in the catalogue.
     ListsLeftOut(String, u64),
 }
@@ -96,6 +108,10 @@ pub struct ArchiveSummary {
     pub skipped_count: u64,
     /// Bytes of them.
     pub skipped_bytes: u64,
+    /// Files that could not be read and are not on tape.
+    pub left_out: Vec<LeftOut>,
+    /// Cartridges that are kept longer than before, other than those written.
+    pub retained: Vec<String>,
 }
 
 /// What is given from outside: the library has no clock and no randomness.
@@ -106,6 +122,8 @@ pub struct ArchiveInputs<'a> {
     pub new_id: &'a mut dyn FnMut() -> FileId,
     /// Told of what happens.
     pub event: &'a mut dyn FnMut(ArchiveEvent),
+    /// The right to write to the pool, taken before the library was opened.
+    pub lock: &'a PoolLock,
 }
 
 impl std::fmt::Debug for ArchiveInputs<'_> {
@@ -130,7 +148,8 @@ pub fn plan(
     Ok(needed.missing(repository, &set.content, 0))
 }
 
-/// Writes all that these generations need to the newest set of the pool, cartridge by cartridge.
+/// Writes all that these generations need to the newest set of the pool, cartridge by cartridge. A file of the
+/// repository that cannot be read is left out.
 ///
 /// # Errors
 /// [`TapeJobError`] if that cannot be done; what was committed by then stays, and is not written again.
@@ -158,21 +177,24 @@ pub fn run<'a>(
         progress,
         set,
         needed,
-        rejected: BTreeSet::new(),
+        tried: BTreeSet::new(),
+        refusals: Vec::new(),
+        losses: 0,
         summary: ArchiveSummary::default(),
     };
+    run.leave_out_unreadable()?;
     let plan = run.plan();
     run.summary.set = run.set.id;
     (run.summary.skipped_count, run.summary.skipped_bytes) = (plan.skipped_count, plan.skipped_bytes);
-    if plan.objects.is_empty() {
+    if !plan.objects.is_empty() {
+        progress.add_total(plan.objects.len() as u64, plan.bytes);
+        run.cartridges()?;
+    } else if let Some(last) = run.set.volumes.last().map(|known| known.description.clone()) {
         // What was archived by an earlier version, or in a run that was killed, may lack them.
-        if let Some(last) = run.set.volumes.last().map(|known| known.description.clone()) {
-            run.keep_lists(last.volume, &last.barcode)?;
-        }
-        return Ok(run.summary);
+        run.keep_lists(last.volume, &last.barcode)?;
     }
-    progress.add_total(plan.objects.len() as u64, plan.bytes);
-    run.cartridges()?;
+    run.note_lacking()?;
+    run.retain_all()?;
     // What is written is safe; a mount makes what is missing.
     if let Some(set) = run.summary.set
         && let Err(error) = order::make_newest(catalogue, set, progress)
@@ -182,18 +204,21 @@ pub fn run<'a>(
     Ok(run.summary)
 }
 
-struct Run<'a> {
-    repository: &'a Repository,
+pub(super) struct Run<'a> {
+    pub(super) repository: &'a Repository,
     generations: &'a [(ClientName, GenerationId)],
-    library: &'a mut TapeLibrary,
-    catalogue: &'a Catalogue,
-    options: &'a ArchiveOptions,
-    inputs: ArchiveInputs<'a>,
-    progress: &'a Progress,
-    set: OpenSet,
-    needed: Needed,
-    rejected: BTreeSet<Barcode>,
-    summary: ArchiveSummary,
+    pub(super) library: &'a mut TapeLibrary,
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) options: &'a ArchiveOptions,
+    pub(super) inputs: ArchiveInputs<'a>,
+    pub(super) progress: &'a Progress,
+    pub(super) set: OpenSet,
+    pub(super) needed: Needed,
+    // Cartridges that were looked at, and why those were not taken that were not.
+    pub(super) tried: BTreeSet<Barcode>,
+    pub(super) refusals: Vec<(Barcode, String)>,
+    losses: u32,
+    pub(super) summary: ArchiveSummary,
 }
 
 impl Run<'_> {
@@ -201,7 +226,7 @@ impl Run<'_> {
         self.needed.missing(self.repository, &self.set.content, (self.inputs.now_seconds)())
     }
 
-    fn session(&self) -> Session {
+    pub(super) fn session(&self) -> Session {
         Session {
             text: self.options.session.clone(),
             now_seconds: (self.inputs.now_seconds)(),
@@ -209,9 +234,56 @@ impl Run<'_> {
         }
     }
 
+    // What is known to be lacking was damaged once: no tape is spent on it while it still is.
+    fn leave_out_unreadable(&mut self) -> Result<(), TapeJobError> {
+        for LeftOut { name, reason } in std::mem::take(&mut self.needed.left_out) {
+            self.leave_out(&name, reason);
+        }
+        let lacking = self.lacking()?;
+        let suspects: Vec<_> =
+            self.needed.files.iter().filter(|file| lacking.contains(&*file.name)).cloned().collect();
+        for file in suspects {
+            match read_through(&*file.object(self.repository, 0).source, self.progress) {
+                Err(error @ TapeJobError::Repo(_)) => self.leave_out(&file.name, crate::job::chain(&error)),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, name: &str, reason: String) {
+        self.needed.files.retain(|file| *file.name != *name);
+        (self.inputs.event)(ArchiveEvent::LeftOut(name.to_owned(), reason.clone()));
+        self.summary.left_out.push(LeftOut { name: name.to_owned(), reason });
+    }
+
+    fn lacking(&self) -> Result<BTreeSet<String>, TapeJobError> {
+        let mut lacking = BTreeSet::new();
+        for known in &self.set.volumes {
+            lacking.append(&mut self.catalogue.lacking(known.description.volume)?);
+        }
+        Ok(lacking)
+    }
+
+    // Notes with the last cartridge of the set what the set lacks.
+    fn note_lacking(&mut self) -> Result<(), TapeJobError> {
+        let mut lacking = self.lacking()?;
+        let before = lacking.clone();
+        lacking.extend(self.summary.left_out.iter().map(|left| left.name.clone()));
+        lacking.retain(|name| self.set.content.complete(name).is_none());
+        let Some((last, earlier)) = self.set.volumes.split_last().filter(|_| before != lacking) else {
+            return Ok(());
+        };
+        self.catalogue.put_lacking(last.description.volume, &lacking)?;
+        for known in earlier {
+            self.catalogue.put_lacking(known.description.volume, &BTreeSet::new())?;
+        }
+        Ok(())
+    }
+
     // One cartridge after the other, until everything is written.
     fn cartridges(&mut self) -> Result<(), TapeJobError> {
-        let mut open = self.set.last_open();
+        let mut open = self.set.last_open().filter(|last| self.may_use(last));
         loop {
             let (number, mut drive, description) = match open.take() {
                 Some(description) => {
@@ -222,22 +294,20 @@ impl Run<'_> {
                 }
                 None => self.next_cartridge()?,
             };
-            let prevented = drive.set_removal_prevented(true);
-            if let Err(error) = prevented {
-                log::info!("{}", crate::job::chain(&error));
-            }
             let is_done = self.write(&mut drive, &description)?;
             if let Err(error) = drive.set_removal_prevented(false) {
                 log::info!("{}", crate::job::chain(&error));
             }
             drop(drive);
-            if is_done && self.options.keep_loaded {
-                return Ok(());
+            if !(is_done && self.options.keep_loaded) {
+                self.library.unload(number, None)?;
+                (self.inputs.event)(ArchiveEvent::Ejected(description.barcode.clone()));
             }
-            self.library.unload(number, None)?;
-            (self.inputs.event)(ArchiveEvent::Ejected(description.barcode.clone()));
             if is_done {
-                return Ok(());
+                return self.check_whole();
+            }
+            if self.losses == LOSSES_MAX {
+                return Err(TapeJobError::DriveFails { number, count: LOSSES_MAX });
             }
             if self.library.changer().is_none() {
                 let reason = format!("{} is full; put the next one into the drive", description.barcode);
@@ -246,8 +316,18 @@ impl Run<'_> {
         }
     }
 
+    // Nothing is said to be archived that is not there whole.
+    fn check_whole(&self) -> Result<(), TapeJobError> {
+        let left = self.plan().objects;
+        let Some(first) = left.first() else { return Ok(()) };
+        Err(TapeJobError::Incomplete { count: left.len(), name: first.name.to_string() })
+    }
+
     // Writes to one cartridge; tells whether nothing is left.
     fn write(&mut self, drive: &mut Drive, description: &VolumeDescription) -> Result<bool, TapeJobError> {
+        if let Err(error) = drive.set_removal_prevented(true) {
+            log::info!("{}", crate::job::chain(&error));
+        }
         let volume = description.volume;
         let session = self.session();
         let writer = VolumeWriter::append(drive, volume, session, self.options.writer.clone(), self.progress);
@@ -258,51 +338,101 @@ impl Run<'_> {
             }
             other => other?,
         };
-        // A run that was killed may have committed more than the catalogue knows.
-        for segment in writer.committed() {
-            self.set.content.add(volume, segment.clone());
-        }
-        let before: u64 = writer.committed().iter().map(|segment| segment.len).sum();
-        let plan = self.plan();
         let barcode = description.barcode.clone();
-        (self.inputs.event)(ArchiveEvent::Writing(barcode.clone(), plan.objects.len() as u64, plan.bytes));
-        let (ended, _) = writer.write(&plan.objects, plan.from, self.progress)?;
+        self.take_found(&writer, description)?;
+        let found = writer.committed().iter().chain(writer.recovered());
+        let before: u64 = found.map(|segment| segment.len).sum();
+        let planned = self.plan();
+        let (objects, bytes) = (planned.objects.len() as u64, planned.bytes);
+        (self.inputs.event)(ArchiveEvent::Writing(barcode.clone(), objects, bytes));
+        let ended = self.write_objects(&mut writer, volume)?;
         let index = writer.finish(!matches!(ended, Ended::Done), self.progress)?;
         let bytes = index.segments.iter().map(|segment| segment.len).sum::<u64>().saturating_sub(before);
         self.written(description, &index)?;
-        let is_full = match ended {
-            Ended::Done => false,
-            Ended::Full => true,
+        let (is_full, is_lost) = match ended {
+            Ended::Done => (false, false),
+            Ended::Full => (true, false),
             Ended::Lost(error) => {
-                let reason = crate::job::chain(&error);
-                self.catalogue.close(volume, &reason)?;
-                (self.inputs.event)(ArchiveEvent::Lost(barcode.clone(), reason));
-                true
+                self.lose(description, crate::job::chain(&error))?;
+                (true, true)
             }
+            Ended::Unreadable(error) => return Err(error.into()),
         };
-        if is_full && before == 0 && bytes == 0 {
+        match (is_lost, before + bytes) {
             // All the others would be labelled and left as empty as this one.
-            return Err(TapeJobError::TooSmall { barcode });
+            (false, 0) if is_full => return Err(TapeJobError::TooSmall { barcode }),
+            (true, 0) => self.losses += 1,
+            _ => self.losses = 0,
         }
         self.summary.bytes += bytes;
         self.summary.volumes.push(VolumeUse { description: description.clone(), bytes, is_full });
         let left = self.plan().objects.len();
-        self.summary.object_count += (plan.objects.len() - left.min(plan.objects.len())) as u64;
-        if is_full {
+        let left_out = self.summary.left_out.iter();
+        let left_out = left_out.filter(|out| planned.objects.iter().any(|object| *object.name == *out.name));
+        self.summary.object_count += planned.objects.len().saturating_sub(left + left_out.count()) as u64;
+        if is_full && !is_lost {
             (self.inputs.event)(ArchiveEvent::Full(barcode));
         }
         Ok(!is_full)
     }
 
-    // Takes into the catalogue what a cartridge holds now.
-    fn written(&mut self, description: &VolumeDescription, index: &VolumeIndex) -> Result<(), TapeJobError> {
-        for segment in &index.segments {
-            self.set.content.add(description.volume, segment.clone());
+    // The cartridge counts and not what was known of it: a run that was killed may have committed more, and what it
+    // lost is written again.
+    fn take_found(
+        &mut self,
+        writer: &VolumeWriter<'_>,
+        description: &VolumeDescription,
+    ) -> Result<(), TapeJobError> {
+        let volume = description.volume;
+        let found: Vec<_> = writer.committed().iter().chain(writer.recovered()).cloned().collect();
+        let lacking = lacking_segments(&self.catalogue.segments(volume)?, &found).len() as u64;
+        if lacking > 0 {
+            (self.inputs.event)(ArchiveEvent::Lacks(description.barcode.clone(), lacking));
         }
+        self.set.content.replace(volume, found);
+        Ok(())
+    }
+
+    // All that is planned, but what cannot be read.
+    fn write_objects(
+        &mut self,
+        writer: &mut VolumeWriter<'_>,
+        volume: FileId,
+    ) -> Result<Ended, TapeJobError> {
+        loop {
+            let plan = self.plan();
+            let (ended, place) = writer.write(&plan.objects, plan.from, self.progress)?;
+            let index = usize::try_from(place.object).unwrap_or(usize::MAX);
+            match (ended, plan.objects.get(index)) {
+                (Ended::Unreadable(error), Some(object)) => {
+                    self.set.content.replace(volume, writer.committed().iter().cloned());
+                    self.leave_out(&object.name, crate::job::chain(&error));
+                }
+                (ended, _) => return Ok(ended),
+            }
+        }
+    }
+
+    fn lose(&mut self, description: &VolumeDescription, reason: String) -> Result<(), TapeJobError> {
+        self.catalogue.close(description.volume, &reason)?;
+        for known in &mut self.set.volumes {
+            known.is_closed |= known.description.volume == description.volume;
+        }
+        (self.inputs.event)(ArchiveEvent::Lost(description.barcode.clone(), reason));
+        Ok(())
+    }
+
+    // Takes into the catalogue what a cartridge holds now.
+    pub(super) fn written(
+        &mut self,
+        description: &VolumeDescription,
+        index: &VolumeIndex,
+    ) -> Result<(), TapeJobError> {
+        self.set.content.replace(description.volume, index.segments.iter().cloned());
         for file in self.needed.files.iter().filter(|file| file.kind != Some(SealedKind::Bdf)) {
             let pieces = self.set.content.complete(&file.name).unwrap_or_default();
             if pieces.iter().any(|piece| piece.volume == description.volume) {
-                self.keep_tree(description.volume, &file.name)?;
+                self.keep_tree(description.volume, file)?;
             }
         }
         self.catalogue.put(description, index.header.as_ref(), &index.segments)?;
@@ -331,165 +461,30 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn keep_tree(&self, volume: FileId, name: &str) -> Result<(), TapeJobError> {
+    fn keep_tree(&self, volume: FileId, needed: &NeededFile) -> Result<(), TapeJobError> {
+        let name = &*needed.name;
+        if let Some(bytes) = &needed.snapshot {
+            return Ok(self.catalogue.put_file(volume, name, None, |target| target.append(bytes))?);
+        }
         let file = self.repository.storage().open(name)?;
         let kept = self.catalogue.open_file(volume, name);
-        if name.ends_with(".dtf") && kept.is_ok_and(|kept| kept.len() == file.len()) {
+        if kept.is_ok_and(|kept| kept.len() == file.len()) {
             return Ok(());
         }
-        // A link is enough for a file that never changes; the configuration may.
-        let original = self.repository.root().map(|root| root.join(name)).filter(|_| name.ends_with(".dtf"));
-        self.catalogue
-            .put_file(volume, name, original.as_deref().map(Path::new), |target| copy_file(&*file, target))?;
+        // A link is enough for a file that never changes.
+        let original = self.repository.root().map(|root| root.join(name));
+        let original = original.as_deref().map(Path::new);
+        self.catalogue.put_file(volume, name, original, |target| copy_file(&*file, target))?;
         Ok(())
     }
+}
 
-    // A cartridge that the set can go on with, labelled.
-    fn next_cartridge(&mut self) -> Result<(usize, Drive, VolumeDescription), TapeJobError> {
-        if self.library.changer().is_none() {
-            return self.lone_cartridge();
-        }
-        loop {
-            let inventory = self.library.inventory()?;
-            let volumes = self.catalogue.volumes(&mut |error| log::warn!("{}", crate::job::chain(&error)))?;
-            let (pool, wanted) = (&self.options.pool, &self.options.cartridges);
-            let mut choice = candidates(&inventory, &volumes, self.repository.id(), pool, wanted);
-            choice.retain(|barcode| !self.rejected.contains(barcode));
-            let Some(barcode) = choice.into_iter().next() else {
-                let rejected = self.rejected.len();
-                let reason = match rejected {
-                    0 => "the library has no prepared or unknown one".to_owned(),
-                    count => format!("{count} looked at are in use"),
-                };
-                return Err(TapeJobError::NoCartridge { reason });
-            };
-            self.rejected.insert(barcode.clone());
-            if let Some(found) = self.try_cartridge(&barcode)? {
-                return Ok(found);
-            }
-        }
-    }
-
-    // Loads a cartridge and labels it if it is blank or prepared; otherwise puts it back.
-    fn try_cartridge(
-        &mut self,
-        barcode: &Barcode,
-    ) -> Result<Option<(usize, Drive, VolumeDescription)>, TapeJobError> {
-        (self.inputs.event)(ArchiveEvent::Loading(barcode.to_string()));
-        let mounted = match self.library.mount(Some(barcode), self.options.drive, self.progress) {
-            Ok(mounted) => mounted,
-            Err(TapeJobError::Unusable { what, .. }) => {
-                (self.inputs.event)(ArchiveEvent::Rejected(barcode.to_string(), format!("it is {what}")));
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        let (number, mut drive) = (mounted.number, mounted.drive);
-        let reason = match self.refusal(&mut drive, &mounted.identified)? {
-            None => {
-                let text = label_text(barcode)?;
-                let description = self.label(&mut drive, &text, mounted.identified)?;
-                return Ok(Some((number, drive, description)));
-            }
-            Some(reason) => reason,
-        };
-        drop(drive);
-        self.library.unload(number, None)?;
-        (self.inputs.event)(ArchiveEvent::Rejected(barcode.to_string(), reason));
-        Ok(None)
-    }
-
-    fn lone_cartridge(&mut self) -> Result<(usize, Drive, VolumeDescription), TapeJobError> {
-        let mounted = self.library.mount(None, self.options.drive, self.progress)?;
-        let (number, mut drive) = (mounted.number, mounted.drive);
-        if let Some(reason) = self.refusal(&mut drive, &mounted.identified)? {
-            return Err(TapeJobError::NoCartridge { reason: format!("the one in the drive {reason}") });
-        }
-        let known = match &mounted.identified {
-            Identified::Ours(description) => Some(description.barcode.clone()),
-            _ => drive.medium()?.barcode,
-        };
-        let wanted = self.options.lone_barcode.clone().or(known).unwrap_or_default();
-        let barcode = Barcode::new(wanted.as_bytes()).ok_or_else(|| TapeJobError::NoCartridge {
-            reason: "the one in the drive is blank and has no barcode; give it a name".to_owned(),
-        })?;
-        let text = label_text(&barcode)?;
-        let description = self.label(&mut drive, &text, mounted.identified)?;
-        Ok((number, drive, description))
-    }
-
-    // Why a cartridge cannot be labelled for this set, if it cannot.
-    fn refusal(&self, drive: &mut Drive, identified: &Identified) -> Result<Option<String>, TapeJobError> {
-        let medium = drive.medium()?;
-        if medium.is_write_protected {
-            return Ok(Some("is write-protected".to_owned()));
-        }
-        Ok(match identified {
-            Identified::Blank => None,
-            Identified::Ours(description) => {
-                let known = self.catalogue.volume(description.volume)?;
-                let is_prepared = known.is_some_and(|known| known.header.is_none())
-                    && description.repository == self.repository.id()
-                    && description.pool == self.options.pool;
-                // Within a set it would have to be labelled anew.
-                let is_fixed = medium.is_worm && self.set.id.is_some();
-                let is_worm = is_fixed.then(|| "is labelled already and can be written once only".to_owned());
-                match is_prepared {
-                    true => is_worm,
-                    false => {
-                        Some(format!("is {} of ours and not prepared for this pool", description.barcode))
-                    }
-                }
-            }
-            Identified::Undescribed { serial } => {
-                Some(format!("is {serial} of ours and cannot be read further"))
-            }
-            Identified::Foreign(kind) => {
-                Some(format!("is of {} {}", kind.as_str(), foreign_name(kind)).trim_end().to_owned())
-            }
-        })
-    }
-
-    fn label(
-        &mut self,
-        drive: &mut Drive,
-        barcode: &str,
-        identified: Identified,
-    ) -> Result<VolumeDescription, TapeJobError> {
-        if let (None, Identified::Ours(prepared)) = (self.set.id, &identified)
-            && prepared.sequence == 1
-            && prepared.barcode == barcode
-        {
-            // It is the first of its own set already.
-            self.set.id = Some(prepared.set);
-            return Ok((**prepared).clone());
-        }
-        let volume = (self.inputs.new_id)();
-        let set = *self.set.id.get_or_insert(volume);
-        let overwrite = match identified {
-            Identified::Blank => Overwrite::Nothing,
-            prepared => {
-                let before = ours(drive, prepared)?;
-                self.catalogue.remove(before.volume)?;
-                Overwrite::Named(before.barcode)
-            }
-        };
-        let description = VolumeDescription {
-            volume,
-            set,
-            sequence: self.set.next_sequence(),
-            barcode: barcode.to_owned(),
-            repository: self.repository.id(),
-            pool: self.options.pool.clone(),
-            label: String::new(),
-            created_seconds: (self.inputs.now_seconds)(),
-        };
-        let session = self.session();
-        label(drive, &description, &overwrite, &session, self.progress)?;
-        self.catalogue.put(&description, None, &[])?;
-        let known = KnownVolume { description: description.clone(), header: None, is_closed: false };
-        self.set.volumes.push(known);
-        (self.inputs.event)(ArchiveEvent::Labelled(barcode.to_owned(), description.sequence));
-        Ok(description)
-    }
+/// The segments among those `known` that are not on the tape, by their place and what is in them.
+#[must_use]
+pub fn lacking_segments<'s>(known: &'s [SegmentEntry], found: &[SegmentEntry]) -> Vec<&'s SegmentEntry> {
+    let key = |entry: &SegmentEntry| {
+        (entry.address.loi, entry.address.byte, Arc::clone(&entry.name), entry.len, entry.fingerprint)
+    };
+    let found: HashSet<_> = found.iter().map(key).collect();
+    known.iter().filter(|entry| !found.contains(&key(entry))).collect()
 }

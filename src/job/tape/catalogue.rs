@@ -4,6 +4,7 @@
 //! <volume id>/VOLUME.json   what the cartridge is, as it says itself
 //! <volume id>/index         its segments, as a closing index
 //! <volume id>/closed        why it must not be written again, if so
+//! <volume id>/lacking       objects that its set lacks, one a line: they could not be read when they were to be archived
 //! <volume id>/files/...     its directory tree files, and the configuration of the repository; NAME@OFFSET is the
 //!                           piece of one that begins there, where the rest is on another cartridge
 //! <volume id>/lists/...     lists of extended attributes that trees do not hold, see `lists`
@@ -14,7 +15,7 @@
 //! A directory has the cartridge's own id as its name: a barcode is bytes from a label and names nothing on the
 //! disk. Files appear under their names when they are whole.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -31,16 +32,21 @@ use crate::tape::archive::{
     encode_index,
 };
 
+pub use super::content::{Piece, SetContent};
+
 /// Name of the catalogue's directory in a repository.
 pub const CATALOGUE: &str = "tapes";
 const DESCRIPTION: &str = "VOLUME.json";
 const INDEX: &str = "index";
 const FILES: &str = "files";
 const CLOSED: &str = "closed";
+const LACKING: &str = "lacking";
 pub(super) const FOREIGN: &str = "FOREIGN.json";
 const PARTIAL: &str = ".partial";
 /// Longest description that is read, in bytes.
 const DESCRIPTION_LEN_MAX: u64 = 64 << 10;
+/// Longest list of objects that are lacking, in bytes.
+const LACKING_LEN_MAX: u64 = 16 << 20;
 /// Bytes of an index that are read at a time.
 const PIECE_LEN: usize = 256 << 10;
 
@@ -228,6 +234,34 @@ impl Catalogue {
         self.write(&format!("{volume}/{CLOSED}"), |file| file.append(reason.as_bytes()))
     }
 
+    /// Takes note of the objects that the set of a cartridge lacks, in place of what was noted with it.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if that cannot be written.
+    pub fn put_lacking(&self, volume: FileId, names: &BTreeSet<String>) -> Result<(), CatalogueError> {
+        let file = format!("{volume}/{LACKING}");
+        if names.is_empty() {
+            return Ok(self.remove_if_there(&file)?);
+        }
+        let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+        self.write(&file, |file| file.append(text.as_bytes()))
+    }
+
+    /// The objects that the set of a cartridge lacks, as far as that was noted with it.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if that cannot be read.
+    pub fn lacking(&self, volume: FileId) -> Result<BTreeSet<String>, CatalogueError> {
+        let file = match self.storage.open(&format!("{volume}/{LACKING}")) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(BTreeSet::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut bytes = vec![0; usize::try_from(file.len().min(LACKING_LEN_MAX)).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    }
+
     /// Forgets a cartridge, as when it is labelled anew.
     ///
     /// # Errors
@@ -344,70 +378,4 @@ pub(super) fn copy_file(file: &dyn ReadFile, target: &mut dyn WriteFile) -> Resu
 /// Name under which so much of a file is kept, from an offset on.
 pub(super) fn piece_name(name: &str, offset: u64, len: u64, total: u64) -> String {
     if offset == 0 && len == total { name.to_owned() } else { format!("{name}@{offset}") }
-}
-
-/// A piece of an object on one of the cartridges of a set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// The cartridge.
-    pub volume: FileId,
-    /// Where on it.
-    pub segment: SegmentEntry,
-}
-
-/// The objects of a set of cartridges by their names, with their pieces in order.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct SetContent {
-    /// All objects, also those of which a piece is missing.
-    pub objects: BTreeMap<Arc<str>, Vec<Piece>>,
-}
-
-impl SetContent {
-    /// Reads the indexes of these cartridges, which belong to one set, in order of their numbers.
-    ///
-    /// # Errors
-    /// [`CatalogueError`] if one is damaged or cannot be read.
-    pub fn read(catalogue: &Catalogue, volumes: &[FileId]) -> Result<Self, CatalogueError> {
-        let mut content = Self::default();
-        for volume in volumes {
-            for segment in catalogue.segments(*volume)? {
-                content.add(*volume, segment);
-            }
-        }
-        Ok(content)
-    }
-
-    /// Adds a segment; one that was written again takes the place of the first.
-    pub fn add(&mut self, volume: FileId, segment: SegmentEntry) {
-        let pieces = self.objects.entry(Arc::clone(&segment.name)).or_default();
-        let piece = Piece { volume, segment };
-        match pieces.binary_search_by_key(&piece.segment.offset, |piece| piece.segment.offset) {
-            Ok(index) => {
-                if let Some(known) = pieces.get_mut(index) {
-                    *known = piece;
-                }
-            }
-            Err(index) => pieces.insert(index, piece),
-        }
-    }
-
-    /// The pieces of an object that is there whole.
-    #[must_use]
-    pub fn complete(&self, name: &str) -> Option<&[Piece]> {
-        let pieces = self.objects.get(name)?;
-        is_complete(pieces).then_some(&pieces[..])
-    }
-}
-
-// Pieces follow one another from the first byte to the last one.
-fn is_complete(pieces: &[Piece]) -> bool {
-    let mut end = 0;
-    for Piece { segment, .. } in pieces {
-        if segment.offset != end {
-            return false;
-        }
-        end = segment.offset.saturating_add(segment.len);
-    }
-    pieces.first().is_some_and(|piece| piece.segment.total == end)
-        && pieces.iter().all(|piece| piece.segment.total == end)
 }

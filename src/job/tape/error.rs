@@ -154,6 +154,38 @@ pub enum TapeJobError {
         /// What was looked at.
         reason: String,
     },
+    /// A drive failed with several cartridges, so it is the drive.
+    #[error(
+        "drive {number} failed with {count} cartridges one after the other, before anything was committed to them"
+    )]
+    DriveFails {
+        /// Number of the drive.
+        number: usize,
+        /// Cartridges.
+        count: u32,
+    },
+    /// All was written, and yet the set does not hold it whole.
+    #[error("the set does not hold all that was written: {count} objects, '{name}' the first of them")]
+    Incomplete {
+        /// Objects that are not there whole.
+        count: usize,
+        /// Name of the first one.
+        name: String,
+    },
+    /// The end of the retention of a cartridge could not be put off.
+    #[error("cartridge {barcode} holds a part of it and is not kept as long as was asked for")]
+    NotRetained {
+        /// Its barcode.
+        barcode: String,
+        /// Why.
+        source: Box<TapeJobError>,
+    },
+    /// A cartridge takes no index any more.
+    #[error("cartridge {barcode} failed earlier or is full to its end, and is not written again")]
+    NotWritten {
+        /// Its barcode.
+        barcode: String,
+    },
     /// There is nothing to archive.
     #[error("there is nothing to archive")]
     NothingChosen,

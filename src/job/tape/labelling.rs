@@ -11,7 +11,7 @@ use crate::tape::TapeError;
 use crate::tape::archive::VolumeDescription;
 use crate::tape::drive::Drive;
 use crate::tape::reader::{Identified, VolumeReader};
-use crate::tape::writer::{Overwrite, Session, label};
+use crate::tape::writer::{Overwrite, Session, check_label, label};
 
 /// What a cartridge is to be.
 #[derive(Debug, Clone)]
@@ -65,10 +65,7 @@ fn in_drive(
     options: &LabelOptions,
     progress: &Progress,
 ) -> Result<VolumeDescription, TapeJobError> {
-    let before = match identified {
-        Identified::Ours(before) => catalogue.volume(before.volume)?,
-        _ => None,
-    };
+    let before = known_before(catalogue, identified, &options.barcode)?;
     let retained = retained_until(drive, identified, before.as_ref(), progress)?;
     let in_force = retained.filter(|until| *until > options.now_seconds && !options.despite_retention);
     if let (Some(until_seconds), Some(name)) = (in_force, identified.name()) {
@@ -91,12 +88,31 @@ fn in_drive(
     };
     let session =
         Session { text: "label".to_owned(), now_seconds: options.now_seconds, retain_until_seconds: None };
-    label(drive, &description, &overwrite, &session, progress)?;
+    check_label(drive, &description, &overwrite, progress)?;
+    // From the first block on what was there is gone, whether the label is finished or not.
     if let Some(before) = before {
         catalogue.remove(before.description.volume)?;
     }
+    label(drive, &description, &overwrite, &session, progress)?;
     catalogue.put(&description, None, &[])?;
     Ok(description)
+}
+
+// What the catalogue knows of the cartridge; of one of ours that does not tell its id any more, by its barcode.
+fn known_before(
+    catalogue: &Catalogue,
+    identified: &Identified,
+    barcode: &str,
+) -> Result<Option<KnownVolume>, TapeJobError> {
+    match identified {
+        Identified::Ours(before) => Ok(catalogue.volume(before.volume)?),
+        Identified::Undescribed { serial } if barcode.starts_with(serial.as_str()) => {
+            let volumes = catalogue.volumes(&mut |error| log::warn!("{}", crate::job::chain(&error)))?;
+            let own = volumes.into_iter().filter(|known| known.description.barcode == barcode);
+            Ok(own.max_by_key(|known| known.description.created_seconds))
+        }
+        _ => Ok(None),
+    }
 }
 
 // What the catalogue knows counts, too: the tape may not tell any more, or the catalogue not yet.
@@ -106,10 +122,11 @@ fn retained_until(
     known: Option<&KnownVolume>,
     progress: &Progress,
 ) -> Result<Option<i64>, TapeJobError> {
+    let known = known.and_then(KnownVolume::retain_until_seconds);
     if !matches!(identified, Identified::Ours(_)) {
-        return Ok(None);
+        return Ok(known);
     }
     let index = VolumeReader::open(drive)?.index(progress)?;
     let on_tape = index.header.and_then(|header| header.retain_until_seconds);
-    Ok(on_tape.max(known.and_then(KnownVolume::retain_until_seconds)))
+    Ok(on_tape.max(known))
 }

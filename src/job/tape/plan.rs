@@ -7,7 +7,7 @@ use super::catalogue::SetContent;
 use super::closure;
 use super::error::TapeJobError;
 use super::sealed::SealedKind;
-use super::source::RepositoryFile;
+use super::source::{RepositoryFile, Snapshot};
 use crate::format::bdf;
 use crate::format::config;
 use crate::id::{ClientName, FileId, FingerprintHasher, Ordinal};
@@ -15,8 +15,8 @@ use crate::progress::Progress;
 use crate::repo::bdf_file::{BdfFile, all_bdfs, bdf_name};
 use crate::repo::pages::read_sealed;
 use crate::repo::{GenerationId, ReadError, Repository, catalog};
-use crate::tape::Object;
 use crate::tape::writer::Place;
+use crate::tape::{Object, ObjectSource};
 
 /// A file of the repository that some generations need.
 #[derive(Debug, Clone)]
@@ -29,6 +29,17 @@ pub struct NeededFile {
     pub mtime_seconds: i64,
     /// What it is; `None` for the configuration.
     pub kind: Option<SealedKind>,
+    /// The bytes of one that may change while the others are written.
+    pub snapshot: Option<Arc<[u8]>>,
+}
+
+/// A file that is needed and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Name in the repository, as far as it is known.
+    pub name: String,
+    /// Why it cannot be read.
+    pub reason: String,
 }
 
 /// What some generations need, in the order in which it goes to tape: the configuration, BDFs from the oldest on,
@@ -39,13 +50,15 @@ pub struct Needed {
     pub files: Vec<NeededFile>,
     /// Whether a list of extended attributes is in the BDFs.
     pub has_lists: bool,
+    /// Files that are needed, too, and cannot be read.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Needed {
     /// Finds what these generations need; of BDFs that `content` holds, what they need in their turn is there too.
     ///
     /// # Errors
-    /// [`TapeJobError`] if a tree or a file cannot be read, or the operation is asked to stop.
+    /// [`TapeJobError`] if a tree cannot be read, or the operation is asked to stop.
     pub fn of(
         repository: &Repository,
         generations: &[(ClientName, GenerationId)],
@@ -55,11 +68,12 @@ impl Needed {
         let closure = closure::of_generations(repository, generations, progress)?;
         let has_lists = closure.has_lists;
         let mut files = vec![configuration(repository)?];
-        files.extend(data_files(repository, closure.bdfs, content, progress)?);
+        let mut left_out = Vec::new();
+        files.extend(data_files(repository, closure.bdfs, content, &mut left_out, progress)?);
         for ordinal in closure.dtfs {
             files.push(tree_file(repository, ordinal)?);
         }
-        Ok(Self { files, has_lists })
+        Ok(Self { files, has_lists, left_out })
     }
 
     /// What of it `content` does not hold yet: an object that was begun comes first.
@@ -74,15 +88,15 @@ impl Needed {
         };
         for file in &self.files {
             let pieces = content.complete(&file.name);
-            if pieces.is_some_and(|pieces| is_same(repository, file, pieces)) {
+            if pieces.is_some_and(|pieces| is_same(file, pieces)) {
                 plan.skipped_count += 1;
                 plan.skipped_bytes += file.len;
                 continue;
             }
-            let begun = content.objects.get(&file.name).map_or(&[][..], |pieces| pieces);
-            let begun = begun.first().is_some_and(|piece| piece.segment.total == file.len).then_some(begun);
-            let (segment, done) = begun.map_or((0, 0), resume);
-            let object = object(repository, file, now_seconds);
+            // What is there of a snapshot may be of another one.
+            let begun = file.snapshot.is_none().then(|| content.begun(&file.name, file.len));
+            let (segment, done) = begun.unwrap_or_default();
+            let object = file.object(repository, now_seconds);
             plan.bytes += file.len;
             // Only one can be gone on with; another one is written again from its beginning.
             if segment > 0 && plan.from.segment == 0 {
@@ -112,57 +126,49 @@ pub struct Plan {
     pub skipped_bytes: u64,
 }
 
-// Number of the first segment that is missing, and bytes before it.
-fn resume(pieces: &[super::catalogue::Piece]) -> (u32, u64) {
-    let mut end = 0;
-    let mut next = 0;
-    for piece in pieces {
-        if piece.segment.offset != end || piece.segment.segment != next {
-            break;
-        }
-        end = piece.segment.offset.saturating_add(piece.segment.len);
-        next += 1;
-    }
-    (next, end)
-}
-
 // Sealed files never change; a configuration does.
-fn is_same(repository: &Repository, file: &NeededFile, pieces: &[super::catalogue::Piece]) -> bool {
+fn is_same(file: &NeededFile, pieces: &[super::catalogue::Piece]) -> bool {
     let len: u64 = pieces.iter().map(|piece| piece.segment.len).sum();
     if len != file.len {
         return false;
     }
-    let (None, [piece]) = (file.kind, pieces) else { return true };
-    let read = || -> Result<_, crate::storage::StorageError> {
-        let opened = repository.storage().open(&file.name)?;
-        let mut bytes = vec![0; usize::try_from(opened.len()).unwrap_or_default()];
-        opened.read_exact_at(&mut bytes, 0)?;
-        let mut hasher = FingerprintHasher::default();
-        hasher.update(&bytes);
-        Ok(hasher.finish())
-    };
-    read().is_ok_and(|fingerprint| fingerprint == piece.segment.fingerprint)
+    let (Some(bytes), [piece]) = (&file.snapshot, pieces) else { return true };
+    let mut hasher = FingerprintHasher::default();
+    hasher.update(bytes);
+    hasher.finish() == piece.segment.fingerprint
 }
 
-fn object(repository: &Repository, file: &NeededFile, now_seconds: i64) -> Object {
-    let source = RepositoryFile {
-        storage: Arc::clone(repository.storage()),
-        repository: repository.id(),
-        name: file.name.as_ref().to_owned(),
-        kind: file.kind,
-    };
-    Object {
-        name: Arc::clone(&file.name),
-        len: file.len,
-        mtime_seconds: if file.kind.is_some() { file.mtime_seconds } else { now_seconds },
-        fingerprint: None,
-        source: Arc::new(source),
+impl NeededFile {
+    /// The file as an object for a cartridge.
+    #[must_use]
+    pub fn object(&self, repository: &Repository, now_seconds: i64) -> Object {
+        let name = self.name.as_ref().to_owned();
+        let source: Arc<dyn ObjectSource> = match &self.snapshot {
+            Some(bytes) => Arc::new(Snapshot { name, bytes: Arc::clone(bytes) }),
+            None => Arc::new(RepositoryFile {
+                storage: Arc::clone(repository.storage()),
+                repository: repository.id(),
+                name,
+                kind: self.kind,
+            }),
+        };
+        Object {
+            name: Arc::clone(&self.name),
+            len: self.len,
+            mtime_seconds: if self.kind.is_some() { self.mtime_seconds } else { now_seconds },
+            fingerprint: None,
+            source,
+        }
     }
 }
 
 fn configuration(repository: &Repository) -> Result<NeededFile, TapeJobError> {
     let file = repository.storage().open(config::FILE_NAME)?;
-    Ok(NeededFile { name: config::FILE_NAME.into(), len: file.len(), mtime_seconds: 0, kind: None })
+    let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0)?;
+    let len = bytes.len() as u64;
+    let snapshot = Some(bytes.into());
+    Ok(NeededFile { name: config::FILE_NAME.into(), len, mtime_seconds: 0, kind: None, snapshot })
 }
 
 fn tree_file(repository: &Repository, ordinal: Ordinal) -> Result<NeededFile, TapeJobError> {
@@ -174,6 +180,7 @@ fn tree_file(repository: &Repository, ordinal: Ordinal) -> Result<NeededFile, Ta
         len: dtf.len(),
         mtime_seconds: header.time.seconds(),
         kind: Some(SealedKind::Dtf),
+        snapshot: None,
     })
 }
 
@@ -181,6 +188,7 @@ fn data_files(
     repository: &Repository,
     first: Vec<FileId>,
     content: &SetContent,
+    left_out: &mut Vec<LeftOut>,
     progress: &Progress,
 ) -> Result<Vec<NeededFile>, TapeJobError> {
     let names: BTreeMap<FileId, String> = all_bdfs(&**repository.storage())?
@@ -193,26 +201,45 @@ fn data_files(
     let mut next = 0;
     while let Some(id) = left.get(next).copied() {
         progress.check()?;
-        let name = names.get(&id).ok_or(ReadError::NoBdf { file: id })?;
-        let bdf = repository.frames().bdf(id)?;
-        let header = bdf.header();
-        let order = (header.ordinal, header.written_seconds, next);
-        found.push((
-            order,
-            NeededFile {
-                name: name.as_str().into(),
-                len: bdf.file().len(),
-                mtime_seconds: header.written_seconds,
-                kind: Some(SealedKind::Bdf),
-            },
-        ));
-        if content.complete(name).is_none() {
-            left.extend(bases(&bdf, progress)?.into_iter().filter(|base| known.insert(*base)));
+        let name = names.get(&id).map(String::as_str);
+        match data_file(repository, id, name, content, progress) {
+            Ok((ordinal, file, needed)) => {
+                left.extend(needed.into_iter().filter(|base| known.insert(*base)));
+                found.push(((ordinal, file.mtime_seconds, next), file));
+            }
+            Err(error @ TapeJobError::Repo(_)) => left_out.push(LeftOut {
+                name: name.map_or_else(|| format!("{id}.bdf"), str::to_owned),
+                reason: crate::job::chain(&error),
+            }),
+            Err(error) => return Err(error),
         }
         next += 1;
     }
     found.sort_by_key(|(order, _)| *order);
     Ok(found.into_iter().map(|(_, file)| file).collect())
+}
+
+// A BDF with its ordinal, and the BDFs that it needs in its turn, unless it is on tape with them.
+fn data_file(
+    repository: &Repository,
+    id: FileId,
+    name: Option<&str>,
+    content: &SetContent,
+    progress: &Progress,
+) -> Result<(Ordinal, NeededFile, HashSet<FileId>), TapeJobError> {
+    let name = name.ok_or(ReadError::NoBdf { file: id })?;
+    let bdf = repository.frames().bdf(id)?;
+    let header = bdf.header();
+    let file = NeededFile {
+        name: name.into(),
+        len: bdf.file().len(),
+        mtime_seconds: header.written_seconds,
+        kind: Some(SealedKind::Bdf),
+        snapshot: None,
+    };
+    let is_new = content.complete(name).is_none();
+    let needed = if is_new { bases(&bdf, progress)? } else { HashSet::new() };
+    Ok((header.ordinal, file, needed))
 }
 
 // BDFs that hold chunks against which frames of this one are compressed.

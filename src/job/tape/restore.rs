@@ -147,7 +147,7 @@ impl Wanted<'_> {
         let is_it = |name: &&Arc<str>| {
             name.ends_with(&suffix) && areas.iter().any(|area| name.split('/').next() == Some(area))
         };
-        let name = self.content.objects.keys().find(is_it).map(|name| name.as_ref().to_owned());
+        let name = self.content.names().find(is_it).map(|name| name.as_ref().to_owned());
         if let Some(pieces) = name.as_deref().and_then(|name| self.content.complete(name)) {
             // Its header is read before anything else of it.
             let runs = &mut self.runs;

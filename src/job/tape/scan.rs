@@ -77,7 +77,7 @@ pub fn scan_volume(
     progress: &Progress,
 ) -> Result<ScannedVolume, TapeJobError> {
     let mut reader = VolumeReader::open(drive)?;
-    let description = reader.description().clone();
+    let description = described(catalogue, reader.description());
     let index = if options.is_full { reader.scan(progress)? } else { reader.index(progress)? };
     let mut scan =
         Scan { catalogue, volume: description.volume, options, reader, trees_left_out: Vec::new(), progress };
@@ -89,6 +89,19 @@ pub fn scan_volume(
     let lists = scan.keep_lists(&description, &index)?;
     order::make_newest(catalogue, description.set, progress)?;
     Ok(ScannedVolume { description, index, trees_left_out: scan.trees_left_out, lists })
+}
+
+// A description that is damaged tells neither repository nor pool: what was known of that cartridge holds.
+fn described(catalogue: &Catalogue, found: &VolumeDescription) -> VolumeDescription {
+    let known = match catalogue.volume(found.volume) {
+        _ if found.is_described() => None,
+        Ok(known) => known,
+        Err(error) => {
+            log::warn!("{}", crate::job::chain(&error));
+            None
+        }
+    };
+    known.map_or_else(|| found.clone(), |known| known.description)
 }
 
 /// The segments of trees and of the configuration, those of one object that follow one another together.

@@ -65,7 +65,7 @@ impl VolumeSet {
     #[must_use]
     pub fn generations(&self) -> BTreeMap<ClientName, Vec<GenerationId>> {
         let mut found: BTreeMap<ClientName, Vec<GenerationId>> = BTreeMap::new();
-        for name in self.content.objects.keys() {
+        for name in self.content.names() {
             let Some((directory, file)) = name.rsplit_once('/') else { continue };
             let client = directory.rsplit_once('/').and_then(|(_, client)| client.parse::<ClientName>().ok());
             let (Some(client), Some(id)) = (client, parse_dtf_name(file, ".dtf")) else { continue };
@@ -86,14 +86,14 @@ impl VolumeSet {
         const CARTRIDGE_SHIFT: u32 = 40;
         let numbers: HashMap<FileId, u64> =
             (0..).zip(&self.volumes).map(|(number, known)| (known.description.volume, number)).collect();
-        let place = |(name, pieces): (&Arc<str>, &Vec<super::catalogue::Piece>)| {
-            let (_, name) = name.rsplit_once('/')?;
-            let file = name.strip_suffix(".bdf")?.parse().ok()?;
-            let first = pieces.first()?;
+        let place = |name: &Arc<str>| {
+            let (_, file) = name.rsplit_once('/')?;
+            let file = file.strip_suffix(".bdf")?.parse().ok()?;
+            let first = self.content.first(name)?;
             let number = numbers.get(&first.volume).copied().unwrap_or_default();
             Some((file, number << CARTRIDGE_SHIFT | first.segment.address.loi))
         };
-        self.content.objects.iter().filter_map(place).collect()
+        self.content.names().filter_map(place).collect()
     }
 
     /// Opens the set as a repository: trees come from the catalogue, data by `reader`.

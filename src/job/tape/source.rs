@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::error::TapeJobError;
 use super::sealed::{SealedKind, SealedReader};
 use crate::id::FileId;
+use crate::progress::Progress;
 use crate::repo::ReadError;
 use crate::storage::{ReadFile, Storage, StorageError};
 use crate::tape::ObjectSource;
@@ -34,6 +36,59 @@ impl ObjectSource for RepositoryFile {
             state: Mutex::new(State { reader, start: 0, piece: Vec::new() }),
         }))
     }
+}
+
+/// A short file as it was when the archive was planned.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Name in the repository.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+impl ObjectSource for Snapshot {
+    fn open(&self) -> Result<Box<dyn ReadFile>, StorageError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl ReadFile for Snapshot {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn path(&self) -> &str {
+        &self.name
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StorageError> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = self.bytes.get(start..).and_then(|bytes| bytes.get(..buffer.len()));
+        let Some(bytes) = bytes else {
+            let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+            return Err(StorageError { operation: "read", path: self.name.clone(), source });
+        };
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Reads an object from its beginning to its end, to know whether it can be read.
+///
+/// # Errors
+/// [`TapeJobError`] if it cannot, or the operation is asked to stop.
+pub(super) fn read_through(source: &dyn ObjectSource, progress: &Progress) -> Result<(), TapeJobError> {
+    let file = source.open()?;
+    let mut piece = vec![0; 1 << 20];
+    let mut offset = 0;
+    while offset < file.len() {
+        progress.check()?;
+        let len = usize::try_from(file.len() - offset).unwrap_or(usize::MAX).min(piece.len());
+        file.read_exact_at(piece.get_mut(..len).unwrap_or_default(), offset)?;
+        offset += len as u64;
+    }
+    Ok(())
 }
 
 /// A sealed file of which only verified pieces are handed out.

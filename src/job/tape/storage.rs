@@ -130,12 +130,8 @@ impl Storage for SetStorage {
 
     fn list(&self, name: &str) -> Result<Vec<DirectoryEntry>, StorageError> {
         let prefix = if name.is_empty() { String::new() } else { format!("{name}/") };
-        let below = self
-            .content
-            .objects
-            .range::<str, _>((std::ops::Bound::Included(prefix.as_str()), std::ops::Bound::Unbounded));
         let mut entries = BTreeSet::new();
-        for (object, _) in below {
+        for object in self.content.names_from(&prefix) {
             let Some(rest) = object.strip_prefix(prefix.as_str()) else { break };
             // An object of which a piece is missing cannot be read: it is not listed as if it could.
             if let Some((directory, _)) = rest.split_once('/') {

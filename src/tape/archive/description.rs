@@ -60,6 +60,15 @@ struct VolumeJson {
 }
 
 impl VolumeDescription {
+    /// In place of the repository, if the cartridge does not tell it any more.
+    pub const NO_REPOSITORY: FileId = FileId([0; 16]);
+
+    /// Whether repository, pool and text are known, and not only what each part of the cartridge repeats.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.repository != Self::NO_REPOSITORY
+    }
+
     /// Encodes the content of `VOLUME.json`.
     ///
     /// # Panics

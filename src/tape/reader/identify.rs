@@ -122,7 +122,7 @@ fn describe(drive: &mut Drive) -> Result<Option<VolumeDescription>, TapeError> {
                 set: header.set,
                 sequence: header.sequence,
                 barcode: header.barcode,
-                repository: FileId([0; 16]),
+                repository: VolumeDescription::NO_REPOSITORY,
                 pool: String::new(),
                 label: String::new(),
                 created_seconds: header.written_seconds,
@@ -198,7 +198,10 @@ pub(in crate::tape) fn read_part_header(
 /// Whether what stands on tape is bad, as against a drive that failed or a wish to stop.
 pub(in crate::tape) fn is_damage(error: &TapeError) -> bool {
     match error {
-        TapeError::Archive { .. } | TapeError::BlockLength { .. } | TapeError::ListDiffers { .. } => true,
+        TapeError::Archive { .. }
+        | TapeError::BlockLength { .. }
+        | TapeError::ListDiffers { .. }
+        | TapeError::IndexLost { .. } => true,
         TapeError::Drive(error) => matches!(
             error,
             DriveError::ReadFailed { .. }

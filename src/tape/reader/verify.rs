@@ -7,10 +7,11 @@ use super::list::{IndexPart, load_index};
 use super::stream::{Event, PartStream};
 use super::{VolumeIndex, VolumeReader};
 use crate::progress::Progress;
+use crate::scsi::mam::attribute_id;
 use crate::tape::TapeError;
 use crate::tape::archive::{
-    BLOCK_LEN, CHECKSUMS_NAME, IndexDecoder, IndexKind, IndexLine, MANIFEST_NAME, SegmentEntry, checksums_of,
-    entry_len,
+    BLOCK_LEN, CHECKSUMS_NAME, Coherency, IndexDecoder, IndexKind, IndexLine, MANIFEST_NAME, SegmentEntry,
+    checksums_of, entry_len,
 };
 use crate::tape::drive::{AlignedBuffer, DriveError, Read};
 
@@ -47,7 +48,7 @@ enum Copy {
 
 impl VolumeReader<'_> {
     /// Reads every segment in the order of the tape and compares its fingerprint, the manifest of each part behind
-    /// its segments, the indexes between parts, and both copies of the closing index; tells of each that is damaged and goes on.
+    /// its segments, the indexes between parts, both copies of the closing index, and what the cartridge's memory knows; tells of each that is damaged and goes on.
     ///
     /// # Errors
     /// [`TapeError`] if the drive failed, or `progress` was cancelled.
@@ -78,6 +79,7 @@ impl VolumeReader<'_> {
             self.check_indexes(index, (last.part, next), progress, &mut totals, found)?;
         }
         self.check_closing_index(index, progress, &mut totals, found)?;
+        self.check_memory(index, &mut totals, found)?;
         Ok(totals)
     }
 
@@ -280,6 +282,25 @@ impl VolumeReader<'_> {
         let result =
             other.and_then(|other| if other.segments == own.segments { Ok(()) } else { Err(differs) });
         totals.take(result, "closing index", loi, found)
+    }
+
+    // The memory is told of each closing index behind it: one that it knows was on the tape.
+    fn check_memory(
+        &mut self,
+        index: &VolumeIndex,
+        totals: &mut VerifyTotals,
+        found: &mut dyn FnMut(Damage),
+    ) -> Result<(), TapeError> {
+        let value = self.drive.attribute(attribute_id::VOLUME_COHERENCY)?;
+        let coherency = value.and_then(|attribute| Coherency::decode(&attribute.value));
+        let newest = index.header.as_ref().map_or(0, |header| header.number);
+        let is_lost =
+            |known: &Coherency| known.volume == self.description.volume && known.index_number > newest;
+        let Some(known) = coherency.filter(is_lost) else { return Ok(()) };
+        let (expected, loi) = (known.index_number, known.index_loi);
+        let device = self.drive.name().to_owned();
+        let lost = TapeError::IndexLost { device, expected, loi, found: newest };
+        totals.take(Err(lost), "index", loi, found)
     }
 
     // Whether a tape file that cannot be read has its filemark.

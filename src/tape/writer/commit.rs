@@ -137,6 +137,7 @@ impl VolumeWriter<'_> {
         self.segments.append(&mut self.unindexed);
         self.mark_committed();
         self.is_closed = true;
+        self.is_retained_longer = false;
         Ok(())
     }
 

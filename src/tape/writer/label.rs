@@ -24,14 +24,7 @@ pub fn label(
     session: &Session,
     progress: &Progress,
 ) -> Result<(), TapeError> {
-    if !is_valid_barcode(&volume.barcode) || volume.sequence == 0 {
-        let reason = "a barcode is 1 to 32 of A-Z, 0-9, '_' and '-'; the sequence begins with 1";
-        return Err(TapeError::BadObject { name: volume.barcode.clone(), reason });
-    }
-    check_named(drive, overwrite, progress)?;
-    if drive.medium()?.is_write_protected {
-        return Err(DriveError::WriteProtected { device: drive.name().to_owned() }.into());
-    }
+    check_label(drive, volume, overwrite, progress)?;
     drive.set_removal_prevented(true)?;
     write_label(drive, volume, session, progress).map_err(|fault| match fault {
         Fault::Error(error) => error,
@@ -49,13 +42,43 @@ pub fn label(
     Ok(())
 }
 
-fn check_named(drive: &mut Drive, overwrite: &Overwrite, progress: &Progress) -> Result<(), TapeError> {
+/// Makes sure that a cartridge may be labelled so; writes nothing.
+///
+/// # Errors
+/// [`TapeError`] as [`label`], before anything is written.
+pub fn check_label(
+    drive: &mut Drive,
+    volume: &VolumeDescription,
+    overwrite: &Overwrite,
+    progress: &Progress,
+) -> Result<(), TapeError> {
+    if !is_valid_barcode(&volume.barcode) || volume.sequence == 0 {
+        let reason = "a barcode is 1 to 32 of A-Z, 0-9, '_' and '-'; the sequence begins with 1";
+        return Err(TapeError::BadObject { name: volume.barcode.clone(), reason });
+    }
+    let found = check_named(drive, overwrite, progress)?;
+    let medium = drive.medium()?;
+    let device = drive.name().to_owned();
+    if medium.is_write_protected {
+        return Err(DriveError::WriteProtected { device }.into());
+    }
+    match found.name() {
+        Some(name) if medium.is_worm => Err(TapeError::WriteOnce { device, kind: found.kind(), name }),
+        _ => Ok(()),
+    }
+}
+
+fn check_named(
+    drive: &mut Drive,
+    overwrite: &Overwrite,
+    progress: &Progress,
+) -> Result<Identified, TapeError> {
     let found = identify(drive)?;
     let Some(name) = found.name() else {
-        return Ok(());
+        return Ok(found);
     };
     if matches!(overwrite, Overwrite::Named(named) if *named == name) {
-        return Ok(());
+        return Ok(found);
     }
     let retain_until_seconds = match &found {
         Identified::Ours(description) => {

@@ -15,7 +15,7 @@ mod water;
 
 use std::time::Duration;
 
-pub use label::label;
+pub use label::{check_label, label};
 pub use session::{Ended, Overwrite, Place, Session, WriterOptions};
 
 use self::out::{Fault, Out};
@@ -45,6 +45,8 @@ pub struct VolumeWriter<'d> {
     options: WriterOptions,
     opened_at: Duration,
     retain_until_seconds: Option<i64>,
+    // The newest index has an earlier end of retention, or none.
+    is_retained_longer: bool,
     // Committed: number and place of the newest index, what is in it and before it.
     index_header: Option<IndexHeader>,
     index_number: u64,
@@ -143,6 +145,7 @@ impl<'d> VolumeWriter<'d> {
             out: Out::new(drive, index.end_loi, room),
             opened_at: now,
             retain_until_seconds: session.retain_until_seconds.max(retained),
+            is_retained_longer: session.retain_until_seconds > retained,
             index_number: index.header.as_ref().map_or(0, |header| header.number),
             index_header: index.header,
             index_loi: index.index_loi,
@@ -188,6 +191,18 @@ impl<'d> VolumeWriter<'d> {
         &self.segments
     }
 
+    /// What is whole on tape and in no index yet, because an earlier session was cut short: the next commit has it.
+    #[must_use]
+    pub fn recovered(&self) -> &[SegmentEntry] {
+        self.unindexed.get(..self.recovered_count).unwrap_or_default()
+    }
+
+    /// Whether the newest index says that the set goes on with another cartridge.
+    #[must_use]
+    pub fn is_continued(&self) -> bool {
+        self.index_header.as_ref().is_some_and(|header| header.is_continued)
+    }
+
     /// How often the drive had to wait for data after it had started.
     #[must_use]
     pub fn pauses(&self) -> u64 {
@@ -218,8 +233,7 @@ impl<'d> VolumeWriter<'d> {
     /// committed on this cartridge.
     ///
     /// # Errors
-    /// [`TapeError`] if an object cannot be read or is not what the caller said, the drive failed, or
-    /// `progress` was cancelled; what was committed before stays, see [`VolumeWriter::committed`].
+    /// [`TapeError`] if the drive failed, or `progress` was cancelled; what was committed before stays, see [`VolumeWriter::committed`].
     pub fn write(
         &mut self,
         objects: &dyn Objects,
@@ -324,7 +338,7 @@ impl<'d> VolumeWriter<'d> {
 
     fn close(&mut self, is_continued: bool, progress: &Progress) -> Result<(), Fault> {
         self.abandon_part(progress)?;
-        if self.is_closed && !self.is_changed {
+        if self.is_closed && !self.is_changed && !self.is_retained_longer {
             return Ok(());
         }
         self.close_volume(is_continued, progress)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::id::FingerprintHasher;
+use crate::tape::TapeError;
 use crate::tape::archive::SEGMENT_LEN_MAX;
 use crate::tape::drive::DriveError;
 
@@ -85,4 +86,6 @@ pub enum Ended {
     /// The cartridge or the way to it failed after the last commit and must not be written again: go on
     /// with another one.
     Lost(DriveError),
+    /// The object at the place cannot be read, or is not what the caller said: go on without it.
+    Unreadable(TapeError),
 }

@@ -5,9 +5,9 @@ use super::part::OpenPart;
 use super::ring::{Begin, Ring};
 use super::{Ended, Place, VolumeWriter};
 use crate::progress::Progress;
-use crate::tape::Objects;
 use crate::tape::archive::{BLOCK_LEN, SEGMENT_COUNT_MAX};
 use crate::tape::drive::Room;
+use crate::tape::{Objects, TapeError};
 
 /// What is left on a cartridge is used for a shorter segment if that is a sixteenth of a usual one, or this many bytes.
 const CUT_BYTES_MIN: u64 = 4 << 20;
@@ -65,7 +65,16 @@ impl VolumeWriter<'_> {
         reached: &mut Place,
         progress: &Progress,
     ) -> Result<Drained, Fault> {
-        while let Some((chunk, has_rested)) = ring.next(progress)? {
+        loop {
+            let (chunk, has_rested) = match ring.next(progress) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(error) if is_of_object(&error) => {
+                    self.end_early(reached, place, progress)?;
+                    return Ok(Drained::Ended(Ended::Unreadable(error)));
+                }
+                Err(error) => return Err(error.into()),
+            };
             if has_rested {
                 self.out.check_position(progress)?;
             }
@@ -140,12 +149,23 @@ impl VolumeWriter<'_> {
         place: &mut Place,
         progress: &Progress,
     ) -> Result<Drained, Fault> {
+        self.end_early(reached, place, progress)?;
+        Ok(Drained::Ended(Ended::Full))
+    }
+
+    // Whole segments are committed, also those of a part that is given up.
+    fn end_early(&mut self, reached: &Place, place: &mut Place, progress: &Progress) -> Result<(), Fault> {
         let is_between = self.part.as_ref().is_none_or(OpenPart::is_between_segments);
         if !is_between {
             self.abandon_part(progress)?;
         }
         self.commit(progress)?;
         *place = reached.clone();
-        Ok(Drained::Ended(Ended::Full))
+        Ok(())
     }
+}
+
+// What is to be written cannot be had; the drive and the cartridge are well.
+fn is_of_object(error: &TapeError) -> bool {
+    matches!(error, TapeError::Source(_) | TapeError::Object { .. } | TapeError::BadObject { .. })
 }

@@ -113,7 +113,7 @@ fn write_protected_worm_and_cleaning_cartridges_are_told_for_what_they_are() {
     vault.sandbox.write("more", "more");
     vault.sandbox.backup(&[]);
     assert_eq!(vault.archive(&[])["barcodes"], json!(["RL0002LY"]));
-    vault.refused(13, &["label", "RL0002LY", "--overwrite", "RL0002LY"], "");
+    vault.refused(13, &["label", "RL0002LY", "--overwrite", "RL0002LY"], "can be written once only");
     vault.restore_and_compare();
     vault.emulated().set_write_protected("RL0002LY", true).unwrap();
     vault.restore_and_compare();

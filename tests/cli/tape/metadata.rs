@@ -12,6 +12,7 @@ use reelfs::job::tape::archive::{self, ArchiveInputs, ArchiveOptions};
 use reelfs::job::tape::catalogue::{CATALOGUE, Catalogue};
 use reelfs::job::tape::devices::{LibraryAddress, LibraryInputs};
 use reelfs::job::tape::library::TapeLibrary;
+use reelfs::job::tape::pool_lock::PoolLock;
 use reelfs::progress::Progress;
 use reelfs::repo::{CacheBytes, Repository};
 use reelfs::tape::drive::DriveOptions;
@@ -180,8 +181,16 @@ fn archive_in_segments(vault: &Vault, segment_bytes: u64) {
         number += 1;
         reelfs::id::FileId([number; 16])
     };
-    let inputs = ArchiveInputs { now_seconds: &|| 1_790_000_000, new_id: &mut new_id, event: &mut |_| () };
     let progress = Progress::new();
+    let (repository_id, clock) = (repository.id(), ManualClock::default());
+    let lock =
+        PoolLock::acquire(&catalogue, repository_id, &options.pool, &clock, &mut || (), &progress).unwrap();
+    let inputs = ArchiveInputs {
+        now_seconds: &|| 1_790_000_000,
+        new_id: &mut new_id,
+        event: &mut |_| (),
+        lock: &lock,
+    };
     archive::run(&repository, &mut library, &catalogue, &generations, &options, inputs, &progress).unwrap();
 }
 

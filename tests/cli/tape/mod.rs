@@ -1,9 +1,11 @@
 //! The tape commands over an emulated library in a directory.
 
 mod changer;
+mod choosing;
 mod copying;
 mod foreign;
 mod interrupted;
+mod keeping;
 mod labels;
 mod metadata;
 mod mounted;
@@ -280,7 +282,27 @@ fn a_damaged_file_of_the_repository_does_not_go_to_tape() {
     let ended = vault.run(&["archive", "--generations", "all", "--memory", "16"]);
     assert_eq!(ended.code, 12, "{ended:?}");
     assert!(ended.error.contains(bdf.file_name().unwrap().to_str().unwrap()), "{ended:?}");
-    assert!(vault.json(&["list"]).iter().all(|line| line["kind"] != "generation"));
+    let lacking =
+        vault.json(&["list"]).into_iter().find(|line| line["kind"] == "lacking").expect("it is told");
+    let name = lacking["name"].as_str().unwrap();
+    assert!(bdf.ends_with(name.rsplit('/').next().unwrap()), "{lacking}");
+    let objects = vault.json(&["list", "--objects", "RL0001L8"]);
+    assert!(
+        objects.iter().all(|object| object["name"] != name || object["len"] != object["total"]),
+        "{objects:?}"
+    );
+}
+
+#[test]
+fn a_list_without_a_repository_says_that_there_is_none() {
+    let sandbox = Sandbox::new();
+    let elsewhere = sandbox.path("elsewhere");
+    let ended = sandbox.run(&["tape", "list", "--catalogue", elsewhere.to_str().unwrap()]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let mut command = sandbox.command(&["tape", "list"]);
+    let ended = crate::support::ended(command.env("XDG_CACHE_HOME", sandbox.path("cache")));
+    assert_eq!(ended.code, 10, "{ended:?}");
+    assert_eq!(Sandbox::with_repository().run(&["tape", "list"]).code, 0);
 }
 
 #[test]

@@ -95,6 +95,16 @@ fn hint(error: &TapeJobError) -> Option<&'static str> {
             }
             _ => return None,
         },
+        TapeJobError::DriveFails { .. } => {
+            "the drive or its cable is at fault: 'reelfs tape status' shows what it says; --drive chooses another one"
+        }
+        TapeJobError::NotRetained { .. } => {
+            "what was written is safe; put it into the library and run the same command again, or archive to \
+             other cartridges: --new-set"
+        }
+        TapeJobError::Incomplete { .. } => {
+            "run 'reelfs tape scan' of the cartridges of the set, then the same command again; or --new-set"
+        }
         TapeJobError::BadBarcode { .. } => "such a cartridge can be read, but not be labelled",
         _ => return None,
     })

@@ -110,13 +110,13 @@ pub(super) struct Add {
     dir: PathBuf,
     /// Barcode, or a name for the files if there is no label
     barcode: String,
-    /// Generation; found out by the end of the barcode (L5 to L9, M8) if not given
+    /// Generation; found out by the end of the barcode (L5 to L9, M8, LV to LZ) if not given
     #[arg(long, value_name = "GENERATION")]
     generation: Option<Generation>,
     /// Capacity, as 64M or 12T; the native one of the generation if not given
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     capacity: Option<u64>,
-    /// It can be written to once
+    /// It can be written to once; so can what has a barcode that ends in LV to LZ
     #[arg(long, conflicts_with = "cleaning")]
     worm: bool,
     /// It cleans drives
@@ -172,14 +172,25 @@ fn run_add(add: &Add, json: bool, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
+// Media identifiers of cartridges that can be written once only (LTO Ultrium cartridge label specification).
+const WORM_SUFFIXES: [(&str, Generation); 5] = [
+    ("LV", Generation::Lto5),
+    ("LW", Generation::Lto6),
+    ("LX", Generation::Lto7),
+    ("LY", Generation::Lto8),
+    ("LZ", Generation::Lto9),
+];
+
 fn spec_of(add: &Add) -> Result<CartridgeSpec, Failure> {
     let by_barcode =
         Generation::ALL.into_iter().find(|generation| add.barcode.ends_with(generation.barcode_suffix()));
-    let generation = add.generation.or(by_barcode).or(add.cleaning.then_some(Generation::Lto8));
+    let by_worm = WORM_SUFFIXES.into_iter().find(|(suffix, _)| add.barcode.ends_with(suffix));
+    let by_worm = by_worm.map(|(_, generation)| generation).filter(|_| !add.cleaning);
+    let generation = add.generation.or(by_barcode).or(by_worm).or(add.cleaning.then_some(Generation::Lto8));
     let generation = generation.ok_or_else(|| {
         Failure::usage("the barcode does not say of which generation it is; --generation does")
     })?;
-    let kind = match (add.worm, add.cleaning) {
+    let kind = match (add.worm || by_worm.is_some(), add.cleaning) {
         (true, _) => CartridgeKind::Worm,
         (_, true) => CartridgeKind::Cleaning,
         _ => CartridgeKind::Data,

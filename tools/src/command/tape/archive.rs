@@ -9,12 +9,14 @@ use reelfs::format::record::Time as FileTime;
 use reelfs::id::ClientName;
 use reelfs::job::tape::archive::{self, ArchiveEvent, ArchiveInputs, ArchiveOptions, ArchiveSummary};
 use reelfs::job::tape::history::History;
+use reelfs::job::tape::pool_lock::PoolLock;
 use reelfs::repo::{GenerationId, RepoError, Repository};
 use reelfs::tape::writer::WriterOptions;
 
 use super::{Place, place, schedule};
+use crate::clock::SystemClock;
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::output::{object, tell};
 use crate::{clock, human, session};
 
@@ -27,14 +29,22 @@ EXAMPLES
 
   All that the generations need and the newest set of the pool does not hold yet is written: to the
   last cartridge of the set, then to cartridges prepared with 'reelfs tape label', then to blank ones. A
-  cartridge that holds anything else is left alone. At the end the cartridge is put away. An archive that
-  was interrupted is gone on with by the same command.
+  cartridge that holds anything else is left alone, one that fails is put away and the next one taken. At
+  the end the cartridge is put away. An archive that was interrupted is gone on with by the same command.
+
+  A file of the repository that is damaged is left out and named, and all else is archived: exit 12. It is
+  not tried again before it can be read.
+
+  --retain holds for all that the generations need: cartridges with parts of it from earlier sessions
+  are loaded and marked. --cartridge names those that may be written, the open one of the set among them.
+
+  Archives to one pool follow one another; to write with two drives at once, name two pools.
 
   --finish-by waits, so that the archive is done at that time of day, by the rate of earlier ones.
 
 EXIT STATUS
-  0 done; 1 failed; 2 usage; 10 no repository; 12 a file of the repository is damaged; 13 the library, a drive or a
-  cartridge, or none that can be written; 130 interrupted: what was committed stays and is not written again";
+  0 done; 1 failed; 2 usage; 10 no repository; 12 a file of the repository is damaged, all else was archived;
+  13 the library, a drive or a cartridge, or none that can be written; 130 interrupted: what was committed stays and is not written again";
 
 /// Write generations to tape
 #[derive(Debug, clap::Args)]
@@ -52,7 +62,7 @@ pub(super) struct Args {
     /// Cartridges that may be used, in this order
     #[arg(long = "cartridge", value_name = "BARCODE")]
     cartridges: Vec<OsString>,
-    /// Days for which the cartridges must not be written over
+    /// Days for which the cartridges must not be written over, also those with what is on tape already
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
     retain: Option<u32>,
     /// What the session is called, for people
@@ -93,6 +103,16 @@ pub(super) fn run(args: Args, place: &Place, context: &mut Context) -> Result<()
             schedule::wait_until(start, context)?;
         }
     }
+    // Before the library is opened: what the other archive uses is not to be had meanwhile.
+    let mut waiting = || {
+        if !(context.global.quiet || context.global.json) {
+            let pool = &options.pool;
+            tell(&format!("reelfs: another archive writes to pool {pool}; waiting for its end"));
+        }
+    };
+    let (repository_id, progress) = (repository.id(), &context.progress);
+    let lock =
+        PoolLock::acquire(&catalogue, repository_id, &options.pool, &SystemClock, &mut waiting, progress)?;
     let mut library = place.open()?;
     let started = Instant::now();
     let quiet = context.global.quiet || context.global.json;
@@ -101,6 +121,7 @@ pub(super) fn run(args: Args, place: &Place, context: &mut Context) -> Result<()
         now_seconds: &clock::now_seconds,
         new_id: &mut clock::new_id,
         event: &mut |event| tell_event(&event, quiet),
+        lock: &lock,
     };
     let progress = std::sync::Arc::clone(&context.progress);
     let made = archive::run(&repository, &mut library, &catalogue, &generations, &options, inputs, &progress);
@@ -109,7 +130,13 @@ pub(super) fn run(args: Args, place: &Place, context: &mut Context) -> Result<()
     if let Err(error) = history.add(summary.bytes, started.elapsed()) {
         context.warn(&format!("the rate is not remembered: {error}"));
     }
-    show(&summary, &generations, started, context)
+    show(&summary, &generations, started, context)?;
+    if summary.left_out.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::told(Kind::Damaged).hint(
+        "nothing damaged goes to tape; all else was archived. 'reelfs verify' lists all that is damaged",
+    ))
 }
 
 fn chosen(repository: &Repository, args: &Args) -> Result<Vec<(ClientName, GenerationId)>, Failure> {
@@ -230,12 +257,26 @@ fn tell_event(event: &ArchiveEvent, quiet: bool) {
         ArchiveEvent::Full(barcode) => format!("{barcode} is full"),
         ArchiveEvent::Lost(barcode, reason) => format!("{barcode} is not written again: {reason}"),
         ArchiveEvent::Ejected(barcode) => format!("{barcode} was put away"),
+        ArchiveEvent::Lacks(barcode, count) => format!(
+            "{barcode} lacks {} that the catalogue knew: it lost a session, or is an old copy; what is needed of it is written again",
+            human::count(*count, "segment")
+        ),
+        ArchiveEvent::Retained(barcode) => {
+            format!("{barcode} is kept longer: it holds a part of what was asked for")
+        }
+        ArchiveEvent::LeftOut(name, reason) => format!("{name} is left out: {reason}"),
         ArchiveEvent::ListsLeftOut(barcode, count) => format!(
             "{barcode}: long lists of extended attributes that are not in the catalogue, which mounts refuse to show: {count}"
         ),
         _ => return,
     };
-    let is_warning = matches!(event, ArchiveEvent::Lost(..) | ArchiveEvent::ListsLeftOut(..));
+    let is_warning = matches!(
+        event,
+        ArchiveEvent::Lost(..)
+            | ArchiveEvent::Lacks(..)
+            | ArchiveEvent::LeftOut(..)
+            | ArchiveEvent::ListsLeftOut(..)
+    );
     if !quiet || is_warning {
         tell(&format!("reelfs: {text}"));
     }
@@ -249,6 +290,7 @@ fn show(
 ) -> Result<(), Failure> {
     let barcodes: Vec<String> = summary.volumes.iter().map(|used| used.description.barcode.clone()).collect();
     if context.global.json {
+        let left_out: Vec<String> = summary.left_out.iter().map(|left| left.name.clone()).collect();
         return Ok(context.out.json(object([
             ("kind", "summary".into()),
             ("set", summary.set.map(|set| set.to_string()).into()),
@@ -258,6 +300,8 @@ fn show(
             ("bytes", summary.bytes.into()),
             ("skipped_objects", summary.skipped_count.into()),
             ("skipped_bytes", summary.skipped_bytes.into()),
+            ("left_out", left_out.into()),
+            ("retained", summary.retained.clone().into()),
             ("seconds", started.elapsed().as_secs_f64().into()),
         ]))?);
     }
@@ -266,7 +310,19 @@ fn show(
     }
     if summary.volumes.is_empty() {
         let count = human::count(generations.len() as u64, "generation");
-        return Ok(context.out.line(&format!("{count}: everything is on tape already"))?);
+        let text = match (summary.left_out.len() as u64, summary.retained.is_empty()) {
+            (0, true) => format!("{count}: everything is on tape already"),
+            (0, false) => {
+                format!(
+                    "{count}: everything is on tape already; kept longer: {}",
+                    summary.retained.join(", ")
+                )
+            }
+            (left_out, _) => {
+                format!("{count}: on tape already, but for {}", human::count(left_out, "damaged file"))
+            }
+        };
+        return Ok(context.out.line(&text)?);
     }
     let milliseconds = started.elapsed().as_millis().max(1);
     let rate = u64::try_from(u128::from(summary.bytes) * 1000 / milliseconds).unwrap_or(u64::MAX);

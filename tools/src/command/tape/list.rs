@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::human;
 use crate::output::object;
+use crate::session;
 
 const AFTER_HELP: &str = "\
 EXAMPLES
@@ -25,7 +26,7 @@ EXAMPLES
   The catalogue is asked; nothing moves and no library is needed.
 
 EXIT STATUS
-  0 done; 1 failed; 2 usage; 12 a part of the catalogue is damaged, the others were listed";
+  0 done; 1 failed; 2 usage; 10 no repository, and nothing is known elsewhere; 12 a part of the catalogue is damaged, the others were listed";
 
 /// List cartridges and the generations that they hold
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,10 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     for volume in &foreign {
         show_foreign(volume, context)?;
     }
+    if sets.is_empty() && foreign.is_empty() && damaged.is_empty() && place.catalogue.is_none() {
+        // Whoever named a wrong repository is told so, and not that there is nothing.
+        session::open(context)?;
+    }
     if sets.is_empty() && foreign.is_empty() && !context.global.json {
         context.note("the catalogue knows no cartridge; 'reelfs tape scan' takes them in");
     }
@@ -90,6 +95,7 @@ fn show(catalogue: &Catalogue, set: &VolumeSet, context: &mut Context) -> Result
             context.out.line(&volume_line(known, bytes, context.global.local))?;
         }
     }
+    show_lacking(catalogue, set, context)?;
     for (client, generations) in set.generations() {
         for id in generations {
             let address = format!("{client}@{}", id.time);
@@ -104,6 +110,28 @@ fn show(catalogue: &Catalogue, set: &VolumeSet, context: &mut Context) -> Result
                 ]))?;
             } else {
                 context.out.line(&format!("    {address}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+// Files that were damaged when the set was written: generations on it are not whole.
+fn show_lacking(catalogue: &Catalogue, set: &VolumeSet, context: &mut Context) -> Result<(), Failure> {
+    for known in &set.volumes {
+        let lacking = catalogue.lacking(known.description.volume).map_err(TapeJobError::from)?;
+        for name in lacking.into_iter().filter(|name| set.content.complete(name).is_none()) {
+            if context.global.json {
+                context.out.json(object([
+                    ("kind", "lacking".into()),
+                    ("set", set.id.to_string().into()),
+                    ("name", name.into()),
+                ]))?;
+            } else {
+                let name = reelfs::path::display(name.as_bytes());
+                context.out.line(&format!(
+                    "    lacks {name}, which could not be read when it was archived: files in it are not on tape"
+                ))?;
             }
         }
     }

@@ -13,7 +13,7 @@ use reelfs::job::tape::foreign::{AclName, scan_foreign_volume};
 use reelfs::job::tape::library::TapeLibrary;
 use reelfs::job::tape::scan::{KeepLimits, ScanOptions, ScannedVolume, scan_volume};
 use reelfs::library::Barcode;
-use reelfs::tape::archive::{ForeignDescription, Recognised};
+use reelfs::tape::archive::{ForeignDescription, Recognised, VolumeDescription};
 use reelfs::tape::drive::Drive;
 use reelfs::tape::reader::{Identified, IndexState, SessionSummary, VolumeReader};
 
@@ -229,6 +229,7 @@ pub(super) fn cartridge(
                 context.warn(&reelfs::job::chain(&error));
             }
             show(&made, context)?;
+            warn_of_others(&catalogue, description, context)?;
             warn_of_gaps(&made, context);
             Some(*made)
         }
@@ -324,6 +325,34 @@ fn show_foreign(description: &ForeignDescription, context: &mut Context) -> Resu
         context.warn(&format!(
             "{} left out: names that lead out of the archive, or links to nothing",
             human::count(left_out, "entry")
+        ));
+    }
+    Ok(())
+}
+
+// What the catalogue says of another cartridge may be gone with it.
+fn warn_of_others(
+    catalogue: &Catalogue,
+    found: &VolumeDescription,
+    context: &Context,
+) -> Result<(), Failure> {
+    let barcode = &found.barcode;
+    if !found.is_described() {
+        context.warn(&format!(
+            "{barcode}: its description is damaged, so its repository and pool are not known; nothing is added to it"
+        ));
+    }
+    for known in place::known_volumes(catalogue, context)? {
+        let other = &known.description;
+        if other.barcode != *barcode || other.volume == found.volume {
+            continue;
+        }
+        let time = human::time(Time { seconds: other.created_seconds, nanoseconds: 0 }, context.global.local);
+        context.warn(&format!(
+            "{barcode} is cartridge {}; the catalogue has another one of this barcode, {}, labelled {time}: if this \
+             one was written over, what the catalogue says of that one is gone; 'reelfs tape archive --new-set' \
+             writes it again",
+            found.volume, other.volume
         ));
     }
     Ok(())

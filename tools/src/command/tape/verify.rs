@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::time::Instant;
 
 use reelfs::job::problem::PROBLEM_COUNT_MAX;
+use reelfs::job::tape::archive;
 use reelfs::job::tape::cartridges::ours;
 use reelfs::job::tape::compare::{self, Difference};
 use reelfs::job::tape::library::TapeLibrary;
 use reelfs::library::Barcode;
 use reelfs::repo::Repository;
 use reelfs::tape::TapeError;
+use reelfs::tape::archive::VolumeDescription;
 use reelfs::tape::drive::Drive;
 use reelfs::tape::reader::{Damage, VerifyTotals, VolumeIndex, VolumeReader};
 
@@ -28,7 +30,8 @@ EXAMPLES
   reelfs tape verify --compare RL0001L8     and with the repository
 
   The whole cartridge is read once: every segment is compared with its checksum, the list behind each part,
-  the indexes of commits and both copies of the closing index with the newest index.
+  the indexes of commits and both copies of the closing index with the newest index. What the catalogue or the
+  memory of the cartridge knows and the tape does not have is damage, too: the last session was lost.
 
 EXIT STATUS
   0 nothing is damaged; 1 failed; 2 usage; 12 something is damaged; 13 the cartridge or a drive; 130 interrupted";
@@ -90,7 +93,11 @@ fn cartridge(
     for damage in &damages {
         tell(&description.barcode, damage, context)?;
     }
-    let count = totals.damages.max(damages.len() as u64);
+    let lost = lost_segments(&description, &index, place, context)?;
+    if lost > 0 {
+        tell_lost(&description.barcode, lost, context)?;
+    }
+    let count = totals.damages.max(damages.len() as u64) + lost;
     if context.global.json {
         context.out.json(object([
             ("kind", "summary".into()),
@@ -114,6 +121,37 @@ fn cartridge(
     }
     unloaded?;
     Ok((index, count))
+}
+
+// Segments that the catalogue knows and the tape has no more; without a catalogue nothing is known.
+fn lost_segments(
+    found: &VolumeDescription,
+    index: &VolumeIndex,
+    place: &Place,
+    context: &Context,
+) -> Result<u64, Failure> {
+    let Ok(catalogue) = place.catalogue(context) else { return Ok(0) };
+    let known = match catalogue.segments(found.volume) {
+        Ok(known) => known,
+        Err(error) => {
+            context.warn(&reelfs::job::chain(&error));
+            return Ok(0);
+        }
+    };
+    Ok(archive::lacking_segments(&known, &index.segments).len() as u64)
+}
+
+fn tell_lost(barcode: &str, count: u64, context: &mut Context) -> Result<(), Failure> {
+    let what = format!("{} that the catalogue knows: a session was lost", human::count(count, "segment"));
+    if context.global.json {
+        return Ok(context.out.json(object([
+            ("kind", "lost".into()),
+            ("barcode", barcode.into()),
+            ("segments", count.into()),
+            ("what", what.into()),
+        ]))?);
+    }
+    Ok(context.out.line(&format!("damage: {barcode} lacks {what}, or this is an old copy"))?)
 }
 
 // What is on the cartridge against the repository; what the repository has no more is no damage.
