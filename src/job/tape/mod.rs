@@ -17,6 +17,7 @@ mod open_set;
 pub mod plan;
 mod port;
 pub mod recall;
+pub mod reservations;
 pub mod restore;
 pub mod scan;
 pub mod sealed;
