@@ -62,12 +62,17 @@ impl Nexuses {
         self.by_name.insert(name.to_owned(), nexus);
     }
 
-    /// The initiator begins a new session: a nexus loss ends what it has asked for (SAM-5, section 6.3.4).
+    /// The initiator's session is over, or it begins a new one: a nexus loss ends what it has asked for (SAM-5, section 6.3.4).
     pub(super) fn lose(&mut self, name: &str) {
         if let Some(nexus) = self.by_name.get_mut(name) {
             nexus.prevents_removal = false;
             queue(nexus, NEXUS_LOSS);
         }
+    }
+
+    /// Names of the initiators that came by iSCSI: their ports are named so (RFC 7143, section 4.4.1).
+    pub(super) fn sessions(&self) -> Vec<String> {
+        self.by_name.keys().filter(|name| name.contains(",i,0x")).cloned().collect()
     }
 
     /// What is known of an initiator.

@@ -71,7 +71,7 @@ impl EmulatedTransport {
         Self { name, nexus, unit }
     }
 
-    /// The initiator has lost its session and begins a new one: unit attention 29/07, and what it has
+    /// The session of the initiator is over, or it begins a new one: unit attention 29/07, and what it has
     /// prevented is allowed again.
     ///
     /// # Errors
@@ -79,6 +79,11 @@ impl EmulatedTransport {
     pub fn lose_nexus(&mut self) -> Result<(), EmulatorError> {
         let nexus = self.nexus.clone();
         self.unit.locked(|unit| unit.state().lose_nexus(&nexus))
+    }
+
+    /// All sessions by iSCSI are over: nobody serves them any more.
+    pub(super) fn lose_sessions(&mut self) -> Result<(), EmulatorError> {
+        self.unit.locked(|unit| unit.state().lose_sessions())
     }
 
     /// A reset of the logical unit (SAM-5, section 6.3.3): what it prevented is allowed, every initiator is told.

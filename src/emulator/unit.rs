@@ -60,6 +60,13 @@ impl UnitState {
         self.nexuses.lose(nexus);
     }
 
+    /// All initiators that came by iSCSI have lost their sessions.
+    pub(super) fn lose_sessions(&mut self) {
+        for nexus in self.nexuses.sessions() {
+            self.lose_nexus(&nexus);
+        }
+    }
+
     /// Lets a command pass or not, as reservations say.
     pub(super) fn share(&self, nexus: &str, command: &Command, cdb: &[u8]) -> Done {
         if self.reservations.allows(nexus, command, cdb) { Ok(()) } else { Err(Halt::Conflict) }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reelfs::clock::Clock;
-use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape, TimeMode};
+use reelfs::emulator::{EmulatedLibrary, Fault, FaultKind, Generation, LibraryShape, TimeMode};
 use reelfs::scsi::iscsi::chap::Credentials;
 use reelfs::scsi::iscsi::pdu::{
     LogoutRequest, NO_TAG, NopOut, Response, TaskManagementRequest, TextRequest, lun_field,
@@ -332,4 +332,42 @@ fn a_new_session_of_the_same_initiator_takes_the_place_of_the_old_one() {
     other.command(9, 1, &[0; 6], None);
     let (_, sense) = other.receive().unwrap();
     assert_eq!((sense[4], sense[14], sense[15]), (5, 0x25, 0), "LOGICAL UNIT NOT SUPPORTED");
+}
+
+#[test]
+fn a_session_whose_connection_is_gone_holds_no_cartridge_back() {
+    let served = small();
+    load(&served);
+    let mut drive = served.connect(1, 1, true);
+    settle(&mut drive);
+    assert_eq!(send(&mut drive, &[0x1e, 0, 0, 0, 1, 0], Data::None).0, Status::Good);
+    let mut other = served.connect(1, 2, true);
+    settle(&mut other);
+    let unload = [0x1b, 0, 0, 0, 0, 0];
+    let (status, sense, _) = send(&mut other, &unload, Data::None);
+    assert_eq!((status, sense[2], sense[12]), (Status::CheckCondition, 5, 0x53), "it is locked in");
+    let lost = FaultKind::ConnectionLost { executed: false };
+    served.bench.library.add_fault(Fault::new(1, lost).at(0x0a)).unwrap();
+    assert!(drive.execute(&write_cdb(1), Data::Out(&[1]), Duration::from_secs(20)).is_err());
+    let end = Instant::now() + Duration::from_secs(60);
+    while send(&mut other, &unload, Data::None).0 != Status::Good {
+        assert!(Instant::now() < end, "the dead session holds it");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_sessions_of_an_earlier_target_held_back_is_free_at_the_next_start() {
+    let bench = Bench::small(64 << 20);
+    let served = serve(bench, None, None);
+    load(&served);
+    // As a target that was killed leaves it: nobody has ended the session.
+    let mut left = served.bench.library.transport_as(1, "iqn.2026-11.invalid:gone,i,0x800000000001").unwrap();
+    let mut run = |cdb: &[u8]| left.execute(cdb, Data::None, Duration::from_secs(20)).unwrap().status;
+    while run(&[0; 6]) != Status::Good {}
+    assert_eq!(run(&[0x1e, 0, 0, 0, 1, 0]), Status::Good);
+    let served = serve(served.bench, None, None);
+    let mut drive = served.connect(1, 2, true);
+    settle(&mut drive);
+    assert_eq!(send(&mut drive, &[0x1b, 0, 0, 0, 0, 0], Data::None).0, Status::Good);
 }

@@ -38,7 +38,9 @@ mod long_blocks;
 mod pdu;
 #[path = "../shared/random.rs"]
 mod random;
+mod recovery;
 mod replies;
+mod reservations;
 #[path = "../../fuzz/scsi_checks.rs"]
 mod scsi_checks;
 mod sense;

@@ -9,6 +9,9 @@ use crate::emulator::place::{EndOfData, Place};
 use crate::emulator::sense::{Sense, key};
 
 const WRITE: u8 = 0x0a;
+const WRITE_FILEMARKS: u8 = 0x10;
+/// In the place of the object that a deferred error lost: none.
+const NOTHING_LOST: u64 = u64::MAX;
 
 impl Drive {
     /// Faults that strike this command.
@@ -93,7 +96,8 @@ impl Drive {
             }
             FaultKind::DeferredError { key: sense_key, asc, ascq } if done.is_ok() => {
                 self.file.state.deferred = Some((sense_key, asc, ascq));
-                self.file.state.deferred_object = before.object;
+                let is_write = matches!(exchange.operation_code(), WRITE | WRITE_FILEMARKS);
+                self.file.state.deferred_object = if is_write { before.object } else { NOTHING_LOST };
             }
             FaultKind::Sense { key: sense_key, asc, ascq, executed: true } => {
                 return Err(Sense::new(sense_key, asc, ascq).into());
@@ -116,12 +120,14 @@ impl Drive {
         }
         let Some((sense_key, asc, ascq)) = self.file.state.deferred.take() else { return Ok(()) };
         let object = self.file.state.deferred_object;
-        let mut mounted = self.mounted()?;
-        mounted.go_to_object(object)?;
-        mounted.cut_here()?;
-        mounted.loaded.synchronize();
-        self.changed();
-        self.raise(alert::WRITE_FAILURE);
+        if object != NOTHING_LOST {
+            let mut mounted = self.mounted()?;
+            mounted.go_to_object(object)?;
+            mounted.cut_here()?;
+            mounted.loaded.synchronize();
+            self.changed();
+            self.raise(alert::WRITE_FAILURE);
+        }
         Err(Sense { deferred: true, ..Sense::new(sense_key, asc, ascq) }.into())
     }
 
@@ -132,20 +138,28 @@ impl Drive {
     }
 
     fn strike_power_loss(&mut self, exchange: &Exchange<'_>) -> Done {
-        self.lose_buffer()?;
-        // Of the record that was being written only a part is there.
-        self.tear(1000)?;
+        let was_filled = self.lose_buffer()?;
+        let is_writing = matches!(exchange.operation_code(), WRITE | WRITE_FILEMARKS);
+        if was_filled || is_writing {
+            // Of the record that was being written only a part is there.
+            self.tear(1000)?;
+        }
         self.restart(exchange)
     }
 
-    fn lose_buffer(&mut self) -> Done {
+    // Returns whether something was in the buffer; nothing is while the tape is read.
+    fn lose_buffer(&mut self) -> Result<bool, Halt> {
+        if self.file.state.loaded.is_none() {
+            return Ok(false);
+        }
         let mut mounted = self.mounted()?;
-        if mounted.loaded.synced.object < mounted.loaded.place.object {
+        let is_filled = mounted.loaded.synced.object < mounted.loaded.place.object;
+        if is_filled {
             mounted.loaded.place = mounted.loaded.synced;
             mounted.cut_here()?;
             self.changed();
         }
-        Ok(())
+        Ok(is_filled)
     }
 
     fn restart(&mut self, exchange: &Exchange<'_>) -> Done {

@@ -26,6 +26,13 @@ impl Drive {
         let request = self.request(exchange)?;
         self.check_readable()?;
         self.finish_writing()?;
+        let done = self.read_blocks(exchange, request);
+        // What the head has passed is on tape: a reset takes nothing of it.
+        self.mounted()?.loaded.synchronize();
+        done
+    }
+
+    fn read_blocks(&mut self, exchange: &mut Exchange<'_>, request: Request) -> Done {
         for done in 0..request.count {
             let left = if request.is_fixed { request.count - done } else { request.len };
             self.read_block(exchange, request, i64::from(left))?;

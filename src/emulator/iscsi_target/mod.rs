@@ -92,10 +92,20 @@ impl Shared {
         }
     }
 
+    /// A session has ended, by a logout or because its connection is gone; what it prevented or had reserved by RESERVE
+    /// is free (SAM-5, section 6.3.4), unless a new session of the initiator has taken its place.
     fn end_session(&self, initiator: &str, connection: u64) {
+        // A new session waits until this is done.
         let mut sessions = self.sessions();
-        if sessions.get(initiator) == Some(&connection) {
-            sessions.remove(initiator);
+        if sessions.get(initiator) != Some(&connection) {
+            return;
+        }
+        sessions.remove(initiator);
+        for lun in 0..=self.library.last_lun() {
+            let lost = self.library.transport_as(lun, initiator).and_then(|mut unit| unit.lose_nexus());
+            if let Err(error) = lost {
+                log::warn!("{initiator}: cannot end its session with logical unit {lun}: {error}");
+            }
         }
     }
 
@@ -123,7 +133,7 @@ pub struct IscsiTarget {
 }
 
 impl IscsiTarget {
-    /// Begins to serve a library on a socket that listens.
+    /// Begins to serve a library on a socket that listens. Sessions that an earlier target left behind are over.
     ///
     /// # Errors
     /// The error of the socket, or of making a thread.
@@ -133,6 +143,10 @@ impl IscsiTarget {
         listener: TcpListener,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        for lun in 0..=library.last_lun() {
+            let ended = library.transport(lun).and_then(|mut unit| unit.lose_sessions());
+            ended.map_err(io::Error::other)?;
+        }
         let shared = Arc::new(Shared {
             library,
             settings,

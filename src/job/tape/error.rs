@@ -207,6 +207,25 @@ impl From<LibraryError> for TapeJobError {
 }
 
 // To be asked to stop is not the fault of a drive or cartridge.
+impl TapeJobError {
+    /// Whether another process or machine has the drive, and may give it up.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Device(error) => error.is_busy(),
+            Self::Drive(DriveError::Reserved { .. }) => true,
+            Self::Tape(error) => matches!(**error, TapeError::Drive(DriveError::Reserved { .. })),
+            _ => false,
+        }
+    }
+
+    /// Whether the drive is reserved, perhaps by a process that is gone.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.is_busy() && !matches!(self, Self::Device(_))
+    }
+}
+
 impl From<DriveError> for TapeJobError {
     fn from(error: DriveError) -> Self {
         match error {

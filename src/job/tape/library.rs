@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::devices::{self, DeviceError, Devices, LibraryAddress, LibraryInputs};
+use super::devices::{self, DeviceError, Devices, LibraryAddress, LibraryInputs, Session};
 use super::error::TapeJobError;
+use super::reservations::ProcessKeys;
 use crate::clock::Clock;
 use crate::library::{Barcode, Changer, DeviceIdentity, Element, Inventory, LibraryError, is_same_device};
 use crate::progress::Progress;
 use crate::scsi::{ElementKind, LogicalUnit, Transport, TransportError};
-use crate::tape::drive::{Connect, Drive, DriveOptions, DriveState};
+use crate::tape::drive::{Connect, Drive, DriveError, DriveOptions, DriveState};
 
 /// Attempts to get a changer that another process uses; it has it for a move at most.
 const CHANGER_ATTEMPTS: u32 = 3000;
@@ -80,14 +81,15 @@ impl TapeLibrary {
     pub fn over(
         devices: Arc<dyn Devices>,
         clock: &Arc<dyn Clock>,
-        options: DriveOptions,
+        mut options: DriveOptions,
     ) -> Result<Self, TapeJobError> {
+        options.reservations.get_or_insert_with(|| Arc::new(ProcessKeys::new()));
         let mut library =
             Self { devices, clock: Arc::clone(clock), options, changer: None, drives: Vec::new() };
         let mut refused = None;
         for name in library.devices.units()? {
             let attempts = if library.devices.is_changer(&name) { CHANGER_ATTEMPTS } else { 1 };
-            let mut unit = match library.connect(&name, attempts) {
+            let mut unit = match library.connect(&name, library.devices.session(), attempts) {
                 Ok(transport) => LogicalUnit::new(transport),
                 Err(error) => {
                     log::info!("{name} is left out: {}", crate::job::chain(&error));
@@ -116,10 +118,15 @@ impl TapeLibrary {
     }
 
     // Opens the way to a unit that another process may be about to let go of.
-    fn connect(&self, unit: &str, attempts: u32) -> Result<Box<dyn Transport>, DeviceError> {
+    fn connect(
+        &self,
+        unit: &str,
+        session: Session,
+        attempts: u32,
+    ) -> Result<Box<dyn Transport>, DeviceError> {
         let mut attempt = 1;
         loop {
-            match self.devices.connect(unit) {
+            match self.devices.connect(unit, session) {
                 Err(error) if error.is_busy() && attempt < attempts => {
                     attempt += 1;
                     self.clock.sleep(DRIVE_RETRY);
@@ -206,7 +213,7 @@ impl TapeLibrary {
     fn open_changer(&self) -> Result<Changer, TapeJobError> {
         let library = || TapeJobError::NoChanger { library: self.devices.name() };
         let unit = &self.changer.as_ref().ok_or_else(library)?.unit;
-        let transport = self.connect(unit, CHANGER_ATTEMPTS)?;
+        let transport = self.connect(unit, self.devices.session(), CHANGER_ATTEMPTS)?;
         Ok(Changer::open(LogicalUnit::new(transport), &mut self.pause())?)
     }
 
@@ -231,10 +238,21 @@ impl TapeLibrary {
     /// [`TapeJobError`] if it cannot be reached or somebody else has it.
     pub fn open_drive(&self, number: usize) -> Result<Drive, TapeJobError> {
         let unit = self.reachable(number)?;
-        let transport = self.connect(&unit, DRIVE_ATTEMPTS)?;
-        let mut drive = Drive::open(transport, Arc::clone(&self.clock), self.options.clone())?;
-        drive.set_connect(Box::new(Reconnect { devices: Arc::clone(&self.devices), unit }));
-        Ok(drive)
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let session = self.devices.session();
+            let transport = self.connect(&unit, session, DRIVE_ATTEMPTS)?;
+            let mut drive = match Drive::open(transport, Arc::clone(&self.clock), self.options.clone()) {
+                Err(DriveError::Reserved { .. }) if attempts < DRIVE_ATTEMPTS => {
+                    self.clock.sleep(DRIVE_RETRY);
+                    continue;
+                }
+                opened => opened?,
+            };
+            drive.set_connect(Box::new(Reconnect { devices: Arc::clone(&self.devices), unit, session }));
+            return Ok(drive);
+        }
     }
 
     /// The cartridge in a drive, as the changer knows it.
@@ -302,6 +320,8 @@ impl TapeLibrary {
     pub fn ready(&mut self, number: usize, progress: &Progress) -> Result<Drive, TapeJobError> {
         let mut drive = self.open_drive(number)?;
         match drive.state()? {
+            // It was unloaded and not taken out, as mt(1) leaves it: many drives say then that they are empty.
+            DriveState::Empty if self.is_full(number)? => drive.load()?,
             DriveState::Empty => return Err(TapeJobError::Empty { number }),
             DriveState::Cleaning => {
                 return Err(TapeJobError::Unusable { number, what: "a cleaning cartridge" });
@@ -320,6 +340,12 @@ impl TapeLibrary {
             }
             _ => Ok(drive),
         }
+    }
+
+    // Whether the changer says that there is a cartridge in a drive.
+    fn is_full(&mut self, number: usize) -> Result<bool, TapeJobError> {
+        let inventory = self.inventory()?;
+        Ok(self.in_drive(&inventory, number).is_some())
     }
 
     /// Takes the cartridge out of a drive: into a slot, or `to` another element. A lone drive only lets go of it.
@@ -345,7 +371,7 @@ impl TapeLibrary {
         let (devices, clock, options) =
             (Arc::clone(&self.devices), Arc::clone(&self.clock), self.options.clone());
         let mut unload = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            let transport = devices.connect(&name)?;
+            let transport = devices.connect(&name, devices.session())?;
             let mut drive = Drive::open(transport, Arc::clone(&clock), options.clone())?;
             drive.set_removal_prevented(false)?;
             Ok(drive.unload()?)
@@ -417,11 +443,12 @@ fn absent(error: LibraryError, barcode: &Barcode) -> TapeJobError {
 struct Reconnect {
     devices: Arc<dyn Devices>,
     unit: String,
+    session: Session,
 }
 
 impl Connect for Reconnect {
     fn connect(&mut self) -> Result<Box<dyn Transport>, TransportError> {
-        self.devices.connect(&self.unit).map_err(|error| TransportError::ConnectionLost {
+        self.devices.connect(&self.unit, self.session).map_err(|error| TransportError::ConnectionLost {
             device: self.unit.clone(),
             operation_code: 0,
             reason: crate::job::chain(&error),

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod pool_lock;
 mod port;
 pub mod recall;
+pub mod reservations;
 pub mod restore;
 mod retention;
 pub mod scan;

@@ -59,10 +59,8 @@ impl Drive {
             };
             self.counters.recoveries += 1;
             log::warn!("{error}; trying again");
-            if error.is_session_lost() {
-                self.resync()?;
-            }
-            self.locate(loi)?;
+            self.is_unset |= error.is_session_lost();
+            self.go_to(loi)?;
         }
     }
 

@@ -58,7 +58,7 @@ pub enum DriveError {
         len_max_bytes: usize,
     },
     /// Another program holds the drive.
-    #[error("{device}: reserved by another program: {holder}")]
+    #[error("{device}: reserved by {holder}")]
     Reserved {
         /// Drive.
         device: String,
@@ -206,6 +206,14 @@ impl DriveError {
     #[must_use]
     pub fn is_session_lost(&self) -> bool {
         matches!(self, Self::SessionLost { .. } | Self::PositionMoved { .. } | Self::MediumChanged { .. })
+    }
+
+    /// Whether the drive only told of a reset or of another cartridge, and answers.
+    pub(super) fn is_attention(&self) -> bool {
+        matches!(
+            self,
+            Self::SessionLost { source: CommandError::Check { .. }, .. } | Self::MediumChanged { .. }
+        )
     }
 
     /// Whether the cartridge takes no more, and nothing since its last commit is certain.

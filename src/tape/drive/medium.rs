@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::setup::SET_UP_ATTEMPTS;
 use super::{Drive, DriveError};
 use crate::progress::Progress;
 use crate::scsi::mam::{Attribute, attribute_id};
@@ -95,6 +96,7 @@ impl Drive {
     pub(super) fn note_attention(&mut self, meaning: Meaning) {
         if matches!(meaning, Meaning::MediumChanged | Meaning::Reset) {
             self.expected = None;
+            self.is_unset = true;
         }
         self.is_unchecked = true;
     }
@@ -107,11 +109,21 @@ impl Drive {
     pub fn wait_ready(&mut self, progress: &Progress) -> Result<(), DriveError> {
         let start = self.clock.now();
         let mut is_load_sent = false;
+        let mut attempts = 0;
         loop {
             progress.check()?;
             let device = self.device();
             match self.state()? {
-                DriveState::Ready => return self.set_up_modes(),
+                DriveState::Ready => {
+                    attempts += 1;
+                    match self.set_up_modes() {
+                        Err(error) if error.is_attention() && attempts < SET_UP_ATTEMPTS => {
+                            log::info!("{error}; setting up again");
+                            continue;
+                        }
+                        other => return other,
+                    }
+                }
                 DriveState::Empty => return Err(DriveError::Empty { device }),
                 DriveState::Unloaded if !is_load_sent => {
                     is_load_sent = true;
@@ -152,6 +164,7 @@ impl Drive {
     /// [`DriveError`] if the drive refuses.
     pub fn unload(&mut self) -> Result<(), DriveError> {
         self.mark = None;
+        self.early_warning_mb = None;
         self.set_removal_prevented(false)?;
         self.load_command(false)
     }
@@ -171,16 +184,16 @@ impl Drive {
         Err(DriveError::Unusable { device: self.device(), state: "does not come to rest" })
     }
 
-    /// Locks the cartridge in, or not.
+    /// Locks the cartridge in, or not; it stays so when the drive is reset.
     ///
     /// # Errors
     /// [`DriveError`] if the drive failed; a drive without such a lock is no error.
     pub fn set_removal_prevented(&mut self, prevented: bool) -> Result<(), DriveError> {
-        match self.unit.prevent_medium_removal(prevented) {
-            Ok(()) => Ok(()),
+        self.is_removal_prevented = prevented;
+        self.passing_attentions(|drive| match drive.unit.prevent_medium_removal(prevented) {
             Err(error) if error.is_unsupported() => Ok(()),
-            Err(error) => Err(self.failed(error)),
-        }
+            other => other,
+        })
     }
 
     /// Asks what is known of the cartridge.
@@ -188,7 +201,7 @@ impl Drive {
     /// # Errors
     /// [`DriveError`] if the drive failed; what it does not know is `None`.
     pub fn medium(&mut self) -> Result<Medium, DriveError> {
-        let modes = self.unit.mode_page(DeviceConfiguration::CODE).map_err(|error| self.failed(error))?;
+        let modes = self.resuming(|drive| drive.mode_page(DeviceConfiguration::CODE))?;
         let mut medium = Medium::default();
         if let Some((_, parameters)) = modes {
             medium.is_write_protected = parameters.is_write_protected();
@@ -253,12 +266,12 @@ impl Drive {
         self.passing_attentions(|drive| drive.unit.log_page(page, 0))
     }
 
-    /// An attribute of the cartridge's memory; `None` if it is not there.
+    /// An attribute of the cartridge's memory; `None` if it is not there. A session that is lost meanwhile is begun again.
     ///
     /// # Errors
     /// [`DriveError`] if the drive failed.
     pub fn attribute(&mut self, id: u16) -> Result<Option<Attribute>, DriveError> {
-        self.passing_attentions(|drive| drive.unit.attribute(0, id))
+        self.resuming(|drive| drive.passing_attentions(|drive| drive.unit.attribute(0, id)))
     }
 
     /// Writes attributes into the cartridge's memory one by one; returns how many were not taken: the
@@ -320,7 +333,7 @@ impl Drive {
         if self.expected != Some(loi) {
             return Err(DriveError::BeyondEnd { device: self.device(), loi, end: self.expected });
         }
-        self.unit.erase(false, false).map_err(|error| self.failed(error))?;
+        self.passing_attentions(|drive| drive.unit.erase(false, false))?;
         self.expected = None;
         self.is_unchecked = true;
         Ok(())

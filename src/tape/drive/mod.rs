@@ -9,6 +9,7 @@ mod buffer;
 mod error;
 mod medium;
 mod position;
+mod reservation;
 mod resync;
 mod setup;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use buffer::AlignedBuffer;
 pub use error::DriveError;
 pub use medium::{DriveState, Medium};
+pub use reservation::ReservationKeys;
 
 use self::setup::PROTECTION_LEN;
 use crate::clock::Clock;
@@ -48,8 +50,10 @@ pub struct DriveOptions {
     pub use_protection: bool,
     /// A pause after which the position is checked before the next write.
     pub stall: Duration,
-    /// Key of a persistent reservation to hold, not 0; without one the drive is not reserved.
-    pub reservation_key: Option<u64>,
+    /// Keys of persistent reservations: each session holds one; without them the drive is not reserved.
+    pub reservations: Option<Arc<dyn ReservationKeys>>,
+    /// Takes a drive over that another session has reserved, although that session may last.
+    pub preempts: bool,
 }
 
 impl Default for DriveOptions {
@@ -59,7 +63,8 @@ impl Default for DriveOptions {
             ready_timeout: Duration::from_secs(3 * 3600),
             use_protection: true,
             stall: Duration::from_secs(1),
-            reservation_key: None,
+            reservations: None,
+            preempts: false,
         }
     }
 }
@@ -137,6 +142,8 @@ pub struct Drive {
     options: DriveOptions,
     identity: DriveIdentity,
     connect: Option<Box<dyn Connect>>,
+    // Key of the reservation that this session holds.
+    reservation_key: Option<u64>,
     counters: DriveCounters,
     // Whether blocks carry a CRC now.
     is_protected: bool,
@@ -149,6 +156,11 @@ pub struct Drive {
     // Whether to compare it with the drive before the next write.
     is_unchecked: bool,
     last_command_at: Duration,
+    // The drive was reset, or has another cartridge: its settings may be gone.
+    is_unset: bool,
+    // What a reset undoes and a resync does again.
+    is_removal_prevented: bool,
+    early_warning_mb: Option<u16>,
     // A block by which the cartridge is known again: its identifier and CRC-32.
     mark: Option<(u64, u32)>,
     is_closed: bool,
@@ -156,7 +168,8 @@ pub struct Drive {
 
 impl Drive {
     /// Opens the session: waits until what happened before was told, sets variable blocks, buffered mode,
-    /// no compression, and protection of blocks where there is one. A cartridge need not be there.
+    /// no compression, and protection of blocks where there is one; reserves the drive if there are keys for it. A
+    /// cartridge need not be there.
     ///
     /// # Errors
     /// [`DriveError`] if the device is no drive, is reserved by another, or does not take the settings.
@@ -166,6 +179,7 @@ impl Drive {
         options: DriveOptions,
     ) -> Result<Self, DriveError> {
         let now = clock.now();
+        let reservation_key = options.reservations.as_ref().map(|keys| keys.begin());
         let mut drive = Self {
             name: transport.name().to_owned(),
             unit: LogicalUnit::new(transport),
@@ -173,6 +187,7 @@ impl Drive {
             options,
             identity: DriveIdentity::default(),
             connect: None,
+            reservation_key,
             counters: DriveCounters::default(),
             is_protected: false,
             protected: AlignedBuffer::new(0),
@@ -180,10 +195,15 @@ impl Drive {
             expected: None,
             is_unchecked: true,
             last_command_at: now,
+            is_unset: false,
+            is_removal_prevented: false,
+            early_warning_mb: None,
             mark: None,
             is_closed: false,
         };
-        drive.set_up_first()?;
+        drive.set_up()?;
+        // Only once: who takes it over from this session meant to.
+        drive.options.preempts = false;
         Ok(drive)
     }
 
@@ -264,7 +284,8 @@ impl Drive {
         match source.meaning() {
             Some(Meaning::NoMedium) => DriveError::Empty { device },
             Some(Meaning::MediumChanged) => DriveError::MediumChanged { device },
-            Some(Meaning::Reset) => DriveError::SessionLost { device, source },
+            // It was ready before: it is reset, or another path to it was taken.
+            Some(Meaning::Reset | Meaning::BecomingReady) => DriveError::SessionLost { device, source },
             Some(Meaning::Deferred) => DriveError::Deferred { device, source },
             Some(Meaning::EndOfDataNotFound) => DriveError::NoEndOfData { device, source },
             Some(Meaning::WriteProtected) => DriveError::WriteProtected { device },
@@ -282,6 +303,9 @@ impl Drop for Drive {
             && let Err(error) = self.tear_down()
         {
             log::debug!("{}: closing: {error}", self.unit.name());
+        }
+        if let (Some(keys), Some(key)) = (&self.options.reservations, self.reservation_key) {
+            keys.end(key);
         }
     }
 }

@@ -83,12 +83,31 @@ impl Drive {
         self.arrived(found)
     }
 
-    /// Goes in front of `loi`, without a motion if the drive was left there.
+    /// As [`Drive::locate`], in order to read: a session that is lost on the way is begun again.
+    ///
+    /// # Errors
+    /// As [`Drive::locate`].
+    pub fn seek(&mut self, loi: u64) -> Result<(), DriveError> {
+        self.resuming(|drive| drive.locate(loi).map(drop))
+    }
+
+    /// As [`Drive::seek`], without a motion if the drive was left there.
     ///
     /// # Errors
     /// As [`Drive::locate`].
     pub fn go_to(&mut self, loi: u64) -> Result<(), DriveError> {
-        if self.expected == Some(loi) { Ok(()) } else { self.locate(loi).map(drop) }
+        if self.expected == Some(loi) { Ok(()) } else { self.seek(loi) }
+    }
+
+    /// Where the drive was left; it is asked if that is not known.
+    ///
+    /// # Errors
+    /// As [`Drive::position`].
+    pub fn here(&mut self) -> Result<u64, DriveError> {
+        match self.expected {
+            Some(loi) => Ok(loi),
+            None => self.position().map(|found| found.loi),
+        }
     }
 
     fn arrived(&mut self, found: Position) -> Result<Position, DriveError> {
@@ -135,12 +154,30 @@ impl Drive {
         self.arrived(found)
     }
 
+    /// As [`Drive::locate_end`], in order to read: a session that is lost on the way is begun again.
+    ///
+    /// # Errors
+    /// As [`Drive::locate_end`].
+    pub fn seek_end(&mut self) -> Result<Position, DriveError> {
+        self.resuming(Self::locate_end)
+    }
+
     /// Moves over filemarks, back if `count` is negative: behind the last one, or in front of it when moving
-    /// back. Returns whether there were so many.
+    /// back. Returns whether there were so many. A session that is lost on the way is begun again.
     ///
     /// # Errors
     /// [`DriveError`] if the drive failed.
     pub fn space_filemarks(&mut self, count: i64) -> Result<bool, DriveError> {
+        let Some(start) = self.expected else { return self.space_from_here(count) };
+        self.resuming(|drive| {
+            if drive.expected != Some(start) {
+                drive.locate(start)?;
+            }
+            drive.space_from_here(count)
+        })
+    }
+
+    fn space_from_here(&mut self, count: i64) -> Result<bool, DriveError> {
         self.expected = None;
         self.counters.locates += 1;
         let spaced = self.passing_attentions(|drive| drive.unit.space(SpaceUnit::Filemarks, count))?;

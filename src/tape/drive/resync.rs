@@ -9,6 +9,8 @@ use crate::scsi::{CommandError, Meaning};
 
 /// Attempts to reach the drive again.
 const CONNECT_ATTEMPTS: u32 = 5;
+/// Attempts at a motion in whose course the session is lost.
+const RESUME_ATTEMPTS: u32 = 4;
 const CONNECT_PAUSE: Duration = Duration::from_secs(2);
 
 impl Drive {
@@ -25,8 +27,8 @@ impl Drive {
         Ok(read)
     }
 
-    /// Makes the session as it was: connection, identity of the drive, reservation, modes, identity of the
-    /// cartridge. The position is unknown afterwards.
+    /// Makes the session as it was: connection, identity of the drive, reservation, modes, early warning, the lock of the
+    /// cartridge, its identity. The position is unknown afterwards.
     ///
     /// # Errors
     /// [`DriveError`] if the drive cannot be reached, or drive or cartridge is another one.
@@ -45,7 +47,46 @@ impl Drive {
         }
         self.reserve()?;
         self.wait_ready(&crate::progress::Progress::new())?;
+        if self.is_removal_prevented {
+            self.set_removal_prevented(true)?;
+        }
         self.check_mark()
+    }
+
+    /// Forgets by which block the cartridge is known: it is about to be written over.
+    pub fn forget_mark(&mut self) {
+        self.mark = None;
+    }
+
+    /// Does what reads or goes elsewhere, and begins the session again if it is lost meanwhile. Not for what writes: what
+    /// was only buffered is lost with the session.
+    pub(super) fn resuming<T>(
+        &mut self,
+        mut motion: impl FnMut(&mut Self) -> Result<T, DriveError>,
+    ) -> Result<T, DriveError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let done = if self.is_unset { self.resync() } else { Ok(()) };
+            let error = match done.and_then(|()| motion(self)) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if attempts >= RESUME_ATTEMPTS || !self.may_resume(&error) {
+                return Err(error);
+            }
+            log::warn!("{error}; beginning the session again");
+            self.expected = None;
+            self.is_unset = true;
+        }
+    }
+
+    // Another cartridge in the drive would be noticed only if this one is known by a block.
+    fn may_resume(&self, error: &DriveError) -> bool {
+        match error {
+            DriveError::MediumChanged { .. } => self.mark.is_some(),
+            error => error.is_session_lost(),
+        }
     }
 
     // Asks until there is an answer; connects again if the connection is gone.

@@ -5,20 +5,32 @@ use crate::scsi::CommandError;
 use crate::scsi::inquiry::DeviceType;
 use crate::scsi::mode::{
     BlockDescriptor, DataCompression, DeviceConfiguration, DeviceConfigurationExtension,
-    LogicalBlockProtection, MediumPartition, ProtectionMethod,
+    LogicalBlockProtection, MediumPartition, ModeForm, ModePage, ModeParameters, ProtectionMethod,
 };
-use crate::scsi::reservation::{ReservationKind, ReserveAction};
 use crate::tape::archive::BLOCK_LEN;
 
 /// Length of the CRC of a block.
 pub(super) const PROTECTION_LEN: usize = 4;
 /// Answers that must agree before one is believed: some drives say GOOD once after a failover.
 const STABLE_ANSWERS: u32 = 3;
+/// Attempts to set up a drive that says in between that it was reset or has another cartridge.
+pub(super) const SET_UP_ATTEMPTS: u32 = 4;
 /// Most questions until they do.
 const STABLE_QUESTIONS_MAX: u32 = 60;
 
 impl Drive {
-    pub(super) fn set_up_first(&mut self) -> Result<(), DriveError> {
+    /// Sets up a drive that may be reset, or given another cartridge, meanwhile.
+    pub(super) fn set_up(&mut self) -> Result<(), DriveError> {
+        for _ in 1..SET_UP_ATTEMPTS {
+            match self.set_up_first() {
+                Err(error) if error.is_attention() => log::info!("{error}; setting up again"),
+                other => return other,
+            }
+        }
+        self.set_up_first()
+    }
+
+    fn set_up_first(&mut self) -> Result<(), DriveError> {
         self.settle()?;
         let identity = self.read_identity()?;
         self.identity = identity;
@@ -26,11 +38,12 @@ impl Drive {
             log::debug!("{}: no timeouts told: {error}", self.unit.name());
         }
         self.reserve()?;
-        match self.unit.read_block_limits() {
+        match self.passing_attentions(|drive| drive.unit.read_block_limits()) {
             Ok(limits) if limits.max_bytes > 0 => {
                 self.block_len_max = usize::try_from(limits.max_bytes).unwrap_or(self.block_len_max);
             }
             Ok(_) => {}
+            Err(error) if error.is_attention() => return Err(error),
             Err(error) => log::debug!("{}: no limits of blocks told: {error}", self.unit.name()),
         }
         self.set_up_modes()
@@ -40,12 +53,21 @@ impl Drive {
     pub(super) fn settle(&mut self) -> Result<(), DriveError> {
         let mut last = None;
         let mut agreed = 0;
+        let mut has_reserved = false;
         for _ in 0..STABLE_QUESTIONS_MAX {
             let answer = match self.unit.test_unit_ready() {
                 Ok(()) => Some((0, 0, 0)),
                 Err(CommandError::Check { sense, .. }) if sense.meaning().is_unit_attention() => None,
                 Err(CommandError::Check { sense, .. }) => Some(sense.codes()),
-                Err(error) if error.is_reservation_conflict() => return Err(self.reserved()),
+                // Perhaps of a session that is over.
+                Err(error) if error.is_reservation_conflict() => {
+                    if self.reservation_key.is_none() || has_reserved {
+                        return Err(self.reserved());
+                    }
+                    has_reserved = true;
+                    self.reserve()?;
+                    None
+                }
                 Err(error @ CommandError::Status { .. }) => {
                     log::debug!("{}: {error}", self.unit.name());
                     self.clock.sleep(std::time::Duration::from_millis(200));
@@ -64,15 +86,14 @@ impl Drive {
     }
 
     pub(super) fn read_identity(&mut self) -> Result<DriveIdentity, DriveError> {
-        let inquiry = self.unit.inquiry().map_err(|error| self.failed(error))?;
+        let inquiry = self.passing_attentions(|drive| drive.unit.inquiry())?;
         if inquiry.device_type != DeviceType::SequentialAccess {
             return Err(DriveError::NotADrive { device: self.device() });
         }
-        let serial = match self.unit.serial_number() {
-            Ok(serial) => serial,
-            Err(error) if error.is_unsupported() => String::new(),
-            Err(error) => return Err(self.failed(error)),
-        };
+        let serial = self.passing_attentions(|drive| match drive.unit.serial_number() {
+            Err(error) if error.is_unsupported() => Ok(String::new()),
+            other => other,
+        })?;
         let trimmed = |text: &str| text.trim().to_owned();
         Ok(DriveIdentity {
             vendor: trimmed(&inquiry.vendor),
@@ -82,10 +103,10 @@ impl Drive {
         })
     }
 
-    /// Variable blocks, answers from the buffer, no compression, protection.
+    /// Variable blocks, answers from the buffer, no compression, protection, and the early warning that was asked for.
     pub(super) fn set_up_modes(&mut self) -> Result<(), DriveError> {
         self.set_variable_blocks()?;
-        let compression = self.unit.change_mode_page(DataCompression::CODE, |page| {
+        let compression = self.change_mode_page(DataCompression::CODE, |page| {
             DataCompression::set_compress(page, false);
         });
         self.tolerate("compression", compression)?;
@@ -97,16 +118,20 @@ impl Drive {
         if self.protected.as_slice().len() < len {
             self.protected = AlignedBuffer::new(len);
         }
+        if let Some(distance_mb) = self.early_warning_mb {
+            self.set_early_warning(distance_mb)?;
+        }
+        self.is_unset = false;
         self.is_unchecked = true;
         Ok(())
     }
 
     fn set_variable_blocks(&mut self) -> Result<(), DriveError> {
-        let page = self.unit.mode_page(DeviceConfiguration::CODE).map_err(|error| self.failed(error))?;
+        let page = self.mode_page(DeviceConfiguration::CODE)?;
         // Without this page the settings are in the header of any other.
         let page = match page {
             Some(page) => Some(page),
-            None => self.unit.mode_page(DataCompression::CODE).map_err(|error| self.failed(error))?,
+            None => self.mode_page(DataCompression::CODE)?,
         };
         let Some((form, mut parameters)) = page else {
             log::debug!("{}: no mode pages: block length is taken to be variable", self.unit.name());
@@ -122,7 +147,7 @@ impl Drive {
         parameters.set_buffered_mode(1);
         parameters.block_descriptor =
             Some(BlockDescriptor { density_code, block_count: 0, block_len_bytes: 0 });
-        self.unit.mode_select(form, &parameters).map_err(|error| self.failed(error))
+        self.passing_attentions(|drive| drive.unit.mode_select(form, &parameters))
     }
 
     // Switches the protection of blocks; `false` if the drive has none that we compute.
@@ -137,25 +162,26 @@ impl Drive {
             on_write: is_on,
             on_read: is_on,
         };
-        let changed = self.unit.change_mode_page(LogicalBlockProtection::CODE, |page| wanted.apply(page));
+        let changed = self.change_mode_page(LogicalBlockProtection::CODE, |page| wanted.apply(page));
         if !self.tolerate("protection of blocks", changed)? {
             return Ok(false);
         }
         // A drive may take the page and mean another method.
-        let now = self.unit.mode_page(LogicalBlockProtection::CODE).map_err(|error| self.failed(error))?;
+        let now = self.mode_page(LogicalBlockProtection::CODE)?;
         let (page, subpage) = LogicalBlockProtection::CODE;
         let now = now
             .and_then(|(_, parameters)| LogicalBlockProtection::parse(parameters.page(page, subpage)?).ok());
         Ok(now == Some(wanted))
     }
 
-    /// Sets how far before the early warning the programmable one is, in units of 10^6 bytes; `false` if
-    /// the drive has none.
+    /// Sets how far before the early warning the programmable one is, in units of 10^6 bytes, for as long as the
+    /// cartridge is in the drive; `false` if the drive has none.
     ///
     /// # Errors
     /// [`DriveError`] if the drive failed.
     pub fn set_early_warning(&mut self, distance_mb: u16) -> Result<bool, DriveError> {
-        let changed = self.unit.change_mode_page(DeviceConfigurationExtension::CODE, |page| {
+        self.early_warning_mb = Some(distance_mb);
+        let changed = self.change_mode_page(DeviceConfigurationExtension::CODE, |page| {
             DeviceConfigurationExtension::set_programmable_early_warning(page, distance_mb);
         });
         self.tolerate("programmable early warning", changed)
@@ -168,7 +194,7 @@ impl Drive {
     /// [`DriveError`] if the drive refuses.
     pub fn make_one_partition(&mut self) -> Result<(), DriveError> {
         let (page, subpage) = MediumPartition::CODE;
-        let modes = self.unit.mode_page(MediumPartition::CODE).map_err(|error| self.failed(error))?;
+        let modes = self.mode_page(MediumPartition::CODE)?;
         let partitions = modes
             .and_then(|(_, parameters)| MediumPartition::parse(parameters.page(page, subpage)?).ok())
             .map_or(0, |partitions| partitions.additional);
@@ -177,63 +203,48 @@ impl Drive {
         }
         log::info!("{}: making one partition of {}", self.unit.name(), u16::from(partitions) + 1);
         self.expected = None;
-        self.unit.format_medium(0, false).map_err(|error| self.failed(error))?;
+        self.passing_attentions(|drive| drive.unit.format_medium(0, false))?;
         self.locate(0).map(drop)
     }
 
     // What a drive may lack: `false` then, and no error.
-    fn tolerate(&mut self, what: &str, result: Result<bool, CommandError>) -> Result<bool, DriveError> {
+    pub(super) fn tolerate(
+        &mut self,
+        what: &str,
+        result: Result<bool, DriveError>,
+    ) -> Result<bool, DriveError> {
         match result {
-            Ok(done) => Ok(done),
-            Err(error) if error.sense().is_some_and(|sense| sense.key.number() == 5) => {
-                log::debug!("{}: {what}: {error}", self.unit.name());
+            Err(DriveError::Command { source })
+                if source.sense().is_some_and(|sense| sense.key.number() == 5) =>
+            {
+                log::debug!("{}: {what}: {source}", self.unit.name());
                 Ok(false)
             }
-            Err(error) => Err(self.failed(error)),
+            other => other,
         }
     }
 
-    pub(super) fn reserve(&mut self) -> Result<(), DriveError> {
-        let Some(key) = self.options.reservation_key else {
-            return Ok(());
-        };
-        let kind = ReservationKind::ExclusiveAccess;
-        let result = self
-            .unit
-            .persistent_reserve(ReserveAction::RegisterAndIgnoreExistingKey, kind, 0, key)
-            .and_then(|()| self.unit.persistent_reserve(ReserveAction::Reserve, kind, key, 0));
-        match result {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_reservation_conflict() => Err(self.reserved()),
-            Err(error) => self.tolerate("reservation", Err(error)).map(drop),
-        }
+    /// Asks for a mode page; `None` if the drive lacks it.
+    pub(super) fn mode_page(
+        &mut self,
+        code: (u8, u8),
+    ) -> Result<Option<(ModeForm, ModeParameters)>, DriveError> {
+        self.passing_attentions(|drive| drive.unit.mode_page(code))
     }
 
-    fn reserved(&mut self) -> DriveError {
-        let holder = match self.unit.registrants() {
-            Ok(registrants) => registrants
-                .iter()
-                .find(|registrant| registrant.holds.is_some())
-                .map_or_else(|| "not told".to_owned(), |registrant| registrant.initiator()),
-            Err(_) => "not told".to_owned(),
-        };
-        DriveError::Reserved { device: self.device(), holder }
+    fn change_mode_page(
+        &mut self,
+        code: (u8, u8),
+        change: impl Fn(&mut ModePage),
+    ) -> Result<bool, DriveError> {
+        self.passing_attentions(|drive| drive.unit.change_mode_page(code, &change))
     }
 
     pub(super) fn tear_down(&mut self) -> Result<(), DriveError> {
         // The next program would find four bytes too many in each block.
         let protection = if self.is_protected { self.set_protection(false).map(drop) } else { Ok(()) };
-        let removal = self.unit.prevent_medium_removal(false);
-        let removal = self.tolerate("removal", removal.map(|()| true)).map(drop);
-        let released = match self.options.reservation_key {
-            Some(key) => {
-                let kind = ReservationKind::ExclusiveAccess;
-                let released =
-                    self.unit.persistent_reserve(ReserveAction::RegisterAndIgnoreExistingKey, kind, key, 0);
-                self.tolerate("reservation", released.map(|()| true)).map(drop)
-            }
-            None => Ok(()),
-        };
+        let removal = self.set_removal_prevented(false);
+        let released = self.release();
         protection.and(removal).and(released)
     }
 }

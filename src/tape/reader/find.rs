@@ -122,7 +122,7 @@ impl<'a> Finder<'a> {
     fn last_index(&mut self) -> Result<Option<IndexPart>, TapeError> {
         for back in 1..=FILES_BACK_MAX {
             self.progress.check()?;
-            match self.drive.locate_end() {
+            match self.drive.seek_end() {
                 Ok(_) => {}
                 Err(error) if is_damage_of_end(&error) => return Ok(None),
                 Err(error) => return Err(error.into()),
@@ -133,7 +133,7 @@ impl<'a> Finder<'a> {
                 Err(error) if is_damage_of_end(&error) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-            let start = self.drive.position()?.loi.saturating_add(1);
+            let start = self.drive.here()?.saturating_add(1);
             if start <= DESCRIPTION_LOI {
                 return Ok(None);
             }
@@ -219,13 +219,13 @@ impl<'a> Finder<'a> {
                 Ok(None) => {
                     is_open = true;
                     self.is_torn = true;
-                    loi = self.drive.position()?.loi;
+                    loi = self.drive.here()?;
                     break;
                 }
                 Err(error) if is_damage(&error) || is_refused(&error) => {
                     log::warn!("{error}");
                     self.is_torn = true;
-                    match self.drive.locate_end() {
+                    match self.drive.seek_end() {
                         Ok(end) => (loi, file, is_open) = (end.loi, end.file.unwrap_or(file), true),
                         Err(DriveError::NoEndOfData { .. }) => is_end_missing = true,
                         Err(error) => return Err(error.into()),
@@ -278,10 +278,10 @@ impl<'a> Finder<'a> {
     // Behind the filemark that ends the tape file at `loi`; `None` if data ends without one.
     fn next_file(&mut self, loi: u64) -> Result<Option<u64>, TapeError> {
         if self.drive.expected_loi() != Some(loi + 1) {
-            self.drive.locate(loi)?;
+            self.drive.seek(loi)?;
         }
         let has_filemark = self.drive.space_filemarks(1)?;
-        Ok(if has_filemark { Some(self.drive.position()?.loi) } else { None })
+        Ok(if has_filemark { Some(self.drive.here()?) } else { None })
     }
 
     // A part of ours in its place.

@@ -53,9 +53,9 @@ pub fn scan_foreign<E: From<TapeError>>(
     progress: &Progress,
     found: &mut dyn FnMut(ForeignEvent) -> Result<(), E>,
 ) -> Result<(), E> {
-    drive.locate(0).map_err(TapeError::from)?;
+    drive.seek(0).map_err(TapeError::from)?;
     for number in 0..FILE_COUNT_MAX {
-        let first_loi = drive.position().map_err(TapeError::from)?.loi;
+        let first_loi = drive.here().map_err(TapeError::from)?;
         let mut scan =
             FileScan { drive: &mut *drive, number, first_loi, is_exact: false, progress, found: &mut *found };
         let scanned = match scan.run()? {
@@ -99,7 +99,7 @@ fn finish_file(drive: &mut Drive, scanned: &mut Scanned) -> Result<bool, TapeErr
     }
     match drive.space_filemarks(1) {
         Ok(has_filemark) => {
-            let here = drive.position()?.loi;
+            let here = drive.here()?;
             scanned.file.end_loi = here.saturating_sub(u64::from(has_filemark));
             Ok(has_filemark)
         }
@@ -227,7 +227,7 @@ pub fn foreign_identity(drive: &mut Drive) -> Result<FileId, TapeError> {
     if let Some(serial) = drive.attribute(attribute_id::MEDIUM_SERIAL_NUMBER)? {
         hasher.update(&serial.value);
     }
-    drive.locate(0)?;
+    drive.seek(0)?;
     let mut block = AlignedBuffer::new(foreign_block_len_max(drive));
     match drive.read_block(block.as_mut_slice()) {
         Ok(Read::Block(len)) => hasher.update(block.as_slice().get(..len).unwrap_or_default()),

@@ -93,7 +93,7 @@ pub fn identify(drive: &mut Drive) -> Result<Identified, TapeError> {
 
 // `None` if nothing is written; a tape file without a block is nothing that anybody labelled.
 fn first_block(drive: &mut Drive) -> Result<Option<Recognised>, TapeError> {
-    drive.locate(0)?;
+    drive.seek(0)?;
     let mut buffer = AlignedBuffer::new(foreign_block_len_max(drive));
     match drive.read_mark(buffer.as_mut_slice()) {
         Ok(Read::Block(len)) => Ok(Some(recognise(buffer.as_slice().get(..len).unwrap_or_default()))),
@@ -111,11 +111,11 @@ fn describe(drive: &mut Drive) -> Result<Option<VolumeDescription>, TapeError> {
         Err(error) => return Err(error),
     }
     for file in 2..6 {
-        drive.locate(0)?;
+        drive.seek(0)?;
         if !drive.space_filemarks(file).unwrap_or(false) {
             break;
         }
-        let loi = drive.position()?.loi;
+        let loi = drive.here()?;
         if let Ok(Some(header)) = read_part_header(drive, loi) {
             return Ok(Some(VolumeDescription {
                 volume: header.volume,
@@ -196,7 +196,8 @@ pub(in crate::tape) fn read_part_header(
 }
 
 /// Whether what stands on tape is bad, as against a drive that failed or a wish to stop.
-pub(in crate::tape) fn is_damage(error: &TapeError) -> bool {
+#[must_use]
+pub fn is_damage(error: &TapeError) -> bool {
     match error {
         TapeError::Archive { .. }
         | TapeError::BlockLength { .. }

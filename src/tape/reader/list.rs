@@ -90,7 +90,7 @@ pub(super) fn load_index(
     if !stream.finish()? {
         return Ok(None);
     }
-    let end_loi = drive.position()?.loi;
+    let end_loi = drive.here()?;
     Ok(Some(IndexPart { part: header.part, header, index, segments: collected.segments, end_loi }))
 }
 

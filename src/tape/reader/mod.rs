@@ -10,7 +10,7 @@ mod stream;
 mod verify;
 
 pub use foreign::{ForeignEntry, ForeignEvent, foreign_identity, read_foreign, scan_foreign};
-pub use identify::{Identified, identify};
+pub use identify::{Identified, identify, is_damage};
 pub use run::{pass_to, read_run};
 pub use sessions::SessionSummary;
 pub use verify::{Damage, VerifyTotals};

@@ -223,7 +223,7 @@ impl<'d> PartStream<'d> {
         let block_len = self.block_len.unwrap_or(0) as u64;
         let blocks = self.parser.content_left().checked_div(block_len).unwrap_or(0);
         if self.taken == self.len && blocks >= SKIP_BLOCKS_MIN && self.runs.len() <= 1 {
-            self.drive.locate(self.next_loi.saturating_add(blocks))?;
+            self.drive.seek(self.next_loi.saturating_add(blocks))?;
             self.parser.skip_content(blocks * block_len);
             self.next_loi += blocks;
             self.block_offset += blocks * block_len;
@@ -262,8 +262,8 @@ impl<'d> PartStream<'d> {
 
     // The content goes on behind the end of data: finds the last block, and returns how much is missing.
     fn find_end(&mut self) -> Result<u64, TapeError> {
-        let mut end = self.drive.locate_end()?.loi;
-        if self.drive.space_filemarks(-1)? && self.drive.position()?.loi.saturating_add(1) == end {
+        let mut end = self.drive.seek_end()?.loi;
+        if self.drive.space_filemarks(-1)? && self.drive.here()?.saturating_add(1) == end {
             end -= 1;
         }
         let blocks = end.saturating_sub(self.next_loi);

@@ -216,7 +216,7 @@ impl VolumeReader<'_> {
 
     // Copies of the closing index that come next, as far as they can be read; with none of them nothing moves.
     fn closing_copies(&mut self, number: u64, progress: &Progress) -> Result<u32, TapeError> {
-        let start = self.drive.position()?.loi;
+        let start = self.drive.here()?;
         let (mut loi, mut count) = (start, 0);
         while count < 2
             && let Copy::Same(list) = self.closing_index_at(loi, number, progress)?
@@ -260,7 +260,7 @@ impl VolumeReader<'_> {
         totals.lists += 1;
         self.drive.go_to(loi)?;
         let before = match self.drive.space_filemarks(-2)? {
-            true => self.drive.position()?.loi + 1,
+            true => self.drive.here()? + 1,
             false => return Ok(()),
         };
         let after = own.end_loi;

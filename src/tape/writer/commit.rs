@@ -141,9 +141,25 @@ impl VolumeWriter<'_> {
         Ok(())
     }
 
-    /// Tells the cartridge's memory what it is and where the newest index is. It is a cache: what the drive
-    /// does not take is left out.
-    pub(super) fn write_memory(&mut self) -> Result<(), DriveError> {
+    /// Tells the cartridge's memory what it is and where the newest index is. It is a cache: everything is on tape by
+    /// now, and stays so whatever the drive says.
+    pub(super) fn remember(&mut self) {
+        let mut written = self.write_memory();
+        if let Err(error) = &written
+            && error.is_session_lost()
+        {
+            log::warn!("{error}; writing the cartridge's memory again");
+            written = self.out.drive.resync().and_then(|()| self.write_memory());
+        }
+        if let Err(error) = written {
+            log::warn!(
+                "the cartridge's memory is not up to date, the next session looks for the index on tape: {error}"
+            );
+        }
+    }
+
+    // What the drive does not take is left out.
+    fn write_memory(&mut self) -> Result<(), DriveError> {
         let Some(index_loi) = self.index_loi else {
             return Ok(());
         };

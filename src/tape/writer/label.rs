@@ -11,6 +11,9 @@ use crate::tape::archive::{
 use crate::tape::drive::{Drive, DriveError, Room};
 use crate::tape::reader::{DESCRIPTION_LOI, Identified, VolumeReader, identify};
 
+/// Attempts to write a label that a reset interrupts.
+const LABEL_ATTEMPTS: u32 = 3;
+
 /// Labels a cartridge: volume label, self-description, and what its memory tells other programs. Reads both
 /// back before it returns.
 ///
@@ -26,18 +29,20 @@ pub fn label(
 ) -> Result<(), TapeError> {
     check_label(drive, volume, overwrite, progress)?;
     drive.set_removal_prevented(true)?;
-    write_label(drive, volume, session, progress).map_err(|fault| match fault {
-        Fault::Error(error) => error,
-        Fault::Restart(error) | Fault::Lost(error) => error.into(),
-        Fault::Overflow => TapeError::Full { device: drive.name().to_owned() },
-    })?;
+    // The block by which the cartridge was known goes now.
+    drive.forget_mark();
+    write_label_anyhow(drive, volume, session, progress)?;
     let found = identify(drive)?;
     if found != Identified::Ours(Box::new(volume.clone())) {
         return Err(TapeError::NoDescription { device: drive.name().to_owned() });
     }
-    let refused = drive.write_attributes(&host_attributes(volume, env!("CARGO_PKG_VERSION")))?;
-    if refused > 0 {
-        log::info!("{}: the cartridge's memory did not take {refused} attributes", drive.name());
+    // A cache: the cartridge is labelled whatever the drive says.
+    match drive.write_attributes(&host_attributes(volume, env!("CARGO_PKG_VERSION"))) {
+        Ok(0) => {}
+        Ok(refused) => {
+            log::info!("{}: the cartridge's memory did not take {refused} attributes", drive.name());
+        }
+        Err(error) => log::warn!("the cartridge's memory is not up to date: {error}"),
     }
     Ok(())
 }
@@ -93,6 +98,35 @@ fn check_named(
         name,
         retain_until_seconds,
     })
+}
+
+// After a reset all is written again, if the serial number says that it is the same cartridge.
+fn write_label_anyhow(
+    drive: &mut Drive,
+    volume: &VolumeDescription,
+    session: &Session,
+    progress: &Progress,
+) -> Result<(), TapeError> {
+    let serial = drive.medium()?.serial;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let error = match write_label(drive, volume, session, progress) {
+            Ok(()) => return Ok(()),
+            Err(Fault::Error(error)) => error,
+            Err(Fault::Restart(error) | Fault::Lost(error)) => error.into(),
+            Err(Fault::Overflow) => TapeError::Full { device: drive.name().to_owned() },
+        };
+        let is_lost = matches!(&error, TapeError::Drive(error) if error.is_session_lost());
+        if !is_lost || attempts >= LABEL_ATTEMPTS || serial.is_none() {
+            return Err(error);
+        }
+        log::warn!("{error}; writing the label again");
+        drive.resync()?;
+        if drive.medium()?.serial != serial {
+            return Err(DriveError::MediumChanged { device: drive.name().to_owned() }.into());
+        }
+    }
 }
 
 fn write_label(

@@ -33,6 +33,8 @@ const RESTARTS_MAX: u32 = 3;
 const EARLY_WARNING_MB: u64 = 2048;
 /// Room that is kept besides what is known to be needed, in bytes.
 const MARGIN_BYTES: u64 = 64 << 20;
+/// Attempts to find the end of a cartridge in whose course the session is lost.
+const PREPARE_ATTEMPTS: u32 = 4;
 /// Bytes that a segment takes in an index, as an estimate from above for names of usual length.
 const INDEX_LINE_LEN: u64 = 400;
 
@@ -72,6 +74,48 @@ pub struct VolumeWriter<'d> {
     is_given_up: bool,
 }
 
+/// A cartridge that can be written, the drive at its end.
+struct Prepared {
+    description: VolumeDescription,
+    index: VolumeIndex,
+    room: Room,
+    remaining_bytes: Option<u64>,
+    margin_bytes: u64,
+}
+
+fn prepare(drive: &mut Drive, volume: FileId, progress: &Progress) -> Result<Prepared, TapeError> {
+    let device = drive.name().to_owned();
+    let mut reader = VolumeReader::open(drive)?;
+    let description = reader.description().clone();
+    if description.volume != volume {
+        return Err(TapeError::WrongVolume { device, expected: volume, found: description.volume });
+    }
+    let index = reader.index(progress)?;
+    let medium = drive.medium()?;
+    if medium.is_write_protected {
+        return Err(DriveError::WriteProtected { device }.into());
+    }
+    drive.set_removal_prevented(true)?;
+    if index.is_end_missing {
+        log::warn!("{device}: no end of data; giving it one in front of block {}", index.end_loi);
+        drive.repair_end(index.end_loi, progress)?;
+    }
+    let early_warning_mb = medium.capacity_mb.map_or(EARLY_WARNING_MB, |mb| EARLY_WARNING_MB.min(mb / 16));
+    drive.set_early_warning(u16::try_from(early_warning_mb.max(1)).unwrap_or(u16::MAX))?;
+    let end = drive.locate_end()?;
+    if end.loi != index.end_loi {
+        return Err(TapeError::EndMoved { device, expected: index.end_loi, found: end.loi });
+    }
+    let room = match (end.is_end, end.is_near_end) {
+        (true, _) => Room::AtEnd,
+        (false, true) => Room::NearEnd,
+        (false, false) => Room::Plenty,
+    };
+    let margin_bytes = medium.capacity_mb.map_or(MARGIN_BYTES, |mb| MARGIN_BYTES.min(mb * 1_000_000 / 32));
+    let remaining_bytes = medium.remaining_mb.map(|mb| mb.saturating_mul(1_000_000));
+    Ok(Prepared { description, index, room, remaining_bytes, margin_bytes })
+}
+
 impl<'d> VolumeWriter<'d> {
     /// Checks that the cartridge is `volume` and can be written, finds its newest index, closes what an
     /// earlier session left open, and goes to the end of data.
@@ -86,37 +130,19 @@ impl<'d> VolumeWriter<'d> {
         options: WriterOptions,
         progress: &Progress,
     ) -> Result<Self, TapeError> {
-        let device = drive.name().to_owned();
-        let mut reader = VolumeReader::open(drive)?;
-        let description = reader.description().clone();
-        if description.volume != volume {
-            return Err(TapeError::WrongVolume { device, expected: volume, found: description.volume });
-        }
-        let index = reader.index(progress)?;
-        let medium = drive.medium()?;
-        if medium.is_write_protected {
-            return Err(DriveError::WriteProtected { device }.into());
-        }
-        drive.set_removal_prevented(true)?;
-        if index.is_end_missing {
-            log::warn!("{device}: no end of data; giving it one in front of block {}", index.end_loi);
-            drive.repair_end(index.end_loi, progress)?;
-        }
-        let early_warning_mb =
-            medium.capacity_mb.map_or(EARLY_WARNING_MB, |mb| EARLY_WARNING_MB.min(mb / 16));
-        drive.set_early_warning(u16::try_from(early_warning_mb.max(1)).unwrap_or(u16::MAX))?;
-        let end = drive.locate_end()?;
-        if end.loi != index.end_loi {
-            return Err(TapeError::EndMoved { device, expected: index.end_loi, found: end.loi });
-        }
-        let room = match (end.is_end, end.is_near_end) {
-            (true, _) => Room::AtEnd,
-            (false, true) => Room::NearEnd,
-            (false, false) => Room::Plenty,
+        let mut attempts = 0;
+        let found = loop {
+            attempts += 1;
+            match prepare(drive, volume, progress) {
+                // Nothing is written yet.
+                Err(TapeError::Drive(error)) if error.is_session_lost() && attempts < PREPARE_ATTEMPTS => {
+                    log::warn!("{error}; beginning the session again");
+                    drive.resync()?;
+                }
+                prepared => break prepared?,
+            }
         };
-        let margin_bytes =
-            medium.capacity_mb.map_or(MARGIN_BYTES, |mb| MARGIN_BYTES.min(mb * 1_000_000 / 32));
-        let remaining_bytes = medium.remaining_mb.map(|mb| mb.saturating_mul(1_000_000));
+        let Prepared { description, index, room, remaining_bytes, margin_bytes } = found;
         let mut writer =
             Self::new(drive, description, session, options, index, room, remaining_bytes, margin_bytes);
         writer.end_torn_file(progress).map_err(|fault| writer.error_of(fault))?;
@@ -342,7 +368,7 @@ impl<'d> VolumeWriter<'d> {
             return Ok(());
         }
         self.close_volume(is_continued, progress)?;
-        self.write_memory()?;
+        self.remember();
         Ok(())
     }
 

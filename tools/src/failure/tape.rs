@@ -64,6 +64,9 @@ fn hint(error: &TapeJobError) -> Option<&'static str> {
             "the host serves no target to this initiator; ask its operator"
         }
         TapeJobError::Device(DeviceError::Targets { .. }) => "name one of them: iscsi://HOST/TARGET",
+        error if error.is_reserved() => {
+            "wait for its end; if it is gone for good, '--preempt' takes the drive over from it"
+        }
         TapeJobError::Device(error) if error.is_busy() => "another process uses it; wait for its end",
         TapeJobError::Device(DeviceError::Open { .. } | DeviceError::Unknown { .. }) => {
             "'reelfs tape devices' lists the changers and drives of this machine"

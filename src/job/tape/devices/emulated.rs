@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DeviceError, Devices};
+use super::{DeviceError, Devices, Session};
 use crate::clock::Clock;
 use crate::emulator::{EmulatedLibrary, EmulatedTransport};
 use crate::path;
@@ -54,7 +54,7 @@ impl Devices for EmulatedDevices {
         Ok((0..=self.library.last_lun()).map(|lun| lun.to_string()).collect())
     }
 
-    fn connect(&self, unit: &str) -> Result<Box<dyn Transport>, DeviceError> {
+    fn connect(&self, unit: &str, _: Session) -> Result<Box<dyn Transport>, DeviceError> {
         let lun = unit.parse::<u16>().map_err(|_| DeviceError::Unknown { name: unit.to_owned() })?;
         let lock = self.lock(lun)?;
         let transport = self

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{DeviceError, Devices};
+use super::{DeviceError, Devices, Session};
 use crate::path;
 use crate::scsi::Transport;
 use crate::scsi::sg::{SgDevice, list_sg_nodes};
@@ -43,7 +43,7 @@ impl Devices for GenericDevices {
         Ok(self.units.clone())
     }
 
-    fn connect(&self, unit: &str) -> Result<Box<dyn Transport>, DeviceError> {
+    fn connect(&self, unit: &str, _: Session) -> Result<Box<dyn Transport>, DeviceError> {
         Ok(Box::new(SgDevice::open(Path::new(unit))?))
     }
 

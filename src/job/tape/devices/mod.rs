@@ -148,6 +148,9 @@ impl fmt::Debug for LibraryAddress {
     }
 }
 
+/// What a session with a networked unit is known by, beside the name of the initiator.
+pub type Session = [u8; 5];
+
 /// The logical units of a library.
 pub trait Devices: Send + Sync + fmt::Debug {
     /// Names of all that may be a changer or a drive.
@@ -156,11 +159,17 @@ pub trait Devices: Send + Sync + fmt::Debug {
     /// [`DeviceError`] if they cannot be found out.
     fn units(&self) -> Result<Vec<String>, DeviceError>;
 
-    /// Opens the way to one of them.
+    /// A name for a new session with a unit, where sessions have one.
+    fn session(&self) -> Session {
+        Session::default()
+    }
+
+    /// Opens the way to one of them. With the name of an earlier session this one takes its place, and what that one has
+    /// locked is free.
     ///
     /// # Errors
     /// [`DeviceError`] if it is not there or in use.
-    fn connect(&self, unit: &str) -> Result<Box<dyn Transport>, DeviceError>;
+    fn connect(&self, unit: &str, session: Session) -> Result<Box<dyn Transport>, DeviceError>;
 
     /// Whether a unit is known to be a changer before it is opened.
     fn is_changer(&self, unit: &str) -> bool;

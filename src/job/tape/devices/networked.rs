@@ -1,6 +1,6 @@
 //! A library behind iSCSI.
 
-use super::{DeviceError, Devices, LibraryInputs};
+use super::{DeviceError, Devices, LibraryInputs, Session};
 use crate::path;
 use crate::scsi::iscsi::{Address, Initiator, Portal, Settings, discover};
 use crate::scsi::{LogicalUnit, Transport};
@@ -44,16 +44,17 @@ impl NetworkedDevices {
             Err(_) => format!("{url}/0").parse().map_err(|error| failed(Box::new(error)))?,
         };
         let mut devices = Self { address, name: shown.clone(), inputs: inputs.clone(), units: Vec::new() };
-        let mut unit = LogicalUnit::new(devices.connect_lun(0)?);
+        let mut unit = LogicalUnit::new(devices.connect_lun(0, devices.session())?);
         devices.units = unit.report_luns().map_err(|error| failed(Box::new(error)))?;
         devices.units.sort_unstable();
         devices.units.truncate(UNITS_MAX);
         Ok(devices)
     }
 
-    fn connect_lun(&self, lun: u16) -> Result<Box<dyn Transport>, DeviceError> {
+    fn connect_lun(&self, lun: u16, session: Session) -> Result<Box<dyn Transport>, DeviceError> {
         let address = Address { lun, ..self.address.clone() };
-        let settings = Settings::new((self.inputs.random)());
+        let mut settings = Settings::new((self.inputs.random)());
+        settings.set_session(session);
         let initiator = Initiator::connect(&address, &settings)
             .map_err(|source| DeviceError::Iscsi { name: self.name.clone(), source: Box::new(source) })?;
         Ok(Box::new(initiator))
@@ -79,9 +80,14 @@ impl Devices for NetworkedDevices {
         Ok(self.units.iter().map(ToString::to_string).collect())
     }
 
-    fn connect(&self, unit: &str) -> Result<Box<dyn Transport>, DeviceError> {
+    fn session(&self) -> Session {
+        let [a, b, c, d, e, ..] = (self.inputs.random)();
+        [a, b, c, d, e]
+    }
+
+    fn connect(&self, unit: &str, session: Session) -> Result<Box<dyn Transport>, DeviceError> {
         let lun = unit.parse().map_err(|_| DeviceError::Unknown { name: path::display(unit.as_bytes()) })?;
-        self.connect_lun(lun)
+        self.connect_lun(lun, session)
     }
 
     // Several may use a unit at once: none is opened in vain.

@@ -3,15 +3,16 @@
 //! To find a place costs a drive seconds, in which it reads a gigabyte. So what is not far ahead is reached by reading,
 //! and who reads in order finds what comes next in the cache.
 
-use std::io;
+use std::{fmt, io};
 
 use super::Shared;
 use super::parts::{Parts, RUN_BYTES, Run};
 use super::queue::Asked;
 use crate::id::FileId;
 use crate::job::tape::extents::ExtentKey;
-use crate::tape::drive::Drive;
-use crate::tape::reader::{pass_to, read_run};
+use crate::tape::TapeError;
+use crate::tape::drive::{Drive, DriveError};
+use crate::tape::reader::{is_damage, pass_to, read_run};
 
 /// Farthest place that is reached by reading, in bytes: less time than a LOCATE takes.
 const PASS_BYTES_MAX: u64 = 512 << 20;
@@ -41,18 +42,21 @@ impl<'a> Passage<'a> {
         self.position
     }
 
-    /// Reads a run into the cache and tells those who wait for it.
-    pub(super) fn serve(&mut self, asked: &Asked) {
+    /// Reads a run into the cache and tells those who wait for it; `false` if the session with the drive is over.
+    pub(super) fn serve(&mut self, asked: &Asked) -> bool {
         let run = asked.run;
         let is_forward = self.pass(&run);
-        asked.ticket.settle(self.load(&run).map_err(|error| {
-            log::warn!("recall: {error}");
-            error.raw_os_error().unwrap_or(libc::EIO)
+        let loaded = self.load(&run);
+        let is_over = matches!(loaded, Err(Refused::Drive(_)));
+        asked.ticket.settle(loaded.map_err(|refused| {
+            log::warn!("recall: {refused}");
+            refused.errno()
         }));
         // Who reads here and there needs no more than he asked for.
         let most = self.shared.options.ahead_bytes_max.min(self.kept_bytes_max());
         self.ahead = if is_forward { (self.ahead * 2).max(RUN_BYTES).min(most) } else { 0 };
         self.ahead_left = self.ahead;
+        !is_over
     }
 
     /// Reads a run ahead of who reads in order; `false` if that is not worth it.
@@ -122,17 +126,19 @@ impl<'a> Passage<'a> {
     }
 
     // What is there already is not read again; the tape goes past it when it goes on.
-    fn load(&mut self, run: &Run) -> io::Result<()> {
+    fn load(&mut self, run: &Run) -> Result<(), Refused> {
         if self.shared.cache().contains(run.key) {
             return Ok(());
         }
-        let (bytes, bad_blocks) = self.read(run);
+        let (bytes, bad_blocks) = self.read(run).map_err(Refused::Drive)?;
         self.position = run.end();
         self.shared.progress.add(0, bytes.len() as u64);
-        self.shared.cache().insert(run.key, &bytes, bad_blocks)
+        self.shared.cache().insert(run.key, &bytes, bad_blocks).map_err(Refused::Cache)
     }
 
-    fn read(&mut self, run: &Run) -> (Vec<u8>, Vec<u32>) {
+    // The bytes, and the numbers of the blocks that are damaged on tape. A drive that fails says nothing about the tape,
+    // and nothing of it is kept.
+    fn read(&mut self, run: &Run) -> Result<(Vec<u8>, Vec<u32>), TapeError> {
         let mut bytes = vec![0; usize::try_from(run.len_bytes()).unwrap_or_default()];
         let block_len = run.block_len as usize;
         // Between may be filemarks, and what is in the cache. A LOCATE follows where that fails, and tells what is
@@ -144,26 +150,66 @@ impl<'a> Passage<'a> {
         match read_run(self.drive, run.key.first_loi, block_len, &mut bytes) {
             Ok(len) => {
                 bytes.truncate(len);
-                (bytes, Vec::new())
+                Ok((bytes, Vec::new()))
             }
-            Err(error) => {
+            Err(error) if is_damage(&error) => {
                 log::warn!("recall: {}", crate::job::chain(&error));
-                let bad_blocks = self.read_blocks(run.key, block_len, &mut bytes);
-                (bytes, bad_blocks)
+                let bad_blocks = self.read_blocks(run.key, block_len, &mut bytes)?;
+                Ok((bytes, bad_blocks))
             }
+            Err(error) => Err(error),
         }
     }
 
     // One bad spot must not cost what is around it: block by block, with the numbers of those that cannot be read.
-    fn read_blocks(&mut self, key: ExtentKey, block_len: usize, bytes: &mut [u8]) -> Vec<u32> {
+    fn read_blocks(
+        &mut self,
+        key: ExtentKey,
+        block_len: usize,
+        bytes: &mut [u8],
+    ) -> Result<Vec<u32>, TapeError> {
         let mut bad_blocks = Vec::new();
         for (number, block) in bytes.chunks_mut(block_len).enumerate() {
-            if let Err(error) = read_run(self.drive, key.first_loi + number as u64, block_len, block) {
-                log::debug!("recall: {}", crate::job::chain(&error));
-                block.fill(0);
-                bad_blocks.push(u32::try_from(number).unwrap_or(u32::MAX));
+            match read_run(self.drive, key.first_loi + number as u64, block_len, block) {
+                Ok(_) => {}
+                Err(error) if is_damage(&error) => {
+                    log::debug!("recall: {}", crate::job::chain(&error));
+                    block.fill(0);
+                    bad_blocks.push(u32::try_from(number).unwrap_or(u32::MAX));
+                }
+                Err(error) => return Err(error),
             }
         }
-        bad_blocks
+        Ok(bad_blocks)
+    }
+}
+
+/// Why a run is not in the cache.
+#[derive(Debug)]
+enum Refused {
+    /// The drive failed, or the session with it is lost for good.
+    Drive(TapeError),
+    /// The file of the cache.
+    Cache(io::Error),
+}
+
+impl Refused {
+    fn errno(&self) -> i32 {
+        match self {
+            Self::Drive(TapeError::Drive(DriveError::Empty { .. } | DriveError::MediumChanged { .. })) => {
+                libc::ENOMEDIUM
+            }
+            Self::Drive(_) => libc::EIO,
+            Self::Cache(error) => error.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drive(error) => f.write_str(&crate::job::chain(error)),
+            Self::Cache(error) => error.fmt(f),
+        }
     }
 }

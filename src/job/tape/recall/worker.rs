@@ -47,7 +47,7 @@ fn errno(error: &TapeJobError) -> i32 {
             libc::ENOMEDIUM
         }
         TapeJobError::NoFreeDrive => libc::EBUSY,
-        TapeJobError::Device(error) if error.is_busy() => libc::EBUSY,
+        error if error.is_busy() => libc::EBUSY,
         TapeJobError::Library(error) if matches!(**error, LibraryError::NotReady { .. }) => libc::EBUSY,
         _ => libc::EIO,
     }
@@ -155,8 +155,11 @@ fn serve_loaded(shared: &Shared, known: &Wanted, drive: &mut Drive) -> Result<()
             return Ok(());
         }
         if let Some(asked) = queue.take(volume, passage.position()) {
-            passage.serve(&asked);
-            continue;
+            if passage.serve(&asked) {
+                continue;
+            }
+            // Who asks next gets a new session, perhaps with another drive.
+            return Ok(());
         }
         if passage.read_ahead() {
             continue;

@@ -59,6 +59,13 @@ impl Settings {
         }
     }
 
+    /// Gives the session the name of an earlier one, which it replaces (RFC 7143, 6.3.5); all else stays random.
+    pub fn set_session(&mut self, session: [u8; 5]) {
+        for (target, byte) in self.random.iter_mut().zip(session) {
+            *target = byte;
+        }
+    }
+
     // RFC 7143, 11.12.5: type "random", 24 random bits, 16 bits of our own.
     fn isid(&self) -> [u8; 6] {
         let [a, b, c, d, e, ..] = self.random;

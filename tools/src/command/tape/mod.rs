@@ -39,6 +39,10 @@ EXAMPLES
   see reelfs-tape(5). What cartridges hold is kept in a catalogue, in the repository's directory
   'tapes', which 'reelfs tape scan' makes again from the cartridges.
 
+  A drive is for one command or mount at a time: it is held by a persistent reservation, where it has such, so that
+  other machines keep away too. What a process that was killed had reserved, the next one on the same machine takes
+  over. If the machine is gone, or the drive is reserved by another program that is, say so with --preempt.
+
 EXIT STATUS
   0 done; 1 failed; 2 usage; 3 partly done; 10 no repository; 12 something is damaged; 13 the library, a drive
   or a cartridge; 130 interrupted";
@@ -67,6 +71,9 @@ pub(crate) struct Place {
     /// Number of the drive to use, from 0
     #[arg(long, global = true, value_name = "N")]
     drive: Option<u16>,
+    /// Take over a drive that is reserved by a program or machine that is gone for good
+    #[arg(long, global = true)]
+    preempt: bool,
 }
 
 #[derive(Debug, Subcommand)]

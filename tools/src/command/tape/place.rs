@@ -33,7 +33,12 @@ impl Place {
 
     /// Opens the library.
     pub(super) fn open(&self) -> Result<TapeLibrary, Failure> {
-        Ok(TapeLibrary::open(&self.address()?, &inputs(), DriveOptions::default())?)
+        Ok(TapeLibrary::open(&self.address()?, &inputs(), self.drive_options())?)
+    }
+
+    /// How sessions with drives are held.
+    pub(super) fn drive_options(&self) -> DriveOptions {
+        DriveOptions { preempts: self.preempt, ..DriveOptions::default() }
     }
 
     /// The drive that was asked for.

@@ -10,7 +10,6 @@ use reelfs::job::tape::recall::RecallOptions;
 use reelfs::job::tape::restore::{self, TapeRestore};
 use reelfs::job::tape::sets::{self, VolumeSet};
 use reelfs::path;
-use reelfs::tape::drive::DriveOptions;
 
 use super::{Place, place};
 use crate::command::restore::{Overwrite, Restored, report};
@@ -94,7 +93,7 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
         turn: None,
         drive_wait: Duration::from_secs(600),
         idle: Duration::from_secs(60),
-        drive_options: DriveOptions::default(),
+        drive_options: place.drive_options(),
     };
     let options = RestoreOptions {
         overwrite: args.overwrite.into(),
