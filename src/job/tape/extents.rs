@@ -180,7 +180,7 @@ mod test {
         let directory = tempfile::tempdir().expect("a directory");
         let mut cache = ExtentCache::create(&directory.path().join("blocks"), 3 * LEN).expect("created");
         let key = |first_loi| ExtentKey { volume: FileId([7; 16]), first_loi };
-        let bytes = [1; LEN as usize];
+        let bytes = vec![1; usize::try_from(LEN).expect("it fits")];
         for first_loi in 0..3 {
             assert_eq!(cache.room_bytes(), (3 - first_loi) * LEN);
             cache.insert(key(first_loi), &bytes, Vec::new()).expect("written");

@@ -52,7 +52,7 @@ impl ProcessKeys {
             | self.machine << 36
             | (process & 0x3f_ffff) << 14
             | (start & 0xff) << 6
-            | session % SESSIONS_MAX
+            | (session % SESSIONS_MAX)
     }
 
     fn is_of_this_machine(&self, key: u64) -> bool {
