@@ -92,6 +92,7 @@ fn an_error_of_the_medium_ends_the_cartridge_at_its_last_commit() {
             match ended {
                 Ended::Lost(error) => assert!(error.is_volume_lost() && fault != OVERFLOW, "{case}: {error}"),
                 Ended::Full => assert_eq!(fault, OVERFLOW, "{case}"),
+                Ended::Unreadable(error) => panic!("{case}: {error}"),
                 // It struck the closing index: the partial ones have it all.
                 Ended::Done => {
                     assert_eq!(closed.state, IndexState::Torn, "{case}");
