@@ -236,6 +236,22 @@ fn a_drive_that_becomes_ready_again_in_the_middle_of_an_archive_is_waited_for() 
 }
 
 #[test]
+fn parts_behind_a_spot_that_cannot_be_passed_are_found() {
+    const SPACE: u8 = 0x11;
+    let (base, closed) = archived(50);
+    let progress = Progress::new();
+    for after in 0..4 {
+        let lab = base.copy();
+        let mut drive = lab.ready();
+        let mut reader = VolumeReader::open(&mut drive).expect("ours");
+        strike(&lab, FaultKind::MediumError { object: None }, SPACE, after);
+        let scanned = reader.scan(&progress).expect("scanned");
+        assert_eq!(lab.library.counters(0).expect("counters").fault_count, 1, "after {after}");
+        assert!(scanned.segments == closed.segments, "after {after}: {} segments", scanned.segments.len());
+    }
+}
+
+#[test]
 fn a_reset_before_anything_is_written_begins_the_session_again() {
     const COMMANDS: [u8; 7] = [0x11, 0x1e, 0x34, 0x4d, 0x55, 0x5a, 0x92];
     let (base, _) = archived(51);

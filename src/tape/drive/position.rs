@@ -162,19 +162,49 @@ impl Drive {
         self.resuming(Self::locate_end)
     }
 
+    /// Goes to the beginning of a tape file, counted from 0, by the drive's own directory: what lies between need not be
+    /// readable. Returns where that is; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// [`DriveError`] if the drive failed or does not find tape files.
+    pub fn seek_file(&mut self, file: u64) -> Result<Option<u64>, DriveError> {
+        self.resuming(|drive| {
+            drive.expected = None;
+            drive.counters.locates += 1;
+            let destination = Destination::File(file);
+            let located = drive.passing_attentions(|drive| drive.unit.locate(None, destination))?;
+            let found = drive.position()?;
+            let found = drive.arrived(found)?;
+            Ok((located != Located::EndOfData).then_some(found.loi))
+        })
+    }
+
     /// Moves over filemarks, back if `count` is negative: behind the last one, or in front of it when moving
     /// back. Returns whether there were so many. A session that is lost on the way is begun again.
     ///
     /// # Errors
     /// [`DriveError`] if the drive failed.
     pub fn space_filemarks(&mut self, count: i64) -> Result<bool, DriveError> {
-        let Some(start) = self.expected else { return self.space_from_here(count) };
-        self.resuming(|drive| {
-            if drive.expected != Some(start) {
-                drive.locate(start)?;
+        let start = self.expected;
+        let spaced = match start {
+            None => self.space_from_here(count),
+            Some(start) => self.resuming(|drive| {
+                if drive.expected != Some(start) {
+                    drive.locate(start)?;
+                }
+                drive.space_from_here(count)
+            }),
+        };
+        // A spot that cannot be read is as bad to pass.
+        match spaced {
+            Err(DriveError::Command { source })
+                if matches!(source.meaning(), Some(Meaning::ReadError | Meaning::MediumError)) =>
+            {
+                let (device, loi) = (self.device(), start.unwrap_or_default());
+                Err(DriveError::ReadFailed { device, loi, source })
             }
-            drive.space_from_here(count)
-        })
+            spaced => spaced,
+        }
     }
 
     fn space_from_here(&mut self, count: i64) -> Result<bool, DriveError> {

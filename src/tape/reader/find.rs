@@ -225,6 +225,10 @@ impl<'a> Finder<'a> {
                 Err(error) if is_damage(&error) || is_refused(&error) => {
                     log::warn!("{error}");
                     self.is_torn = true;
+                    if let Some(next) = self.file_behind(loi, file)? {
+                        (loi, file) = (next, file + 1);
+                        continue;
+                    }
                     match self.drive.seek_end() {
                         Ok(end) => (loi, file, is_open) = (end.loi, end.file.unwrap_or(file), true),
                         Err(DriveError::NoEndOfData { .. }) => is_end_missing = true,
@@ -282,6 +286,18 @@ impl<'a> Finder<'a> {
         }
         let has_filemark = self.drive.space_filemarks(1)?;
         Ok(if has_filemark { Some(self.drive.here()?) } else { None })
+    }
+
+    // The tape file behind one that cannot be passed, by the drive's directory of the tape.
+    fn file_behind(&mut self, loi: u64, file: u64) -> Result<Option<u64>, TapeError> {
+        match self.drive.seek_file(file + 1) {
+            Ok(next) => Ok(next.filter(|next| *next > loi)),
+            Err(error) if is_damage_of_end(&error) => {
+                log::info!("{error}");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     // A part of ours in its place.

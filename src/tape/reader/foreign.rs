@@ -104,7 +104,7 @@ fn finish_file(drive: &mut Drive, scanned: &mut Scanned) -> Result<bool, TapeErr
             Ok(has_filemark)
         }
         // Damaged tape: what lies behind it is out of reach.
-        Err(DriveError::Command { source }) => {
+        Err(DriveError::Command { source } | DriveError::ReadFailed { source, .. }) => {
             log::warn!("{}: {source}", drive.name());
             scanned.file.state = ForeignState::Damaged;
             Ok(false)

@@ -3,6 +3,8 @@
 use std::fs;
 
 use reelfs::emulator::{CartridgeSpec, Fault, FaultKind, Generation};
+use reelfs::scsi::LogicalUnit;
+use reelfs::scsi::cdb::ssc::LoadFlags;
 use serde_json::Value;
 
 use super::{MIB, Vault, two_generations};
@@ -133,4 +135,28 @@ fn two_commands_do_not_get_into_the_way_of_each_other() {
     }
     assert!(archive.wait().unwrap().success());
     vault.restore_and_compare();
+}
+
+#[test]
+fn a_cartridge_that_mt_unloaded_and_nobody_took_out_is_loaded_again() {
+    let vault = Vault::new(2, 64 * MIB);
+    two_generations(&vault.sandbox, 2_000_000);
+    vault.archive(&["--client", "web1", "--keep-loaded"]);
+    // As 'mt offline' leaves it: the changer says that the drive is full, the drive that it is empty.
+    let offline = || {
+        let mut drive = LogicalUnit::new(Box::new(vault.emulated().transport(1).unwrap()));
+        drive.clear_unit_attentions().unwrap();
+        drive.load_unload(LoadFlags::default()).unwrap();
+    };
+    for command in [["verify", "RL0001L8"], ["scan", "RL0001L8"], ["load", "RL0001L8"]] {
+        if vault.place_of("RL0001L8").0 == "slot" {
+            vault.good(&["load", "RL0001L8"]);
+        }
+        offline();
+        vault.good(&command);
+    }
+    offline();
+    vault.archive(&["--client", "web1", "--new-set", "--keep-loaded"]);
+    vault.good(&["unload"]);
+    vault.refused(13, &["unload", "--drive", "0"], "drive 0 is empty");
 }
