@@ -222,7 +222,9 @@ fn a_tape_cut_off_anywhere_keeps_what_was_committed_and_takes_more() {
             };
             let expected: Vec<_> = closed.segments.iter().filter(is_whole).cloned().collect();
             assert!(found.segments == expected, "cut at {loi}, byte {cut}");
-            assert!(damages(&mut drive, &found).is_empty(), "cut at {loi}");
+            // The cartridge's memory knows of indexes that are gone; all that is listed is whole.
+            let told = damages(&mut drive, &found);
+            assert!(told.iter().all(|name| name == "index"), "cut at {loi}: {told:?}");
             let more = vec![object("full/web1/more.bdf", noise(3, 700_000))];
             crate::lab::archive(&mut drive, 1, &more);
             let after = index(&mut drive);
