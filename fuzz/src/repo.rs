@@ -16,6 +16,8 @@ pub mod error;
 pub mod frames;
 #[path = "../../src/repo/generation.rs"]
 pub mod generation;
+#[path = "../../src/repo/last.rs"]
+pub mod last;
 #[path = "../../src/repo/locator.rs"]
 pub mod locator;
 #[path = "../../src/repo/node.rs"]
