@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::memory_file::MemoryFile;
 use super::{DirectoryEntry, ReadFile, Storage, StorageError, WriteFile};
 
 /// What happens at the chosen operation.
@@ -161,7 +162,7 @@ fn parent(name: &str) -> &str {
 impl Storage for MemoryStorage {
     fn open(&self, name: &str) -> Result<Box<dyn ReadFile>, StorageError> {
         match self.contents(name) {
-            Some(bytes) => Ok(Box::new(MemoryReadFile { bytes, name: name.to_owned() })),
+            Some(bytes) => Ok(Box::new(MemoryFile { name: name.to_owned(), bytes: bytes.into() })),
             None => Err(fail("open", name, io::ErrorKind::NotFound.into())),
         }
     }
@@ -238,33 +239,6 @@ impl Storage for MemoryStorage {
     fn exists(&self, name: &str) -> Result<bool, StorageError> {
         let state = self.lock();
         Ok(state.live.contains_key(name) || state.directories.contains(name))
-    }
-}
-
-#[derive(Debug)]
-struct MemoryReadFile {
-    bytes: Vec<u8>,
-    name: String,
-}
-
-impl ReadFile for MemoryReadFile {
-    fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn path(&self) -> &str {
-        &self.name
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StorageError> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = self
-            .bytes
-            .get(start..)
-            .and_then(|rest| rest.get(..buffer.len()))
-            .ok_or_else(|| fail("read", &self.name, io::ErrorKind::UnexpectedEof.into()))?;
-        buffer.copy_from_slice(bytes);
-        Ok(())
     }
 }
 

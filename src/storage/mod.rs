@@ -9,6 +9,7 @@
 mod local;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
+mod memory_file;
 pub mod sparse;
 pub mod write_back;
 
@@ -18,6 +19,7 @@ use std::io;
 pub use local::LocalStorage;
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Fault, MemoryStorage};
+pub use memory_file::MemoryFile;
 
 /// A refused operation, with the path it was about.
 #[derive(Debug, thiserror::Error)]

@@ -2,13 +2,12 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use crate::random::Random;
-use crate::support::{Sandbox, ended};
+use crate::support::{Sandbox, can_mount, ended};
 
 fn limited(sandbox: &Sandbox, limit: &str, arguments: &[&str]) -> Command {
     let command = sandbox.command(arguments);
@@ -78,8 +77,7 @@ fn a_backup_with_too_few_descriptors_fails_and_never_saves_a_part() {
 
 #[test]
 fn a_mount_with_64_descriptors_refuses_those_who_want_too_many_and_goes_on() {
-    if !nix::unistd::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
-        eprintln!("skipped: only root can mount, and only with /dev/fuse");
+    if !can_mount() {
         return;
     }
     let sandbox = Sandbox::with_repository();

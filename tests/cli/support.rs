@@ -151,6 +151,15 @@ impl Sandbox {
     }
 }
 
+/// Whether this process can mount; says so if not.
+pub(crate) fn can_mount() -> bool {
+    let can = nix::unistd::geteuid().is_root() && Path::new("/dev/fuse").exists();
+    if !can {
+        eprintln!("skipped: only root can mount, and only with /dev/fuse");
+    }
+    can
+}
+
 pub(crate) fn ended(command: &mut Command) -> Ended {
     let output = command.output().unwrap();
     Ended {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::random::Random;
-use crate::support::Sandbox;
+use crate::support::{Sandbox, can_mount};
 
 /// How many backups and commits are made, unless the environment says so.
 const ROUNDS: &str = "REELFS_THRASH_ROUNDS";
@@ -161,8 +161,7 @@ impl Drop for Thrash {
 
 #[test]
 fn backups_commits_verification_rebuilds_and_readers_at_once_see_no_wrong_byte() {
-    if !nix::unistd::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
-        eprintln!("skipped: only root can mount, and only with /dev/fuse");
+    if !can_mount() {
         return;
     }
     let sandbox = Sandbox::with_repository();

@@ -6,6 +6,7 @@ use reelfs::progress::Progress;
 use reelfs::scsi::cdb::ssc::LoadFlags;
 use reelfs::scsi::mode::DeviceConfigurationExtension;
 use reelfs::scsi::{LogicalUnit, Transport, TransportError};
+use reelfs::tape::Object;
 use reelfs::tape::drive::{Connect, Drive};
 use reelfs::tape::reader::{IndexState, VolumeIndex, VolumeReader, read_run};
 use reelfs::tape::writer::{Overwrite, Place, VolumeWriter, label};
@@ -74,6 +75,22 @@ fn what_strikes_while_a_tape_is_read_takes_nothing_of_it() {
     }
 }
 
+// Writes to the end; another session then finds what was said to be written.
+fn write_and_look(lab: &Lab, mut drive: Drive, objects: &Vec<Object>, case: &str) -> Drive {
+    let progress = Progress::new();
+    let volume = description(1).volume;
+    let mut writer = VolumeWriter::append(&mut drive, volume, session(), small(), &progress)
+        .unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    let written = writer.write(objects, Place::default(), &progress);
+    assert!(written.is_ok(), "{case}: {written:?}");
+    let closed = writer.finish(false, &progress).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    drop(drive);
+    let mut drive = lab.ready();
+    let found = index(&mut drive);
+    assert!(found.state == IndexState::Closed && found.segments == closed.segments, "{case}");
+    drive
+}
+
 #[test]
 fn an_attention_without_meaning_at_any_command_changes_nothing() {
     const COMMANDS: [u8; 13] = [0x00, 0x05, 0x08, 0x0a, 0x10, 0x1e, 0x34, 0x4d, 0x55, 0x5a, 0x8c, 0x8d, 0x92];
@@ -89,16 +106,8 @@ fn an_attention_without_meaning_at_any_command_changes_nothing() {
             let mut drive = ready(&lab);
             label(&mut drive, &description(1), &Overwrite::Nothing, &session(), &progress)
                 .unwrap_or_else(|error| panic!("{case}: {error:?}"));
-            let volume = description(1).volume;
-            let mut writer = VolumeWriter::append(&mut drive, volume, session(), small(), &progress)
-                .unwrap_or_else(|error| panic!("{case}: {error:?}"));
-            let written = writer.write(&objects(42, 4), Place::default(), &progress);
-            assert!(written.is_ok(), "{case}: {written:?}");
-            let closed = writer.finish(false, &progress).unwrap_or_else(|error| panic!("{case}: {error:?}"));
-            drop(drive);
-            let mut drive = lab.ready();
+            let mut drive = write_and_look(&lab, drive, &objects(42, 4), &case);
             let found = index(&mut drive);
-            assert!(found.state == IndexState::Closed && found.segments == closed.segments, "{case}");
             check_objects(&mut drive, &found, &objects(42, 4));
             struck += lab.library.counters(0).expect("counters").fault_count;
         }
@@ -259,19 +268,9 @@ fn a_reset_before_anything_is_written_begins_the_session_again() {
         for after in [0, 1, 3] {
             let lab = base.copy();
             let case = format!("at {code:02x}h {after}");
-            let mut drive = ready(&lab);
+            let drive = ready(&lab);
             strike(&lab, FaultKind::Reset, code, after);
-            let progress = Progress::new();
-            let volume = description(1).volume;
-            let mut writer = VolumeWriter::append(&mut drive, volume, session(), small(), &progress)
-                .unwrap_or_else(|error| panic!("{case}: {error:?}"));
-            let written = writer.write(&objects(52, 3), Place::default(), &progress);
-            assert!(written.is_ok(), "{case}: {written:?}");
-            let closed = writer.finish(false, &progress).unwrap_or_else(|error| panic!("{case}: {error:?}"));
-            drop(drive);
-            let mut drive = lab.ready();
-            let found = index(&mut drive);
-            assert!(found.state == IndexState::Closed && found.segments == closed.segments, "{case}");
+            write_and_look(&lab, drive, &objects(52, 3), &case);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::catalogue::SetContent;
 use super::closure;
 use super::error::TapeJobError;
 use super::sealed::SealedKind;
-use super::source::{RepositoryFile, Snapshot};
+use super::source::RepositoryFile;
 use crate::format::bdf;
 use crate::format::config;
 use crate::id::{ClientName, FileId, FingerprintHasher, Ordinal};
@@ -15,6 +15,7 @@ use crate::progress::Progress;
 use crate::repo::bdf_file::{BdfFile, all_bdfs, bdf_name};
 use crate::repo::pages::read_sealed;
 use crate::repo::{GenerationId, ReadError, Repository, catalog};
+use crate::storage::MemoryFile;
 use crate::tape::writer::Place;
 use crate::tape::{Object, ObjectSource};
 
@@ -144,7 +145,7 @@ impl NeededFile {
     pub fn object(&self, repository: &Repository, now_seconds: i64) -> Object {
         let name = self.name.as_ref().to_owned();
         let source: Arc<dyn ObjectSource> = match &self.snapshot {
-            Some(bytes) => Arc::new(Snapshot { name, bytes: Arc::clone(bytes) }),
+            Some(bytes) => Arc::new(MemoryFile { name, bytes: Arc::clone(bytes) }),
             None => Arc::new(RepositoryFile {
                 storage: Arc::clone(repository.storage()),
                 repository: repository.id(),

@@ -8,7 +8,7 @@ use super::sealed::{SealedKind, SealedReader};
 use crate::id::FileId;
 use crate::progress::Progress;
 use crate::repo::ReadError;
-use crate::storage::{ReadFile, Storage, StorageError};
+use crate::storage::{MemoryFile, ReadFile, Storage, StorageError};
 use crate::tape::ObjectSource;
 
 /// A file of a repository that is to go to tape.
@@ -38,39 +38,10 @@ impl ObjectSource for RepositoryFile {
     }
 }
 
-/// A short file as it was when the archive was planned.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Name in the repository.
-    pub name: String,
-    /// Its bytes.
-    pub bytes: Arc<[u8]>,
-}
-
-impl ObjectSource for Snapshot {
+// A short file as it was when the archive was planned.
+impl ObjectSource for MemoryFile {
     fn open(&self) -> Result<Box<dyn ReadFile>, StorageError> {
         Ok(Box::new(self.clone()))
-    }
-}
-
-impl ReadFile for Snapshot {
-    fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn path(&self) -> &str {
-        &self.name
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StorageError> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = self.bytes.get(start..).and_then(|bytes| bytes.get(..buffer.len()));
-        let Some(bytes) = bytes else {
-            let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-            return Err(StorageError { operation: "read", path: self.name.clone(), source });
-        };
-        buffer.copy_from_slice(bytes);
-        Ok(())
     }
 }
 
