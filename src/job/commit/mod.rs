@@ -16,6 +16,7 @@ mod dry_storage;
 mod error;
 mod files;
 mod groups;
+mod keeping;
 mod method;
 mod outside;
 mod paths;
