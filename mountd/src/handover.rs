@@ -9,7 +9,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-const DESCRIPTOR_COUNT_MAX: usize = 3;
+const DESCRIPTOR_COUNT_MAX: usize = 4;
 
 /// What is handed over.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Staging {
     pub(crate) handles: OwnedFd,
     /// The table of open directories.
     pub(crate) listings: OwnedFd,
+    /// Which trees are served ([`reelfs::repo::staging::MountClaims`]).
+    pub(crate) claims: OwnedFd,
 }
 
 const TREE: u8 = b't';
@@ -77,8 +79,8 @@ pub(crate) fn give_tapes(socket: &OwnedFd, fuse: BorrowedFd<'_>) -> io::Result<(
 /// # Errors
 /// The refusal of the kernel.
 pub(crate) fn give_staging(socket: &OwnedFd, staging: &Staging) -> io::Result<()> {
-    let Staging { fuse, handles, listings } = staging;
-    give(socket, STAGING, &[fuse.as_fd(), handles.as_fd(), listings.as_fd()])
+    let Staging { fuse, handles, listings, claims } = staging;
+    give(socket, STAGING, &[fuse.as_fd(), handles.as_fd(), listings.as_fd(), claims.as_fd()])
 }
 
 fn give(socket: &OwnedFd, kind: u8, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -98,12 +100,12 @@ fn give(socket: &OwnedFd, kind: u8, descriptors: &[BorrowedFd<'_>]) -> io::Resul
 pub(crate) fn take(socket: impl AsFd) -> io::Result<Option<Handed>> {
     let Some((kind, descriptors)) = receive(socket)? else { return Ok(None) };
     let mut descriptors = descriptors.into_iter();
-    match (kind, descriptors.next(), descriptors.next(), descriptors.next()) {
-        (TREE, Some(fuse), None, None) => Ok(Some(Handed::Tree(fuse))),
-        (CLIENTS, Some(fuse), None, None) => Ok(Some(Handed::Clients(fuse))),
-        (TAPES, Some(fuse), None, None) => Ok(Some(Handed::Tapes(fuse))),
-        (STAGING, Some(fuse), Some(handles), Some(listings)) => {
-            Ok(Some(Handed::Staging(Staging { fuse, handles, listings })))
+    match (kind, [(); DESCRIPTOR_COUNT_MAX].map(|()| descriptors.next())) {
+        (TREE, [Some(fuse), None, None, None]) => Ok(Some(Handed::Tree(fuse))),
+        (CLIENTS, [Some(fuse), None, None, None]) => Ok(Some(Handed::Clients(fuse))),
+        (TAPES, [Some(fuse), None, None, None]) => Ok(Some(Handed::Tapes(fuse))),
+        (STAGING, [Some(fuse), Some(handles), Some(listings), Some(claims)]) => {
+            Ok(Some(Handed::Staging(Staging { fuse, handles, listings, claims })))
         }
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
@@ -144,7 +146,7 @@ mod test {
         give_clients(&ours, file.as_fd()).unwrap();
         give_tapes(&ours, file.as_fd()).unwrap();
         let copy = || OwnedFd::from(file.try_clone().unwrap());
-        let staging = Staging { fuse: copy(), handles: copy(), listings: copy() };
+        let staging = Staging { fuse: copy(), handles: copy(), listings: copy(), claims: copy() };
         give_staging(&ours, &staging).unwrap();
         drop(ours);
         assert!(matches!(take(&theirs).unwrap(), Some(Handed::Tree(_))));

@@ -5,15 +5,16 @@
 //! is given up; then the mount is left in its place, dead, because an empty directory in its place would tell
 //! `rsync --delete` that everything is gone.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use reelfs::repo::staging::MountClaims;
 
 use crate::handover::Staging;
 use crate::launch::{LaunchError, Plan, this_program, to_json};
@@ -161,8 +162,10 @@ fn mount_staging(plan: &Plan, started: &mut Started) -> Result<Staging, LaunchEr
     let source = format!("{}/{}", plan.source, crate::view::STAGING_NAME);
     let table = |name| crate::staging::make_table(name).map_err(LaunchError::Start);
     let (handles, listings) = (table("reelfs-handles")?, table("reelfs-listings")?);
+    let claims = MountClaims::open(Path::new(&plan.repository));
+    let claims = claims.map_err(|error| LaunchError::Start(io::Error::other(error)))?.into_descriptor();
     let fuse = mountpoint::attach(&path, &source, options.is_private(), options.staging_flags())?;
-    let staging = Staging { fuse, handles, listings };
+    let staging = Staging { fuse, handles, listings, claims };
     let told = handover::give_staging(&started.socket, &staging).map_err(LaunchError::Start);
     if let Err(error) = told.and_then(|()| wait_until_ready(started)) {
         if let Err(error) = mountpoint::detach(&path) {

@@ -6,6 +6,7 @@
 //! [`Storage::sync_directory`] of its directory did. A failed sync is final: the file must be
 //! abandoned, because the kernel may have dropped the bytes and say so only once.
 
+pub mod byte_locks;
 mod local;
 #[cfg(any(test, feature = "testing"))]
 mod memory;

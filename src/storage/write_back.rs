@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 
+// cachestat(2); its number is the same on all machines that Linux runs on with 64 bits but Alpha and MIPS.
+const CACHESTAT: libc::c_long = 451;
+
 /// Tells whether the system failed to write bytes of a file to the disk: by itself, some time after they were
 /// written, or when somebody synced the file. Nothing is written or waited for. Each failure is told once to each
 /// open file, and to one that is opened later only if it was told to nobody before.
@@ -26,6 +29,23 @@ pub fn check(file: &File) -> io::Result<()> {
     }
 }
 
+/// Tells whether the system holds bytes of a file in memory that are not on the disk yet, or on their way there;
+/// `true` where it does not tell (before Linux 6.5).
+#[must_use]
+#[allow(unsafe_code, reason = "the call has no binding")]
+pub fn is_pending(file: &File) -> bool {
+    // Offset and length of the range; a length of 0 is the rest of the file.
+    let range = [0_u64; 2];
+    // Pages in memory, of these dirty and on their way to the disk; pages that were in memory, and a while ago.
+    let mut found = [0_u64; 5];
+    // SAFETY: the kernel reads two and writes five integers of 64 bits, both of which live until it returns; the
+    // descriptor is open for as long as `file` is borrowed.
+    let refused =
+        unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), range.as_ptr(), found.as_mut_ptr(), 0_u32) };
+    let [_, dirty, on_their_way, ..] = found;
+    refused != 0 || dirty > 0 || on_their_way > 0
+}
+
 #[cfg(test)]
 mod test {
     use std::io::Write as _;
@@ -39,5 +59,12 @@ mod test {
         check(&file).unwrap();
         file.sync_all().unwrap();
         check(&file).unwrap();
+    }
+
+    #[test]
+    fn what_was_written_is_pending() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"written later").unwrap();
+        assert!(is_pending(&file));
     }
 }

@@ -157,7 +157,7 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
     let tree = StagingTree::open(Arc::new(repository), &"web1".parse().unwrap(), &options()).unwrap();
     let ended = sandbox.run(&["commit", "web1"]);
     hinted(&ended, 11, "staging of web1 is open in another process");
-    assert!(ended.error.contains("waiting for the daemon to close staging"), "{ended:?}");
+    assert!(ended.error.contains("waiting for the daemon that serves staging"), "{ended:?}");
     drop(tree);
 }
 

@@ -23,7 +23,17 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("libc", EVERYWHERE),
     ("log", EVERYWHERE),
     ("md5", &["src/scsi/iscsi/"]),
-    ("nix", &["src/live/", "src/index/trust.rs", "src/repo/repository.rs", "mountd/", "tools/"]),
+    (
+        "nix",
+        &[
+            "src/live/",
+            "src/index/trust.rs",
+            "src/repo/repository.rs",
+            "src/storage/byte_locks.rs",
+            "mountd/",
+            "tools/",
+        ],
+    ),
     ("quick_cache", &["src/repo/", "src/job/verify/pointers.rs"]),
     ("rayon", &["src/job/"]),
     ("reelfs", &["mountd/", "tools/"]),

@@ -29,7 +29,8 @@ pub(crate) type Take<'a> = &'a mut dyn FnMut(Answer);
 
 /// Does what is asked.
 ///
-/// A daemon whose mount was taken away a moment ago has staging open until it has closed it: that is waited for.
+/// A daemon whose mount was taken away a moment ago has staging open until it has closed it: that is waited for,
+/// and so is one that is being started again.
 pub(crate) fn perform(context: &Context, request: &Request, take: Take<'_>) -> Result<(), Failure> {
     let root = session::directory(context)?;
     let mut waited = Duration::ZERO;
@@ -37,13 +38,14 @@ pub(crate) fn perform(context: &Context, request: &Request, take: Take<'_>) -> R
         let (failure, patience) = match attempt(context, &root, request, &mut *take)? {
             Attempt::Done => return Ok(()),
             Attempt::Ending => (Failure::failed(ENDING), ENDING_PATIENCE),
+            Attempt::Away(failure) => (failure, ENDING_PATIENCE),
             Attempt::Open(failure) => (failure, OPEN_PATIENCE),
         };
         if waited >= patience {
             return Err(failure);
         }
         if waited == TELL_AFTER {
-            context.note("waiting for the daemon to close staging");
+            context.note("waiting for the daemon that serves staging");
         }
         context.progress.check()?;
         std::thread::sleep(PAUSE);
@@ -62,6 +64,8 @@ enum Attempt {
     Done,
     /// A daemon is there, but does not answer any more.
     Ending,
+    /// The kernel writes to staging without a daemon: that is being started again.
+    Away(Failure),
     /// Another process has staging open.
     Open(Failure),
 }
@@ -72,6 +76,7 @@ fn attempt(context: &Context, root: &Path, request: &Request, take: Take<'_>) ->
         Ok(None) => match perform_here(context, request, take)? {
             Ok(()) => Ok(Attempt::Done),
             Err(refusal) if refusal.kind == RefusalKind::Open => Ok(Attempt::Open(failure(refusal))),
+            Err(refusal) if refusal.kind == RefusalKind::Mounted => Ok(Attempt::Away(failure(refusal))),
             Err(refusal) => Err(failure(refusal)),
         },
         Err(source) => Err(Failure::failed(Connect { source })
@@ -253,6 +258,10 @@ fn failure(refusal: Refusal) -> Failure {
             Kind::Locked,
             "it is another command, or a daemon that does not answer; \
              'fuser -v REPOSITORY/staging/CLIENT/meta/LOCK' names it",
+        ),
+        RefusalKind::Mounted => (
+            Kind::Locked,
+            "'findmnt -t fuse.reelfs' names the mounts; 'umount' ends one whose daemon does not come back",
         ),
         RefusalKind::DiskFull => (
             Kind::Failed,

@@ -13,7 +13,7 @@ use crate::staging::backing::Backings;
 use crate::staging::clients::Clients;
 use crate::staging::control::Control;
 use crate::staging::directories::Directories;
-use crate::staging::handles::Handles;
+use crate::staging::handles::{Exchange, Handles};
 use crate::staging::nodes::{self, KEPT, Place};
 use crate::staging::renewal::Renewal;
 use crate::staging::session::Pace;
@@ -317,6 +317,10 @@ impl Adapter {
             _ => return Err(Refusal(libc::EINVAL)),
         };
         let from = (target.place.number, name);
+        if mode == RenameMode::Exchange && self.was_exchanged(header, &target, from, (parent.number, to.1))? {
+            self.renewal.renamed(parent.node());
+            return Ok(Answered::Done);
+        }
         let renamed = target.tree.rename(from, (parent.number, to.1), mode, caller(header, 0));
         if renamed.is_ok() {
             self.renewal.renamed(parent.node());
@@ -328,6 +332,33 @@ impl Adapter {
             });
             matches!(error, StagingError::NotFound) && is_there.is_ok()
         })
+    }
+
+    // An exchange done twice is not done, so what the names lead to is noted before. Should one be sent again,
+    // the last that was begun is that one: one at a time is answered, and the kernel sends what was not answered
+    // before all else.
+    fn was_exchanged(
+        &self,
+        header: &Header,
+        target: &Target,
+        from: (u64, &[u8]),
+        to: (u64, &[u8]),
+    ) -> Result<bool, Refusal> {
+        let find = |(directory, name)| {
+            let number = target.tree.lookup(directory, name)?.number();
+            target.tree.forget(number, 1);
+            Ok::<_, StagingError>(Place { number, ..target.place }.node())
+        };
+        let (now, unique) = ((find(from)?, find(to)?), header.sent_first());
+        let is_done = Exchange { unique, nodes: (now.1, now.0) };
+        if header.is_resent() && now.0 != now.1 && self.handles.last_exchange() == Some(is_done) {
+            return Ok(true);
+        }
+        self.handles.begin_exchange(Exchange { unique, nodes: now }).map_err(|error| {
+            log::error!("cannot write the table of open files: {error}");
+            Refusal(error.raw_os_error().unwrap_or(libc::EIO))
+        })?;
+        Ok(false)
     }
 
     // What was moved may have another name, in a directory that is listed now.
@@ -414,7 +445,7 @@ pub(super) fn caller(header: &Header, umask: u32) -> Caller {
 }
 
 // A request that is sent again may have been done by the server that died before it answered.
-fn done_before(
+pub(super) fn done_before(
     header: &Header,
     done: Result<(), StagingError>,
     was_done: impl FnOnce(&StagingError) -> bool,

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use reelfs::id::ClientName;
 use reelfs::job::control::ControlClient;
 use reelfs::repo::Repository;
-use reelfs::repo::staging::{Caller, Limits, OpenMode, StagingError, StagingOptions, StagingTree};
+use reelfs::repo::staging::{
+    Caller, Limits, MountClaims, OpenMode, StagingError, StagingOptions, StagingTree,
+};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -37,10 +39,11 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new(repository: Arc<Repository>, mode: OpenMode) -> Self {
+    pub(crate) fn new(repository: Arc<Repository>, mode: OpenMode, mount: MountClaims) -> Self {
         // Without it each start counts as one after a loss of power, which is safe.
         let boot = std::fs::read(BOOT_ID).unwrap_or_default();
-        let options = StagingOptions::new(mode, boot);
+        let mount = Some(Arc::new(mount));
+        let options = StagingOptions { mount, ..StagingOptions::new(mode, boot) };
         Self { repository, options, is_answering: AtomicBool::new(false), open: RwLock::default() }
     }
 
@@ -82,12 +85,14 @@ impl Clients {
         StagingOptions { limits, ..self.options.clone() }
     }
 
-    // A daemon that was unmounted a moment ago may have it open still.
+    // A daemon that was unmounted a moment ago may have it open still, and one of another mount be away.
     fn open_tree(&self, name: &ClientName) -> Result<StagingTree, StagingError> {
         let options = self.options(name);
         for _ in 0..OPEN_ATTEMPT_COUNT {
             match StagingTree::open(Arc::clone(&self.repository), name, &options) {
-                Err(StagingError::Locked { .. }) if !self.is_served_elsewhere() => thread::sleep(OPEN_PAUSE),
+                Err(StagingError::Locked { .. } | StagingError::Mounted) if !self.is_served_elsewhere() => {
+                    thread::sleep(OPEN_PAUSE);
+                }
                 opened => return opened,
             }
         }

@@ -3,6 +3,7 @@
 //! An inode is either read and written through this process by all its handles or by none: the kernel has
 //! one way for an inode as long as it is open.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use reelfs::format::record::FileKind;
@@ -30,6 +31,29 @@ struct Opening {
     tree: Arc<StagingTree>,
     node: u64,
     handle: FileHandle,
+}
+
+/// How the kernel reads and writes an open file.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// `OPENED_*`.
+    flags: u32,
+    /// Number of the backing file that it uses; 0 if it asks.
+    backing: u32,
+    /// It did not use one yet.
+    is_new: bool,
+}
+
+impl Way {
+    fn asked(tree: &StagingTree) -> Self {
+        // Otherwise it reads anew what it has in memory.
+        let flags = if tree.has_unknown_holders() { 0 } else { OPENED_KEEP_CACHE };
+        Self { flags, backing: 0, is_new: false }
+    }
+
+    fn kernel(backing: u32, is_new: bool) -> Self {
+        Self { flags: OPENED_PASSTHROUGH, backing, is_new }
+    }
 }
 
 impl Adapter {
@@ -108,50 +132,53 @@ impl Adapter {
             let is_truncated = flags & libc::O_TRUNC != 0;
             let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
             let opening = open_in(header, &target, is_writable, is_truncated, kills_set_id)?;
-            let (backing, is_new) = self.way(&opening, is_truncated);
-            if backing != 0 && is_writable {
+            let way = self.way(&opening, is_truncated)?;
+            if way.backing != 0 && is_writable {
                 opening.tree.watch_privileges(target.place.number, caller(header, 0))?;
             }
-            Ok((self.keep(opening, backing)?, backing, is_new && !is_truncated))
+            Ok((self.keep(opening, way.backing)?, way, way.is_new && !is_truncated))
         });
         match opened {
             Err(Refusal(errno)) => reply.error(errno),
-            Ok((handle, 0, _)) => reply.body(&answer::opened(handle, OPENED_KEEP_CACHE, 0)),
-            Ok((handle, backing, false)) => {
-                reply.body(&answer::opened(handle, OPENED_PASSTHROUGH, backing));
-            }
-            Ok((handle, backing, true)) => {
+            Ok((handle, way, false)) => reply.body(&answer::opened(handle, way.flags, way.backing)),
+            Ok((handle, way, true)) => {
                 // What the kernel has of the file will not follow what it writes past this process.
                 let (channel, node) = (Arc::clone(&self.channel), header.number);
                 self.pool.run(move || {
                     channel.forget(node, true);
-                    reply.body(&answer::opened(handle, OPENED_PASSTHROUGH, backing));
+                    reply.body(&answer::opened(handle, way.flags, way.backing));
                 });
             }
         }
         Pace::Spin
     }
 
-    // Number of the backing file that the kernel shall use, 0 for none, and whether it did not use one yet.
-    fn way(&self, opening: &Opening, is_empty: bool) -> (u32, bool) {
+    fn way(&self, opening: &Opening, is_empty: bool) -> Result<Way, Refusal> {
+        let asked = Way::asked(&opening.tree);
         let usage = self.handles.usage(opening.node);
         if usage.backing != 0 {
+            if !opening.handle.is_passthrough() {
+                // Its other handles are of what was discarded, and the kernel has one way for all of them. Better
+                // none than a file in which what is written is lost.
+                return Err(Refusal(libc::EBUSY));
+            }
             opening.handle.set_passthrough();
-            return (usage.backing, false);
+            return Ok(Way::kernel(usage.backing, false));
         }
-        if usage.count > 0 {
-            return (0, false);
+        let is_long =
+            |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() >= PASSTHROUGH_LEN_MIN);
+        let may_pass = || opening.handle.passthrough().is_some_and(|file| is_empty || is_long(&file));
+        if usage.count > 0 || !may_pass() {
+            return Ok(asked);
         }
-        let file = opening.handle.passthrough().filter(|_| opening.tree.lets_kernel_write());
-        let Some(file) = file else { return (0, false) };
-        if !is_empty && file.metadata().map_or(0, |metadata| metadata.len()) < PASSTHROUGH_LEN_MIN {
-            return (0, false);
+        let Some(file) = opening.tree.begin_passthrough(&opening.handle)? else { return Ok(asked) };
+        match self.backings.register(&file) {
+            0 => {
+                opening.handle.end_passthrough();
+                Ok(asked)
+            }
+            backing => Ok(Way::kernel(backing, true)),
         }
-        let backing = self.backings.register(&file);
-        if backing != 0 {
-            opening.handle.set_passthrough();
-        }
-        (backing, backing != 0)
     }
 
     fn keep(&self, opening: Opening, backing: u32) -> Result<u64, Refusal> {
@@ -186,23 +213,24 @@ impl Adapter {
     }
 
     fn created(&self, slot: u16, entry: &Entry, opening: Opening, registered: u32) -> Answer {
-        let backing = if registered == 0 {
-            self.way(&opening, true).0
-        } else if opening.handle.passthrough().is_some() && opening.tree.lets_kernel_write() {
-            opening.handle.set_passthrough();
-            registered
+        let way = if registered == 0 {
+            self.way(&opening, true)?
         } else {
-            self.backings.close(registered);
-            0
+            match opening.tree.begin_passthrough(&opening.handle) {
+                Ok(Some(_)) => Way::kernel(registered, true),
+                refused => {
+                    self.backings.close(registered);
+                    refused?;
+                    Way::asked(&opening.tree)
+                }
+            }
         };
-        let handle = self.keep(opening, backing)?;
-        Ok(self.opened_entry(slot, entry, handle, backing))
+        let handle = self.keep(opening, way.backing)?;
+        Ok(self.opened_entry(slot, entry, handle, way))
     }
 
-    fn opened_entry(&self, slot: u16, entry: &Entry, handle: u64, backing: u32) -> Answered {
-        let entry = self.entry(slot, entry);
-        let flags = if backing == 0 { OPENED_KEEP_CACHE } else { OPENED_PASSTHROUGH };
-        answer::created(entry, handle, flags, backing).into()
+    fn opened_entry(&self, slot: u16, entry: &Entry, handle: u64, way: Way) -> Answered {
+        answer::created(self.entry(slot, entry), handle, way.flags, way.backing).into()
     }
 
     // Another request, or a server that died, has created it meanwhile.
@@ -221,9 +249,9 @@ impl Adapter {
         let opening = open_in(header, &found, true, is_truncated, false).map_err(give_back)?;
         // The attributes were those before it was truncated.
         let attributes = found.tree.attributes(place.number).map_err(Refusal::from).map_err(give_back)?;
-        let backing = self.way(&opening, true).0;
-        let handle = self.keep(opening, backing).map_err(give_back)?;
-        Ok(self.opened_entry(place.slot, &Entry { attributes }, handle, backing))
+        let way = self.way(&opening, true).map_err(give_back)?;
+        let handle = self.keep(opening, way.backing).map_err(give_back)?;
+        Ok(self.opened_entry(place.slot, &Entry { attributes }, handle, way))
     }
 
     pub(super) fn create_unnamed(&self, header: &Header, mode: u32, umask: u32) -> Answer {
@@ -244,7 +272,7 @@ impl Adapter {
                 self.backings.forget_attributes(node);
             }
             if removed.usage.count == 0 {
-                self.backings.close(removed.record.backing);
+                self.backings.close(removed.usage.backing);
             }
         }
         Ok(Answered::Done)

@@ -1,5 +1,6 @@
 //! What commands that reach the server may do with the clients' trees.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use reelfs::repo::staging::StagingTree;
@@ -23,11 +24,15 @@ impl Control {
     /// Makes the kernel forget all that it knows of a tree, after changes were discarded or another
     /// generation was put below. Not from the thread that answers requests.
     pub(crate) fn forget(&self, tree: &StagingTree) {
-        for node in self.handles.nodes() {
-            if Place::of(node).is_some_and(|place| place.slot == tree.slot()) {
-                self.channel.forget(node, true);
-            }
+        // Not only what is open: a working directory or a watch holds an inode too.
+        let open = self.handles.nodes().into_iter().filter_map(Place::of);
+        let open = open.filter(|place| place.slot == tree.slot()).map(|place| place.number);
+        let held: HashSet<u64> = open.chain(tree.held()).collect();
+        for number in held {
+            self.channel.forget(Place { slot: tree.slot(), number }.node(), true);
         }
         self.channel.forget_name(nodes::ROOT, tree.client().as_str().as_bytes());
+        // Names below it that are held stay with it otherwise.
+        self.channel.look_up_all_again();
     }
 }

@@ -2,7 +2,7 @@
 //! keeps: a file in memory, one record for each handle.
 //!
 //! ```text
-//! header   magic, era (servers so far), flags agreed on with the kernel
+//! header   magic, era (servers so far), flags agreed on with the kernel, the last exchange of two names
 //! record   inode number (0: free), serial, flags, number of the backing file
 //! ```
 //!
@@ -23,6 +23,8 @@ use crate::wire::init::Agreed;
 
 const MAGIC: u32 = 0x7265_656c;
 const HEADER_LEN: u64 = 64;
+const EXCHANGE_OFFSET: u64 = 16;
+const EXCHANGE_LEN: usize = 24;
 const RECORD_LEN: usize = 24;
 const IS_WRITABLE: u32 = 1;
 
@@ -112,6 +114,15 @@ struct State {
     usages: HashMap<u64, Usage>,
 }
 
+/// An exchange of two names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    /// Number of the request.
+    pub(crate) unique: u64,
+    /// Inode numbers that the names led to before.
+    pub(crate) nodes: (u64, u64),
+}
+
 /// All open files.
 #[derive(Debug)]
 pub(crate) struct Handles {
@@ -160,8 +171,26 @@ impl Handles {
         header.extend_from_slice(&MAGIC.to_ne_bytes());
         header.extend_from_slice(&self.era.to_ne_bytes());
         header.extend_from_slice(&agreed.flags.to_ne_bytes());
-        header.resize(usize::try_from(HEADER_LEN).unwrap_or_default(), 0);
         self.table.write_all_at(&header, 0)
+    }
+
+    /// Notes an exchange of two names that is about to be done: number of the request, and what the names led to.
+    /// There is one at a time.
+    ///
+    /// # Errors
+    /// The refusal of the system.
+    pub(crate) fn begin_exchange(&self, exchange: Exchange) -> io::Result<()> {
+        let fields = [exchange.unique, exchange.nodes.0, exchange.nodes.1];
+        self.table.write_all_at(&fields.map(u64::to_ne_bytes).concat(), EXCHANGE_OFFSET)
+    }
+
+    /// The exchange that was begun last, by this server or one before it.
+    pub(crate) fn last_exchange(&self) -> Option<Exchange> {
+        let mut bytes = [0; EXCHANGE_LEN];
+        self.table.read_exact_at(&mut bytes, EXCHANGE_OFFSET).ok()?;
+        let mut fields =
+            bytes.chunks_exact(8).filter_map(|field| field.try_into().ok().map(u64::from_ne_bytes));
+        Some(Exchange { unique: fields.next()?, nodes: (fields.next()?, fields.next()?) })
     }
 
     /// How many servers there were, this one included.

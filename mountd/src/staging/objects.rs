@@ -1,9 +1,9 @@
 //! What the kernel asks, as calls to the clients' trees: attributes and extended attributes.
 
 use reelfs::format::record::Time;
-use reelfs::repo::staging::{SetAttributes, SetTime, XattrMode};
+use reelfs::repo::staging::{SetAttributes, SetTime, StagingError, XattrMode};
 
-use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, caller};
+use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, caller, done_before};
 use crate::staging::nodes::{self, KEPT};
 use crate::wire::answer::{self, Room};
 use crate::wire::request::{self, Header, Operation};
@@ -35,8 +35,8 @@ impl Adapter {
             Operation::ListXattrs { len_max } => self.xattrs(header, len_max),
             Operation::RemoveXattr { name } => {
                 let target = self.target(header.number)?;
-                target.tree.remove_xattr(target.place.number, name, caller(header, 0))?;
-                Ok(Answered::Done)
+                let removed = target.tree.remove_xattr(target.place.number, name, caller(header, 0));
+                done_before(header, removed, |error| matches!(error, StagingError::NoAttribute))
             }
             Operation::Ioctl => Err(Refusal(libc::ENOTTY)),
             // The kernel then does without, and does not ask again.
@@ -111,9 +111,7 @@ impl Adapter {
         match target.tree.xattr(target.place.number, name) {
             Ok(value) => sized(value, len_max),
             // `ls -l` then stops asking each file for one.
-            Err(reelfs::repo::staging::StagingError::NoAttribute) if name == SELINUX_LABEL => {
-                Err(Refusal(libc::EOPNOTSUPP))
-            }
+            Err(StagingError::NoAttribute) if name == SELINUX_LABEL => Err(Refusal(libc::EOPNOTSUPP)),
             Err(error) => Err(error.into()),
         }
     }

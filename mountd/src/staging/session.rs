@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reelfs::repo::Repository;
-use reelfs::repo::staging::OpenMode;
+use reelfs::repo::staging::{MountClaims, OpenMode};
 
 use crate::bell::Bell;
 use crate::handover;
@@ -90,7 +90,7 @@ impl Session {
             }
         };
         let mode = if inputs.is_resumed { OpenMode::Takeover } else { OpenMode::Fresh };
-        let clients = Clients::new(inputs.repository, mode);
+        let clients = Clients::new(inputs.repository, mode, MountClaims::from_descriptor(handed.claims));
         let backings = Backings::start(&channel, agreed.has_passthrough())?;
         let pool = Pool::start(WORKER_COUNT)?;
         let renewal = Renewal::start(&channel, &inputs.path)?;

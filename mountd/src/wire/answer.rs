@@ -79,7 +79,7 @@ impl Body {
 
     fn entry(&mut self, attributes: &Attributes, name_kept: Duration, kept: Duration) {
         self.u64(attributes.number);
-        // Inode numbers are never used twice.
+        // Inode numbers are not used twice, but those of a client that was removed, after thousands of others.
         self.u64(0);
         self.time(name_kept);
         self.time(kept);

@@ -106,6 +106,11 @@ impl Channel {
         self.tell(opcode::NOTIFY_INVALIDATE_ENTRY, &[body.bytes(), &name]);
     }
 
+    /// Makes the kernel look up each name again before it is used next. Kernels before Linux 6.16 cannot.
+    pub(crate) fn look_up_all_again(&self) {
+        self.tell(opcode::NOTIFY_NEW_EPOCH, &[&[]]);
+    }
+
     // The kernel may not know the object, and then has nothing to forget.
     fn tell(&self, code: u32, parts: &[&[u8]]) {
         if let Err(errno) = self.notify(code, parts) {

@@ -135,3 +135,4 @@ pub(crate) const OPENED_PASSTHROUGH: u32 = 1 << 7;
 pub(crate) const NOTIFY_INVALIDATE_INODE: u32 = 2;
 pub(crate) const NOTIFY_INVALIDATE_ENTRY: u32 = 3;
 pub(crate) const NOTIFY_RESEND: u32 = 7;
+pub(crate) const NOTIFY_NEW_EPOCH: u32 = 8;

@@ -21,6 +21,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// Number of the request when it was sent first.
+    pub(crate) fn sent_first(&self) -> u64 {
+        self.unique & !op::UNIQUE_RESENT
+    }
+
     /// A server that died may have done it already, and only not answered.
     pub(crate) fn is_resent(&self) -> bool {
         self.unique & op::UNIQUE_RESENT != 0

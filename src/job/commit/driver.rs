@@ -1,6 +1,7 @@
 //! The driver: takes the changes of a frozen epoch in the order of keys, decides how each file is stored,
 //! and hands it on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::OnFile;
@@ -10,7 +11,7 @@ use super::paths::Paths;
 use super::summary::CommitSummary;
 use super::unsafe_files::UnsafeFiles;
 use crate::format::record::{Detail, FileKind, Inode, Record, Xattrs};
-use crate::format::staging_policy::{Inconsistent, StagingPolicy};
+use crate::format::staging_policy::StagingPolicy;
 use crate::job::store::dedup::Dedup;
 use crate::job::store::emission::Emitter;
 use crate::job::store::queue::Target;
@@ -47,7 +48,9 @@ pub(super) struct Driver<'a, 'r, 'f> {
     pub(super) summary: CommitSummary,
     on_file: &'f mut OnFile<'f>,
     has_news: bool,
-    paths: Paths<'a>,
+    pub(super) paths: Paths<'a>,
+    /// Object ids of files with several names that stay as they last were.
+    pub(super) kept_linked: HashSet<u64>,
 }
 
 impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
@@ -55,7 +58,18 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         let base = emitter.writer.previous().cloned();
         let first_new_directory = base.as_ref().map_or(0, |base| base.footer.next_directory);
         let (summary, paths) = (CommitSummary::default(), Paths::new(context.tree));
-        Self { context, emitter, base, first_new_directory, summary, on_file, has_news: false, paths }
+        let kept_linked = HashSet::new();
+        Self {
+            context,
+            emitter,
+            base,
+            first_new_directory,
+            summary,
+            on_file,
+            has_news: false,
+            paths,
+            kept_linked,
+        }
     }
 
     /// Stores all changes; the writer comes back with all records put, and whether it is worth a generation.
@@ -106,6 +120,9 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         match change {
             FrozenChange::Directory(object) => self.directory(object),
             FrozenChange::Linked { object, file } => {
+                if self.must_keep_linked(object, &file)? {
+                    return Ok(());
+                }
                 let before = self.object_before(object)?;
                 self.summary.touched.bytes += before.as_ref().map_or(0, Inode::size);
                 self.object(object, Vec::new(), file, before)
@@ -126,11 +143,8 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
 
     fn entry(&mut self, directory: u64, name: Vec<u8>, target: FrozenTarget) -> Result<(), CommitError> {
         let before = self.entry_before(directory, &name)?;
-        if let FrozenTarget::Object(object) = &target
-            && self.must_be_kept(directory, &name, object)?
-        {
-            let path = self.paths.of(directory, &name);
-            return self.keep_back(&path, object.number);
+        if self.must_stay(directory, &name, &target, before.as_ref())? {
+            return self.keep_name(directory, &name, &target);
         }
         if let Some(Entry { kind: FileKind::Regular, node, inode, .. }) = &before {
             self.summary.touched.files += 1;
@@ -276,18 +290,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         self.small(file, content)
     }
 
-    // Policy keep-last-safe: what is not safe stays as it is in the base.
-    fn must_be_kept(
-        &mut self,
-        directory: u64,
-        name: &[u8],
-        object: &FrozenObject,
-    ) -> Result<bool, CommitError> {
-        let is_kept = self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe;
-        Ok(is_kept && self.is_unsafe(object.content.as_ref(), object.number, (directory, name)))
-    }
-
-    fn is_unsafe(
+    pub(super) fn is_unsafe(
         &mut self,
         content: Option<&FrozenContent>,
         number: u64,
@@ -298,13 +301,6 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         content.has_lost_writes
             || unsafe_files.contains(number)
             || unsafe_files.has_groups() && unsafe_files.is_in_group(&self.paths.of(directory, name))
-    }
-
-    pub(super) fn keep_back(&mut self, path: &[u8], number: u64) -> Result<(), CommitError> {
-        let tree = self.context.tree;
-        self.context.frozen.keep(number).map_err(|source| super::staging_error(tree, source))?;
-        self.summary.kept_back.note(path::display(path), "was not safe, stays as it last was".to_owned());
-        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod dry_storage;
 mod error;
 mod files;
 mod groups;
+mod keeping;
 mod method;
 mod outside;
 mod paths;
@@ -112,7 +113,9 @@ impl Commit<'_> {
     /// # Errors
     /// [`CommitError`] if that cannot be found out.
     pub fn preview(&self, on_file: &mut OnFile<'_>) -> Result<CommitSummary, CommitError> {
-        let storage = Arc::new(dry_storage::DryStorage::new(Arc::clone(self.tree.repository().storage())));
+        let below = self.tree.repository();
+        let storage = dry_storage::DryStorage::new(Arc::clone(below.storage()), below.root());
+        let storage = Arc::new(storage);
         let repository = Repository::open_storage(storage, CacheBytes::default())?;
         let frozen = self.tree.freeze().map_err(|source| staging_error(self.tree, source))?;
         let unsafe_files = unsafe_files::UnsafeFiles::default();

@@ -240,6 +240,8 @@ pub enum RefusalKind {
     Locked,
     /// Another process has staging open.
     Open,
+    /// A mount serves it whose server is away; it will be back in a moment.
+    Mounted,
     /// The disk is full.
     DiskFull,
     /// The repository is damaged.

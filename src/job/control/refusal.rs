@@ -58,6 +58,7 @@ fn kind_of_staging(error: &StagingError) -> RefusalKind {
     match error {
         StagingError::NotFound => RefusalKind::NoStaging,
         StagingError::Locked { .. } => RefusalKind::Open,
+        StagingError::Mounted => RefusalKind::Mounted,
         StagingError::Busy { .. } => RefusalKind::Pending,
         StagingError::NoSpace { .. } => RefusalKind::DiskFull,
         StagingError::Base(error) => kind_of_read(error),

@@ -2,10 +2,12 @@
 //! backing files that the new process has not seen opened.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::content::OpenFile;
 use super::error::StagingError;
+use super::handle::FileHandle;
 use super::tree::StagingTree;
 use crate::index::staging::{NumberSet, StagingBatch};
 
@@ -47,6 +49,31 @@ impl DirectFiles {
 }
 
 impl StagingTree {
+    /// The backing file, if the kernel may read and write it itself from now on until the handle is dropped
+    /// ([`FileHandle::passthrough`]); a freeze then knows that it cannot hold such writes back.
+    ///
+    /// # Errors
+    /// [`StagingError`] if it cannot be noted for a process after this one.
+    pub fn begin_passthrough(&self, handle: &FileHandle) -> Result<Option<Arc<File>>, StagingError> {
+        if !self.lets_kernel_write() {
+            return Ok(None);
+        }
+        let backing = {
+            // A freeze is over, and its epoch seen here, or it begins after this and sees the mark.
+            let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(backing) = handle.passthrough() else { return Ok(None) };
+            handle.set_passthrough();
+            backing
+        };
+        if handle.is_writable()
+            && let Err(error) = self.note_direct(handle.file())
+        {
+            handle.end_passthrough();
+            return Err(error);
+        }
+        Ok(Some(backing))
+    }
+
     /// Notes that a file may be written directly from now on.
     pub(super) fn note_direct(&self, file: &OpenFile) -> Result<(), StagingError> {
         use std::sync::atomic::Ordering;

@@ -15,6 +15,7 @@ const SLOT: &str = "slot";
 /// Slots have 12 bits of a node id; 0 is the directory of all clients.
 const SLOT_MAX: u16 = 4095;
 const REMOVED: &str = ".removed";
+const LAST_SLOT: &str = ".last-slot";
 
 fn refused(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StagingError {
     let path = crate::path::display(path.as_os_str().as_encoded_bytes());
@@ -91,10 +92,7 @@ pub(super) fn create(repository: &Repository, client: &ClientName) -> Result<(),
         return Err(StagingError::Exists);
     }
     remove_leftovers(&path)?;
-    let taken = slots(repository)?;
-    let what = "staging for more clients";
-    let slot = (1..=SLOT_MAX).find(|slot| taken.iter().all(|(taken, _)| taken != slot));
-    let slot = slot.ok_or(StagingError::NotSupported { what })?;
+    let slot = new_slot(repository, &root)?;
     let partial = path.join("slot.partial");
     fs::write(&partial, format!("{slot}\n")).map_err(refused("write", &partial))?;
     let sync = || -> io::Result<()> {
@@ -105,6 +103,23 @@ pub(super) fn create(repository: &Repository, client: &ClientName) -> Result<(),
         root.parent().map_or(Ok(()), |above| fs::File::open(above)?.sync_all())
     };
     sync().map_err(refused("write", &partial))
+}
+
+// The next one after the last that was given out. A kernel may still hold directories of a client that was
+// removed, which are dead, by numbers with its slot.
+fn new_slot(repository: &Repository, root: &Path) -> Result<u16, StagingError> {
+    let taken: Vec<u16> = slots(repository)?.into_iter().map(|(slot, _)| slot).collect();
+    let file = root.join(LAST_SLOT);
+    let noted = fs::read_to_string(&file).ok().and_then(|text| text.trim_end().parse().ok());
+    let last = noted.filter(|last| *last <= SLOT_MAX).or(taken.iter().max().copied()).unwrap_or_default();
+    let following = (0..SLOT_MAX).map(|step| (last + step) % SLOT_MAX + 1);
+    let what = "staging for more clients";
+    let slot = { following }.find(|slot| !taken.contains(slot)).ok_or(StagingError::NotSupported { what })?;
+    // Should it get lost, so does what kernels hold.
+    let partial = root.join(format!("{LAST_SLOT}.partial"));
+    let write = || fs::write(&partial, format!("{slot}\n")).and_then(|()| fs::rename(&partial, &file));
+    write().map_err(refused("write", &file))?;
+    Ok(slot)
 }
 
 // Of a tree that was being removed, or made, when power or process went.

@@ -8,15 +8,15 @@ use super::attributes::time;
 use super::base::Base;
 use super::content::FileState;
 use super::error::StagingError;
-use super::frozen::FrozenEpoch;
+use super::frozen::{FrozenEpoch, Moving};
 use super::objects::{CachedRow, Edit};
 use super::tree::{Core, StagingTree};
+use super::watching::{Moment, moment};
 use crate::format::record::ROOT_OBJECT;
 use crate::id::Ordinal;
 use crate::index::staging::{
     EntryRow, FrozenPlace, Home, NumberSet, ObjectRow, ObjectState, PINNED, StagingBatch,
 };
-use crate::storage::sparse::SparseStatus;
 
 use super::terms::Pending;
 
@@ -27,6 +27,8 @@ impl StagingTree {
     /// [`StagingError::Busy`] while another freeze is not finished or abandoned.
     pub fn freeze(&self) -> Result<FrozenEpoch<'_>, StagingError> {
         self.release_dropped()?;
+        // It may wait for the disk, which nobody else is to wait for.
+        let exposed = self.expose_all();
         let mut core = self.core_mut();
         if self.frozen_epoch() > 0 {
             return Err(StagingError::Busy { what: "another commit" });
@@ -42,7 +44,7 @@ impl StagingTree {
         self.set_frozen_epoch(epoch);
         let is_changed = core.is_changed;
         core.is_changed_since = false;
-        let moving = match self.carry_over(&mut core) {
+        let moving = match self.carry_over(&mut core, &exposed) {
             Ok(moving) => moving,
             Err(error) => {
                 self.set_frozen_epoch(0);
@@ -64,8 +66,12 @@ impl StagingTree {
     }
 
     // What is written directly cannot be held back: it stays pending in the new epoch, and its status now
-    // tells whether it moved on while it was read.
-    fn carry_over(&self, core: &mut Core) -> Result<HashMap<u64, SparseStatus>, StagingError> {
+    // tells whether it moved on while it was read. What did so since it was exposed may go on unseen.
+    fn carry_over(
+        &self,
+        core: &mut Core,
+        exposed: &HashMap<u64, Moment>,
+    ) -> Result<HashMap<u64, Moving>, StagingError> {
         let mut moving = HashMap::new();
         let open = self.files.all();
         let open = open.iter().filter(|file| file.direct.load(Ordering::Acquire) > 0);
@@ -82,7 +88,8 @@ impl StagingTree {
             let Some(top) = content.layers.last_mut().filter(|top| top.below_len == 0) else { continue };
             top.epoch = epoch;
             if let Some(status) = self.layer_status(number, top.file)? {
-                moving.insert(number, status);
+                let has_moved = exposed.get(&number).is_some_and(|before| *before != moment(&status));
+                moving.insert(number, Moving { status, has_moved });
             }
             let content = content.clone();
             edit.put(number, Some(&object), object.linked, state)?;
@@ -112,6 +119,22 @@ impl StagingTree {
         let mut batch = StagingBatch::default();
         batch.put_number(NumberSet::Kept, number);
         Ok(self.store.write(batch)?)
+    }
+
+    // From the freeze on the row is of the next epoch, whatever becomes of the commit, which reads its snapshot.
+    pub(super) fn keep_removed(&self, frozen: u32, directory: u64, name: &[u8]) -> Result<(), StagingError> {
+        let mut core = self.core_mut();
+        let row = self.store.entry(directory, name)?;
+        let is_removed =
+            |row: &EntryRow| row.target.is_none() && row.epoch <= frozen && core.is_valid(row.epoch);
+        if !row.as_ref().is_some_and(is_removed) {
+            return Ok(());
+        }
+        let mut batch = StagingBatch::default();
+        batch.put_entry(directory, name, &EntryRow { epoch: core.state.epoch, target: None });
+        self.store.write(batch)?;
+        core.is_changed_since = true;
+        Ok(())
     }
 
     pub(super) fn finish_frozen(&self, epoch: u32, ordinal: Ordinal) -> Result<(), StagingError> {
@@ -220,10 +243,7 @@ impl StagingTree {
         batch: &mut StagingBatch,
         rows: &mut Vec<(u64, ObjectRow)>,
     ) -> Result<bool, StagingError> {
-        let Some(row) = self.stored(number)?.filter(|row| row.epoch <= epoch && core.is_valid(row.epoch))
-        else {
-            return Ok(false);
-        };
+        let Some(row) = self.stored(number)?.filter(|row| core.is_valid(row.epoch)) else { return Ok(false) };
         let Some(state) = &row.state else { return Ok(false) };
         let present = core.state.epoch;
         let target = Some((state.kind(), number));
@@ -237,6 +257,10 @@ impl StagingTree {
                     batch.put_entry(home.directory, &home.name, &EntryRow { epoch: present, target });
                 }
             }
+        }
+        // Written since, its row is carried over already, but not names that are not in it.
+        if row.epoch > epoch {
+            return Ok(true);
         }
         let object = Some(ObjectState::clone(state));
         let row = ObjectRow { epoch: present, linked: row.linked, object };
@@ -404,6 +428,7 @@ impl StagingTree {
         }
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let root = self.load(core, ROOT_OBJECT)?;
+        self.has_discarded.store(true, Ordering::Release);
         self.stand_on(core, base)?;
         for file in self.files.take_all() {
             file.state_mut().is_stale = true;

@@ -96,6 +96,9 @@ pub enum StagingError {
         /// The refusal.
         source: StagingStoreError,
     },
+    /// `EBUSY`: a mount serves the client's staging, though its server has it not open just now.
+    #[error("staging of the client is served by a mount whose server is away")]
+    Mounted,
     /// `EIO`: the base cannot be read.
     #[error("the generation below cannot be read")]
     Base(#[from] ReadError),
@@ -131,7 +134,7 @@ impl StagingError {
             Self::AttributeTooLarge => libc::E2BIG,
             Self::NotSupported { .. } => libc::EOPNOTSUPP,
             Self::NoSegment => libc::ENXIO,
-            Self::Busy { .. } | Self::Locked { .. } => libc::EBUSY,
+            Self::Busy { .. } | Self::Locked { .. } | Self::Mounted => libc::EBUSY,
             Self::Store(error) if error.is_disk_full() => libc::ENOSPC,
             Self::Base(_) | Self::Repository(_) | Self::Store(_) => libc::EIO,
             Self::Backing(error) => match error.source.raw_os_error() {

@@ -14,10 +14,18 @@ use crate::format::record::{
 };
 use crate::id::Ordinal;
 use crate::index::staging::{
-    ContentRow, EntryRow, Home, ObjectRow, ObjectState, PINNED, RowDetail, StagingSnapshot,
+    ContentRow, EntryRow, FrozenPlace, Home, ObjectRow, ObjectState, PINNED, RowDetail, StagingSnapshot,
 };
 use crate::repo::Generation;
 use crate::storage::sparse::{self, SparseStatus};
+
+/// A file that is written directly, at the freeze.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moving {
+    pub(super) status: SparseStatus,
+    /// It was written just then.
+    pub(super) has_moved: bool,
+}
 
 /// What was changed up to the freeze. Dropping it without [`FrozenEpoch::finish`] abandons the commit:
 /// nothing staged is lost, and it can be asked for again. Shared by threads.
@@ -30,7 +38,7 @@ pub struct FrozenEpoch<'t> {
     epoch: u32,
     untrusted_epoch: u32,
     next_ids: (u64, u64),
-    moving: HashMap<u64, SparseStatus>,
+    moving: HashMap<u64, Moving>,
     is_changed: bool,
     is_over: bool,
 }
@@ -104,7 +112,7 @@ impl<'t> FrozenEpoch<'t> {
         base: Base,
         (committed_epoch, epoch, untrusted_epoch): (u32, u32, u32),
         next_ids: (u64, u64),
-        moving: HashMap<u64, SparseStatus>,
+        moving: HashMap<u64, Moving>,
         is_changed: bool,
     ) -> Self {
         Self {
@@ -276,7 +284,7 @@ impl<'t> FrozenEpoch<'t> {
             });
         }
         let status = match (self.moving.get(&number), files.last()) {
-            (Some(status), _) => *status,
+            (Some(moving), _) => moving.status,
             (None, Some(file)) => sparse::status(file).map_err(super::stack::refused("look up", number))?,
             (None, None) => return Err(StagingError::Stale { number }),
         };
@@ -295,6 +303,7 @@ impl<'t> FrozenEpoch<'t> {
             size: status.len,
             at_freeze: status,
             open_for_writing: self.moving.contains_key(&number),
+            has_moved: self.moving.get(&number).is_some_and(|moving| moving.has_moved),
             has_lost_writes: self.tree.has_lost_writes(number, &row.layers, &files),
             row,
             files,
@@ -309,6 +318,39 @@ impl<'t> FrozenEpoch<'t> {
     /// [`StagingError`] if that cannot be noted.
     pub fn keep(&self, number: u64) -> Result<(), StagingError> {
         self.tree.keep_pending(number)
+    }
+
+    /// Number of the file, or of anything else but a directory, that has a name in the base.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the base cannot be read.
+    pub fn base_number(&self, directory: u64, name: &[u8]) -> Result<Option<u64>, StagingError> {
+        let found = self.base.lookup(directory, name)?;
+        Ok(found.filter(|found| found.kind != FileKind::Directory).map(|found| found.number))
+    }
+
+    /// Where a changed object with a name was at the freeze, and whether its content was touched.
+    ///
+    /// # Errors
+    /// [`StagingError`] if rows cannot be read.
+    pub fn written_place(&self, number: u64) -> Result<Option<(FrozenPlace, bool)>, StagingError> {
+        let row = self.snapshot.object(number)?.filter(|row| row.epoch > self.committed_epoch);
+        let Some(ObjectRow { linked, object: Some(state), .. }) = row else { return Ok(None) };
+        let is_written = state.content().is_some_and(|content| !content.layers.is_empty());
+        let place = match (linked, state.home) {
+            _ if state.link_count == 0 => None,
+            (Some(object), _) => Some(FrozenPlace::Linked(object)),
+            (None, home) => home.map(FrozenPlace::Entry),
+        };
+        Ok(place.map(|place| (place, is_written)))
+    }
+
+    /// Leaves it pending that a name was removed: the generation has it.
+    ///
+    /// # Errors
+    /// [`StagingError`] if that cannot be noted.
+    pub fn keep_removed(&self, directory: u64, name: &[u8]) -> Result<(), StagingError> {
+        self.tree.keep_removed(self.epoch, directory, name)
     }
 
     /// Notes the number of the generation about to be written, so that after a crash its DTF tells that the

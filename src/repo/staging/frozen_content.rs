@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::StagingError;
 use super::stack::{SegmentKind, Stack, read_at_most, refused};
+use super::watching::moment;
 use crate::format::record::Content;
 use crate::id::Fingerprint;
 use crate::index::staging::ContentRow;
@@ -18,6 +19,8 @@ pub struct FrozenContent {
     pub(super) row: ContentRow,
     pub(super) files: Vec<Arc<File>>,
     pub(super) at_freeze: SparseStatus,
+    // It was written at the freeze.
+    pub(super) has_moved: bool,
     /// Length in bytes.
     pub size: u64,
     /// What lies below the written regions, if anything of it may still be visible.
@@ -111,15 +114,17 @@ impl FrozenContent {
         Ok(bytes)
     }
 
-    /// Tells whether the backing file was written since the freeze, which can be only if it was
+    /// Tells whether the backing file was written at the freeze or since, which can be only if it was
     /// `open_for_writing`.
     ///
     /// # Errors
     /// [`StagingError`] if the system does not tell.
     pub fn is_moved(&self) -> Result<bool, StagingError> {
+        if self.has_moved {
+            return Ok(true);
+        }
         let Some(file) = self.files.last() else { return Ok(false) };
         let now = sparse::status(file).map_err(refused("look up", 0))?;
-        let at = self.at_freeze;
-        Ok((now.len, now.mtime, now.ctime) != (at.len, at.mtime, at.ctime))
+        Ok(moment(&now) != moment(&self.at_freeze))
     }
 }

@@ -65,10 +65,13 @@ impl FileHandle {
         self.writable
     }
 
-    /// The backing file, if all reads and writes may go to it directly now: nothing lies below it, the name is
-    /// not one of a database, writes take no set-id bits away, and no bound wants them to be seen ([`StagingTree::lets_kernel_write`]).
+    /// The backing file, if all reads and writes could go to it directly now: nothing lies below it, the name is
+    /// not one of a database, writes take no set-id bits away, and no bound wants them to be seen
+    /// ([`StagingTree::lets_kernel_write`]). The next moment it may be otherwise: who lets the kernel write asks
+    /// [`StagingTree::begin_passthrough`].
     ///
     /// [`StagingTree::lets_kernel_write`]: super::StagingTree::lets_kernel_write
+    /// [`StagingTree::begin_passthrough`]: super::StagingTree::begin_passthrough
     #[must_use]
     pub fn passthrough(&self) -> Option<Arc<File>> {
         let is_seen = self.is_watched.load(Ordering::Relaxed) || self.is_bounded.load(Ordering::Acquire);
@@ -88,11 +91,24 @@ impl FileHandle {
         !state.is_stale && state.plain().is_some()
     }
 
-    /// Says that reads and writes of the object now go to the backing file directly, until this handle is
-    /// dropped: a freeze then cannot hold writes back.
+    /// Says that reads and writes of the object go to the backing file directly already, by other handles or
+    /// since before this process, until this handle is dropped: a freeze then cannot hold writes back.
     pub fn set_passthrough(&self) {
         if !self.is_direct.swap(true, Ordering::AcqRel) {
             self.file().direct.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Tells whether reads and writes of the object go to the backing file directly by some handle.
+    #[must_use]
+    pub fn is_passthrough(&self) -> bool {
+        self.file().direct.load(Ordering::Acquire) > 0
+    }
+
+    /// Says that the kernel does not read and write by this handle after all.
+    pub fn end_passthrough(&self) {
+        if self.is_direct.swap(false, Ordering::AcqRel) {
+            self.file().direct.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }

@@ -22,6 +22,7 @@
 mod attributes;
 mod ballast;
 mod base;
+mod claims;
 mod content;
 mod databases;
 mod direct;
@@ -55,6 +56,7 @@ mod xattrs;
 
 pub use attributes::{Attributes, Caller, Entry, SetAttributes, SetTime};
 pub use ballast::Room;
+pub use claims::MountClaims;
 pub use error::StagingError;
 pub use frozen::{FrozenChange, FrozenEpoch, FrozenObject, FrozenTarget};
 pub use frozen_content::{FrozenBase, FrozenContent, Segment};

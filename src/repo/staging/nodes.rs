@@ -135,6 +135,11 @@ impl Nodes {
         }
     }
 
+    /// Numbers of all objects that are held.
+    pub(super) fn held(&self) -> Vec<u64> {
+        self.with(|nodes| nodes.keys().copied().collect())
+    }
+
     pub(super) fn is_held(&self, number: u64) -> bool {
         self.with(|held| held.nodes.get(&number).is_some_and(|node| node.lookups > 0))
     }

@@ -1,5 +1,8 @@
 //! How a staging tree is opened.
 
+use std::sync::Arc;
+
+use super::claims::MountClaims;
 use crate::format::staging_policy::SpacePolicy;
 
 /// What becomes of objects that are open without a name, and of handles given out before.
@@ -36,10 +39,12 @@ impl Default for Limits {
 }
 
 /// How a staging tree is opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct StagingOptions {
     /// What the kernel still holds.
     pub mode: OpenMode,
+    /// The mount that serves the tree; absent: none does, and a tree that a mount serves is not opened.
+    pub mount: Option<Arc<MountClaims>>,
     /// Bounds.
     pub limits: Limits,
     /// Identity of this run of the machine (`/proc/sys/kernel/random/boot_id`): when it differs from that of
@@ -50,9 +55,9 @@ pub struct StagingOptions {
 }
 
 impl StagingOptions {
-    /// Options with default bounds.
+    /// Options without a mount, with default bounds.
     #[must_use]
     pub fn new(mode: OpenMode, boot: Vec<u8>) -> Self {
-        Self { mode, limits: Limits::default(), boot, cache_bytes: 16 << 20 }
+        Self { mode, mount: None, limits: Limits::default(), boot, cache_bytes: 16 << 20 }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quick_cache::sync::Cache;
@@ -10,6 +10,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 
 use super::attributes::Caller;
 use super::base::{Base, FIRST_NUMBER};
+use super::claims::Claim;
 use super::content::OpenFiles;
 use super::direct::DirectFiles;
 use super::directory;
@@ -52,6 +53,7 @@ pub struct StagingTree {
     client: ClientName,
     path: PathBuf,
     slot: u16,
+    claim: Claim,
     pub(super) mode: OpenMode,
     pub(super) store: StagingStore,
     pub(super) data: SparseDirectory,
@@ -71,6 +73,8 @@ pub struct StagingTree {
     pub(super) space: SpaceGuard,
     pub(super) failed_syncs: FailedSyncs,
     change_count: AtomicU64,
+    /// Changes were dropped, or another base was put below, since the tree was opened.
+    pub(super) has_discarded: AtomicBool,
     /// Backing files of no use any more, and those that a running commit may still read.
     pub(super) garbage: Mutex<Vec<u64>>,
     pub(super) deferred: Mutex<Vec<u64>>,
@@ -130,7 +134,8 @@ impl StagingTree {
     /// [`StagingTree::restage`] put it on another one.
     ///
     /// # Errors
-    /// [`StagingError::NotFound`] if there is none, [`StagingError::Locked`] if another process has it.
+    /// [`StagingError::NotFound`] if there is none, [`StagingError::Locked`] if another process has it,
+    /// [`StagingError::Mounted`] if another mount serves it.
     pub fn open(
         repository: Arc<Repository>,
         client: &ClientName,
@@ -149,7 +154,9 @@ impl StagingTree {
     ) -> Result<Self, StagingError> {
         let path = directory::path(&repository, client)?;
         let slot = directory::slot(&path)?;
+        let claim = Claim::take(options, slot)?;
         let store = StagingStore::open(&path.join("meta"))?;
+        claim.check(&repository)?;
         let data = SparseDirectory::open(&path.join("data"))?;
         // What is synced in either is there only if their own names are.
         directory::sync(&path)?;
@@ -179,7 +186,8 @@ impl StagingTree {
             .estimated_items_capacity(usize::try_from(options.cache_bytes / 400).unwrap_or(1024))
             .build()
             .expect("both capacities are set");
-        let tree = Self {
+        let mut tree = Self {
+            claim,
             removed: RemovedNames::open(&store, options.mode)?,
             failed_syncs: FailedSyncs::open(path.join("unsynced"))?,
             space: SpaceGuard::new(options.limits, path.join("reserve")),
@@ -200,11 +208,13 @@ impl StagingTree {
             direct: DirectFiles::default(),
             missing: Mutex::default(),
             change_count: AtomicU64::new(0),
+            has_discarded: AtomicBool::new(false),
             garbage: Mutex::default(),
             deferred: Mutex::default(),
             repository,
         };
         tree.begin(is_new, options, caller, permissions)?;
+        tree.claim.keep();
         Ok(tree)
     }
 
@@ -284,6 +294,7 @@ impl StagingTree {
     /// [`StagingError`] if something cannot be removed; it is then not a staging tree any more all the same.
     pub fn remove(self) -> Result<(), StagingError> {
         let path = self.path.clone();
+        self.claim.release();
         drop(self);
         directory::remove(&path)
     }
@@ -303,7 +314,9 @@ impl StagingTree {
             (core.next_number, core.next_directory, core.next_linked);
         let mut batch = StagingBatch::default();
         batch.put_state(&core.state);
-        Ok(self.store.write_durable(batch)?)
+        self.store.write_durable(batch)?;
+        self.claim.release();
+        Ok(())
     }
 
     /// The repository.
@@ -365,6 +378,19 @@ impl StagingTree {
     /// Handles may be held whose opening this process has not seen.
     pub(super) fn is_taken_over(&self) -> bool {
         self.mode == OpenMode::Takeover
+    }
+
+    /// Numbers of all objects that were looked up since this process opened the tree, and not forgotten.
+    #[must_use]
+    pub fn held(&self) -> Vec<u64> {
+        self.nodes.held()
+    }
+
+    /// Tells whether content was discarded that somebody may hold whom this process does not know: after a
+    /// takeover not all who hold objects are known.
+    #[must_use]
+    pub fn has_unknown_holders(&self) -> bool {
+        self.is_taken_over() && self.has_discarded.load(Ordering::Acquire)
     }
 
     pub(super) fn set_frozen_epoch(&self, epoch: u32) {

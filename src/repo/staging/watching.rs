@@ -1,16 +1,24 @@
 //! What a commit wants to know of the tree beforehand: who is writing, and where an object is.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::attributes::time;
+use super::content::OpenFile;
 use super::error::StagingError;
 use super::tree::StagingTree;
 use crate::format::record::{ROOT_OBJECT, Time};
-use crate::index::staging::RowDetail;
-use crate::storage::sparse;
+use crate::index::staging::{Home, RowDetail};
+use crate::storage::sparse::SparseStatus;
+use crate::storage::{StorageError, sparse, write_back};
 
 // No path is longer, whatever rows say.
 const DEPTH_MAX: usize = 4096;
+
+fn is_written_directly(file: &OpenFile) -> bool {
+    file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
+}
 
 /// A file that is open for writing and was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +27,14 @@ pub struct Writer {
     pub number: u64,
     /// When the backing file was changed last.
     pub last_write: Time,
+}
+
+/// When a file was changed last, as far as the system tells.
+pub(super) type Moment = (u64, (i64, u32), (i64, u32));
+
+/// The moment of a status: what becomes of bytes on the disk does not count.
+pub(super) fn moment(status: &SparseStatus) -> Moment {
+    (status.len, status.mtime, status.ctime)
 }
 
 impl StagingTree {
@@ -39,6 +55,37 @@ impl StagingTree {
             writers.push(Writer { number: file.number, last_write });
         }
         Ok(writers)
+    }
+
+    /// Makes the system see what is written through mappings of a file that is written directly: it notes the time
+    /// only when a page is written first after it was last written to the disk. Returns whether there was anything to
+    /// be written to the disk, such that something may have been written unseen just now.
+    #[must_use]
+    pub fn expose_mapped_writes(&self, number: u64) -> bool {
+        self.files.get(number).filter(|file| is_written_directly(file)).is_some_and(|file| self.expose(&file))
+    }
+
+    /// The same for all files, with the time of the last change that the system had seen before.
+    pub(super) fn expose_all(&self) -> HashMap<u64, Moment> {
+        let mut before = HashMap::new();
+        for file in self.files.all().into_iter().filter(|file| is_written_directly(file)) {
+            let status = file.state().top().and_then(|(_, top)| sparse::status(top).ok());
+            if let Some(status) = status {
+                before.insert(file.number, moment(&status));
+                self.expose(&file);
+            }
+        }
+        before
+    }
+
+    fn expose(&self, file: &OpenFile) -> bool {
+        let top = file.state().top().map(|(layer, top)| (layer.file, Arc::clone(top)));
+        let Some((layer, top)) = top.filter(|(_, top)| write_back::is_pending(top)) else { return false };
+        let refused = |source| StorageError { operation: "sync", path: self.data.shown(layer), source };
+        let synced = self.note_sync(file.number, layer, sparse::sync(&top, false).map_err(refused));
+        // It was noted, and the commit tells.
+        synced.unwrap_or_else(|error| log::debug!("{error}: {}", error.source));
+        true
     }
 
     /// Path of an object from the root, without a leading `/`; of several names one. For the names of
@@ -69,7 +116,19 @@ impl StagingTree {
         match object.state.detail {
             RowDetail::Directory { parent } => Ok((parent, self.name_in(parent, number)?)),
             // The names of a file with several are in no row of it.
-            _ => Err(StagingError::Stale { number }),
+            _ => self.changed_name(number)?.ok_or(StagingError::Stale { number }),
         }
+    }
+
+    // The first name that was changed and leads to an object; all changed ones are looked at.
+    fn changed_name(&self, number: u64) -> Result<Option<(u64, Vec<u8>)>, StagingError> {
+        let core = self.core();
+        for row in self.store.all_entries(&Home::new(0, b"")) {
+            let (home, row) = row?;
+            if core.is_valid(row.epoch) && row.target.is_some_and(|(_, found)| found == number) {
+                return Ok(Some((home.directory, home.name.into_vec())));
+            }
+        }
+        Ok(None)
     }
 }

@@ -140,3 +140,138 @@ fn what_is_discarded_is_not_seen_any_more() {
     fs::write(stage.path("new"), "again").unwrap();
     assert_eq!(fs::read_to_string(stage.path("new")).unwrap(), "again");
 }
+
+// Holds an inode without having it open, as a working directory and a watch do.
+fn held(path: &std::path::Path) -> File {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    File::options().read(true).custom_flags(libc::O_PATH).open(path).unwrap()
+}
+
+#[test]
+fn what_is_discarded_is_not_seen_of_what_is_held_without_being_open() {
+    use std::os::unix::fs::MetadataExt as _;
+    if !can_mount() {
+        return;
+    }
+    let stage = Stage::new();
+    fs::create_dir(stage.path("d")).unwrap();
+    fs::write(stage.path("d/f"), "committed").unwrap();
+    commit(&stage);
+    let changed = |path: &str| {
+        let found = stage.path(path).metadata().unwrap();
+        (found.mtime(), found.mtime_nsec())
+    };
+    for is_killed in [false, true] {
+        let before = changed("d");
+        let kept = (held(&stage.path("d")), held(&stage.path("d/f")));
+        fs::write(stage.path("d/f"), "DISCARDED").unwrap();
+        fs::create_dir(stage.path("d/new")).unwrap();
+        let gone = held(&stage.path("d/new"));
+        assert_eq!(fs::read_to_string(stage.path("d/f")).unwrap(), "DISCARDED");
+        assert_ne!(changed("d"), before);
+        if is_killed {
+            let killed = stage.mount().server();
+            stage.mount().kill_server();
+            wait_until("another server answers", || {
+                stage.mount().server().is_some_and(|server| killed != Some(server))
+                    && ControlClient::connect(&stage.site.repository).is_ok_and(|daemon| daemon.is_some())
+            });
+        }
+        ask(&stage, &Request::Discard { client: "web1".into() });
+        assert_eq!(fs::read_to_string(stage.path("d/f")).unwrap(), "committed", "killed: {is_killed}");
+        assert_eq!(changed("d"), before, "killed: {is_killed}");
+        assert!(!stage.path("d/new").exists(), "killed: {is_killed}");
+        drop((kept, gone));
+    }
+}
+
+#[test]
+fn a_file_is_not_opened_as_what_was_discarded_and_as_it_is_when_that_is_closed() {
+    if !can_mount() {
+        return;
+    }
+    let stage = Stage::new();
+    fs::write(stage.path("file"), "committed").unwrap();
+    commit(&stage);
+    // Emptied, it is written by the kernel itself.
+    let mut open = File::create(stage.path("file")).unwrap();
+    open.write_all(b"discarded").unwrap();
+    ask(&stage, &Request::Discard { client: "web1".into() });
+    for _ in 0..2 {
+        let opened = File::options().read(true).write(true).open(stage.path("file"));
+        assert_eq!(opened.unwrap_err().raw_os_error(), Some(libc::EBUSY));
+    }
+    drop(open);
+    // The kernel tells of a closed file a moment later.
+    wait_until("it can be opened", || File::open(stage.path("file")).is_ok());
+    assert_eq!(fs::read_to_string(stage.path("file")).unwrap(), "committed");
+    fs::write(stage.path("file"), "written anew").unwrap();
+    assert_eq!(fs::read_to_string(stage.path("file")).unwrap(), "written anew");
+}
+
+#[test]
+fn a_directory_of_a_removed_client_that_is_held_is_not_the_next_ones() {
+    if !can_mount() {
+        return;
+    }
+    let stage = Stage::new();
+    let dead = held(&stage.root());
+    fs::remove_dir(stage.root()).unwrap();
+    let next = stage.mount().path("staging/web2");
+    fs::create_dir(&next).unwrap();
+    fs::create_dir(next.join("d")).unwrap();
+    assert_eq!(fs::read_dir(&next).unwrap().count(), 1);
+    drop(dead);
+}
+
+#[test]
+fn what_is_written_through_a_mapping_while_it_is_committed_is_marked_or_whole() {
+    if !can_mount() || !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    // What was written before says nothing then.
+    let policy = "[staging.safe]\nquiet = \"0s\"\n";
+    let config = stage.site.repository.join("reelfs.toml");
+    let known = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{known}\n{policy}")).unwrap();
+    let (script, path) = (stage.site.root.join("map.py"), stage.path("mapped"));
+    // Counts in the first page, then in the last one: the last is never ahead of the first.
+    fs::write(
+        &script,
+        "import mmap, sys\n\
+         file = open(sys.argv[1], 'w+b')\n\
+         file.write(bytes(range(256)) * 262144)\n\
+         file.flush()\n\
+         view = mmap.mmap(file.fileno(), 0)\n\
+         last, n = len(view) - 8, 0\n\
+         while True:\n\
+         \x20 n += 1\n\
+         \x20 view[0:8] = n.to_bytes(8, 'little')\n\
+         \x20 view[last:last + 8] = n.to_bytes(8, 'little')\n\
+         \x20 if n == 1: print('ready', flush=True)\n",
+    )
+    .unwrap();
+    let mut command = std::process::Command::new("python3");
+    let mut writer = command.arg(&script).arg(&path).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(writer.stdout.take().unwrap()),
+        &mut String::new(),
+    )
+    .unwrap();
+    let answers = ask(
+        &stage,
+        &Request::Commit(CommitRequest { client: "web1".into(), now: true, ..CommitRequest::default() }),
+    );
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    let is_marked = answers.iter().any(|answer| match answer {
+        Answer::Commit(commit) => format!("{:?}", commit.inconsistent).contains("mapped"),
+        _ => false,
+    });
+    wait_until("the generation is shown", || generation_count(&stage) == 1);
+    let stored = fs::read(stage.mount().path("clients/web1/latest/mapped")).unwrap();
+    let number = |at: usize| u64::from_le_bytes(stored[at..at + 8].try_into().unwrap());
+    let (first, last) = (number(0), number(stored.len() - 8));
+    assert!(is_marked || last <= first, "{first} {last}");
+}

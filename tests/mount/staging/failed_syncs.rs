@@ -13,13 +13,18 @@ use super::{Stage, has};
 use crate::support::{can_mount, wait_until};
 
 /// Lets calls of the server fail while it lives.
-struct Failing(Child);
+pub(super) struct Failing(Child);
 
 impl Failing {
     // `when` counts the calls of each thread.
     fn new(stage: &Stage, call: &str, when: &str) -> Option<Self> {
+        Self::inject(stage, call, &format!("error=EIO:when={when}"))
+    }
+
+    /// What happens at a call, as strace takes it.
+    pub(super) fn inject(stage: &Stage, call: &str, what: &str) -> Option<Self> {
         let server = stage.mount().server().unwrap().to_string();
-        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error=EIO:when={when}"));
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{what}"));
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject, "-p", &server]);
         let child = command.stderr(Stdio::null()).spawn().unwrap();

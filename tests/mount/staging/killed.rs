@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::time::Duration;
 
+use super::failed_syncs::Failing;
 use super::{Stage, has};
 use crate::support::{Random, can_mount, shell_ok};
 use crate::tree::grow;
@@ -72,4 +73,50 @@ fn open_files_directories_and_unnamed_files_outlive_the_server() {
     stage.mount().kill_server();
     fs::write(stage.path("plain"), "new").unwrap();
     assert_eq!(fs::read_to_string(stage.path("plain")).unwrap(), "new");
+}
+
+// The server dies before the kernel has its next answer.
+fn kill_at_next_answer(stage: &Stage) -> Option<Failing> {
+    stage.root().metadata().unwrap();
+    Failing::inject(stage, "writev", "error=EIO:signal=SIGKILL:when=1")
+}
+
+#[test]
+fn an_exchange_of_two_names_is_not_done_twice_by_two_servers() {
+    if !can_mount() || !has("strace") {
+        return;
+    }
+    let stage = Stage::new();
+    for name in ["a", "b"] {
+        fs::write(stage.path(name), name).unwrap();
+    }
+    let root = fs::File::open(stage.root()).unwrap();
+    for expected in ["ba", "ab", "ba"] {
+        let text = |name: &str| fs::read_to_string(stage.path(name)).unwrap();
+        // The kernel need not look them up then.
+        text("a");
+        text("b");
+        let Some(killing) = kill_at_next_answer(&stage) else { return };
+        rustix::fs::renameat_with(&root, "a", &root, "b", rustix::fs::RenameFlags::EXCHANGE).unwrap();
+        drop(killing);
+        assert_eq!(text("a") + &text("b"), expected);
+        let names =
+            fs::read_dir(stage.root()).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()));
+        assert_eq!(names.map(Result::unwrap).collect::<std::collections::BTreeSet<_>>().len(), 2);
+    }
+}
+
+#[test]
+fn an_extended_attribute_that_a_server_removed_before_it_died_is_removed() {
+    if !can_mount() || !has("strace") {
+        return;
+    }
+    let stage = Stage::new();
+    fs::write(stage.path("file"), "").unwrap();
+    let file = fs::File::open(stage.path("file")).unwrap();
+    rustix::fs::fsetxattr(&file, "user.mark", b"1", rustix::fs::XattrFlags::empty()).unwrap();
+    let Some(killing) = kill_at_next_answer(&stage) else { return };
+    rustix::fs::fremovexattr(&file, "user.mark").unwrap();
+    drop(killing);
+    assert_eq!(rustix::fs::fremovexattr(&file, "user.mark"), Err(rustix::io::Errno::NODATA));
 }

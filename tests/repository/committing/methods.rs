@@ -237,3 +237,23 @@ fn a_preview_tells_what_the_commit_adds_and_writes_nothing() {
     assert_eq!(summary.added_bytes, preview.added_bytes);
     assert_eq!(scene.read(&summary), staged.seen());
 }
+
+#[test]
+fn a_preview_of_a_file_in_very_many_pieces_tells_what_the_commit_adds() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    let handle = staged.open("pieces", true);
+    // More than a list of extents keeps in memory.
+    for piece in 0..5000 {
+        staged.write_at(&handle, piece * 8192, &random(piece, 4096));
+    }
+    drop(handle);
+    let progress = reelfs::progress::Progress::new();
+    let names = || std::fs::read_dir(scene.root()).unwrap().count();
+    let before = names();
+    let preview = scene.commit_of(&staged, &progress).preview(&mut |_| {}).unwrap();
+    assert_eq!(names(), before);
+    let summary = scene.commit(&staged);
+    assert_eq!(summary.added_bytes, preview.added_bytes);
+    assert_eq!(scene.read(&summary), staged.seen());
+}

@@ -189,3 +189,65 @@ fn data_directories_and_listed_groups_are_recognised() {
     }
     assert_eq!(read["base/x"], b"later");
 }
+
+#[test]
+fn a_file_that_is_being_written_and_was_moved_stays_under_the_name_that_it_had() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    let (safe, next) = (random(1, 200_000), random(2, 1000));
+    staged.write("log", &safe);
+    staged.write("moved", &next);
+    staged.write("gone", b"gone");
+    commit(&scene, &staged);
+    let summary = while_written(&staged, "log", || {
+        // As logs are turned: another takes the name, and yet another that one's.
+        staged.rename("log", "log.1");
+        staged.rename("moved", "log");
+        staged.write("moved", b"new in its place");
+        staged.unlink("gone");
+        staged.write("other", b"other");
+        commit(&scene, &staged)
+    });
+    let read = scene.read(&summary);
+    let expected = [("log", &safe[..]), ("moved", &next), ("other", b"other")];
+    assert_eq!(read, expected.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).into());
+    scene.verify();
+    let seen = staged.seen();
+    assert_eq!(seen.keys().collect::<Vec<_>>(), ["log", "log.1", "moved", "other"], "as they were moved");
+    assert_eq!(seen["log"], next);
+    thread::sleep(Duration::from_millis(350));
+    let after = commit(&scene, &staged);
+    assert_eq!(scene.read(&after), seen);
+    assert!(!staged.tree.is_changed().unwrap());
+    scene.verify();
+}
+
+#[test]
+fn a_file_that_is_being_written_gets_no_second_name_before_it_is_safe() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    let safe = random(1, 200_000);
+    staged.write("one", &safe);
+    staged.write("linked", &safe);
+    staged.link("linked", "linked too");
+    commit(&scene, &staged);
+    for (path, name) in [("one", "second"), ("linked", "third")] {
+        let summary = while_written(&staged, path, || {
+            staged.link(path, name);
+            commit(&scene, &staged)
+        });
+        let kept = &summary.kept_back.listed;
+        assert_eq!(kept.len(), 1, "{summary:?}");
+        assert!([path, name].contains(&&*kept[0].path), "{kept:?}");
+        let read = scene.read(&summary);
+        assert!(!read.contains_key(name), "{:?}", read.keys());
+        assert!(read[path] == safe, "as it last was");
+        scene.verify();
+        assert!(staged.seen().contains_key(name));
+        thread::sleep(Duration::from_millis(350));
+        let after = commit(&scene, &staged);
+        assert_eq!(scene.read(&after), staged.seen());
+        assert!(!staged.tree.is_changed().unwrap());
+        scene.verify();
+    }
+}

@@ -34,8 +34,7 @@ fn what_the_kernel_writes_directly_is_committed_as_at_the_freeze_and_stays_pendi
     let place = Place::new();
     let tree = place.create();
     let (entry, handle) = tree.create_file(ROOT, b"log", 0o644, caller(), None).unwrap();
-    let backing = handle.passthrough().expect("a new file is plain");
-    handle.set_passthrough();
+    let backing = tree.begin_passthrough(&handle).unwrap().expect("a new file is plain");
     backing.write_all_at(b"before", 0).unwrap();
     let frozen = tree.freeze().unwrap();
     let content = content_of(&frozen, entry.number()).unwrap();
@@ -54,6 +53,28 @@ fn what_the_kernel_writes_directly_is_committed_as_at_the_freeze_and_stays_pendi
     commit(&place.repository, tree.freeze().unwrap());
     assert!(!tree.is_changed().unwrap());
     assert_eq!(read(&tree, "log"), b"beforeafter the freeze!");
+}
+
+#[test]
+fn a_freeze_between_the_word_that_the_kernel_may_write_and_its_opening_loses_no_write() {
+    let place = Place::new();
+    let tree = place.create();
+    let (entry, handle) = tree.create_file(ROOT, b"log", 0o644, caller(), None).unwrap();
+    let (_, late) = tree.create_file(ROOT, b"late", 0o644, caller(), None).unwrap();
+    // The kernel is told of the file, which takes its time.
+    let backing = tree.begin_passthrough(&handle).unwrap().unwrap();
+    let frozen = tree.freeze().unwrap();
+    assert!(content_of(&frozen, entry.number()).unwrap().open_for_writing);
+    assert!(tree.begin_passthrough(&late).unwrap().is_none() && !late.is_passthrough());
+    let ordinal = write(&place.repository, &frozen, true);
+    frozen.finish(ordinal).unwrap();
+    while tree.reclaim().unwrap() {}
+    backing.write_all_at(b"written after the commit", 0).unwrap();
+    assert_eq!(read(&tree, "log"), b"written after the commit");
+    // One that it does not take after all is like any other.
+    handle.end_passthrough();
+    let frozen = tree.freeze().unwrap();
+    assert!(!content_of(&frozen, entry.number()).unwrap().open_for_writing);
 }
 
 #[test]
@@ -332,8 +353,7 @@ fn after_a_takeover_direct_writes_of_the_kernel_are_not_lost_by_a_commit() {
     let tree = place.create();
     let prepared = tree.prepare_file().unwrap();
     let (entry, handle) = tree.create_file(ROOT, b"log", 0o644, caller(), Some(prepared)).unwrap();
-    let backing = handle.passthrough().unwrap();
-    handle.set_passthrough();
+    let backing = tree.begin_passthrough(&handle).unwrap().unwrap();
     backing.write_all_at(b"one ", 0).unwrap();
     drop((tree, handle));
     let tree = open_with(&place, OpenMode::Takeover, b"boot");

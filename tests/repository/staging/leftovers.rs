@@ -42,3 +42,22 @@ fn a_file_that_was_replaced_before_it_was_opened_is_stale_and_not_empty() {
     assert!(matches!(told, Err(StagingError::Stale { .. })), "{told:?}");
     assert_eq!(read(&tree, "old"), b"new");
 }
+
+#[test]
+fn the_slot_of_a_client_that_was_removed_is_not_the_next_ones() {
+    let place = Place::new();
+    let first = place.create();
+    let slot = first.slot();
+    first.remove().unwrap();
+    let second = place.create();
+    assert_eq!(second.slot(), slot + 1);
+    second.remove().unwrap();
+    // Behind the last one come those that are free before it.
+    fs::write(place.root.join("staging/.last-slot"), "4095\n").unwrap();
+    let third = place.create();
+    assert_eq!(third.slot(), 1);
+    // What cannot be read counts as nothing.
+    third.remove().unwrap();
+    fs::write(place.root.join("staging/.last-slot"), "65535\n").unwrap();
+    assert_eq!(place.create().slot(), 1);
+}

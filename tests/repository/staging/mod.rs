@@ -2,6 +2,7 @@
 //! against a model of a POSIX tree.
 
 mod cases;
+mod claims;
 mod commit;
 mod contents;
 mod driver;

@@ -1,0 +1,133 @@
+//! Policy keep-last-safe: what is not safe stays in the generation as it last was, under the name that it had.
+//!
+//! A file that was moved since is to be there all the same, so the name that it had stays too, and what has
+//! taken that name since waits with it; and so on, should that have been moved.
+
+use super::driver::Driver;
+use super::error::CommitError;
+use crate::format::staging_policy::Inconsistent;
+use crate::index::staging::FrozenPlace;
+use crate::path;
+use crate::repo::staging::{FrozenObject, FrozenTarget};
+use crate::repo::{Entry, Node};
+
+// So many files that took each other's names are followed.
+const MOVE_COUNT_MAX: usize = 1000;
+
+impl Driver<'_, '_, '_> {
+    fn keeps_last_safe(&self) -> bool {
+        self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe
+    }
+
+    /// Tells whether a name stays as it is in the base.
+    pub(super) fn must_stay(
+        &mut self,
+        directory: u64,
+        name: &[u8],
+        target: &FrozenTarget,
+        before: Option<&Entry>,
+    ) -> Result<bool, CommitError> {
+        if !self.keeps_last_safe() {
+            return Ok(false);
+        }
+        let number = match target {
+            FrozenTarget::Directory { .. } => return Ok(false),
+            // Its names wait with it.
+            FrozenTarget::Linked { object, .. } if self.kept_linked.contains(object) => return Ok(true),
+            FrozenTarget::Object(object) => {
+                if self.is_unsafe(object.content.as_ref(), object.number, (directory, name)) {
+                    return Ok(true);
+                }
+                Some(object.number)
+            }
+            _ => None,
+        };
+        match before.map(|before| before.node) {
+            Some(Node::Object { object, .. }) if self.kept_linked.contains(&object) => return Ok(true),
+            None => return Ok(false),
+            _ => {}
+        }
+        match self.number_before(directory, name)? {
+            Some(moved) if number != Some(moved) => self.stays(moved),
+            _ => Ok(false),
+        }
+    }
+
+    fn number_before(&self, directory: u64, name: &[u8]) -> Result<Option<u64>, CommitError> {
+        let (frozen, tree) = (self.context.frozen, self.context.tree);
+        frozen.base_number(directory, name).map_err(|source| super::staging_error(tree, source))
+    }
+
+    // Tells whether a file of the base that is elsewhere now stays where it was.
+    fn stays(&mut self, mut number: u64) -> Result<bool, CommitError> {
+        for _ in 0..MOVE_COUNT_MAX {
+            let (frozen, tree) = (self.context.frozen, self.context.tree);
+            let place = frozen.written_place(number).map_err(|source| super::staging_error(tree, source))?;
+            let (home, is_written) = match place {
+                None => return Ok(false),
+                Some((FrozenPlace::Linked(object), _)) => return Ok(self.kept_linked.contains(&object)),
+                Some((FrozenPlace::Entry(home), is_written)) => (home, is_written),
+            };
+            let unsafe_files = self.context.unsafe_files;
+            let mut is_in_group = || {
+                unsafe_files.has_groups()
+                    && unsafe_files.is_in_group(&self.paths.of(home.directory, &home.name))
+            };
+            if is_written && (unsafe_files.contains(number) || is_in_group()) {
+                return Ok(true);
+            }
+            match self.number_before(home.directory, &home.name)? {
+                Some(there) if there != number => number = there,
+                _ => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Leaves a name as it is in the base, and what was done to it pending.
+    pub(super) fn keep_name(
+        &mut self,
+        directory: u64,
+        name: &[u8],
+        target: &FrozenTarget,
+    ) -> Result<(), CommitError> {
+        match target {
+            FrozenTarget::Object(object) => {
+                let path = self.paths.of(directory, name);
+                self.keep_back(&path, object.number)
+            }
+            FrozenTarget::Removed => {
+                let (frozen, tree) = (self.context.frozen, self.context.tree);
+                frozen.keep_removed(directory, name).map_err(|source| super::staging_error(tree, source))
+            }
+            // They were kept with the file, or are no files.
+            FrozenTarget::Linked { .. } | FrozenTarget::Directory { .. } => Ok(()),
+        }
+    }
+
+    /// Keeps a file with several names back, if it is not safe; its names stay as they are in the base.
+    pub(super) fn must_keep_linked(&mut self, object: u64, file: &FrozenObject) -> Result<bool, CommitError> {
+        if !self.keeps_last_safe() || file.content.is_none() {
+            return Ok(false);
+        }
+        let path = self.context.tree.path(file.number);
+        let path = path.unwrap_or_else(|_| self.paths.of(object, b""));
+        let unsafe_files = self.context.unsafe_files;
+        if !self.is_unsafe(file.content.as_ref(), file.number, (object, b""))
+            && !unsafe_files.is_in_group(&path)
+        {
+            return Ok(false);
+        }
+        self.kept_linked.insert(object);
+        self.keep_back(&path, file.number)?;
+        Ok(true)
+    }
+
+    /// Leaves what was done to an object pending.
+    pub(super) fn keep_back(&mut self, path: &[u8], number: u64) -> Result<(), CommitError> {
+        let tree = self.context.tree;
+        self.context.frozen.keep(number).map_err(|source| super::staging_error(tree, source))?;
+        self.summary.kept_back.note(path::display(path), "was not safe, stays as it last was".to_owned());
+        Ok(())
+    }
+}
