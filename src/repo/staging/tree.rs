@@ -44,6 +44,15 @@ impl Weighter<u64, Arc<CachedRow>> for RowWeight {
 
 pub(super) type RowCache = Cache<u64, Arc<CachedRow>, RowWeight>;
 
+fn row_cache(bytes: u64) -> RowCache {
+    let options = OptionsBuilder::new()
+        .weight_capacity(bytes)
+        .estimated_items_capacity(usize::try_from(bytes / 400).unwrap_or(1024))
+        .build()
+        .expect("both capacities are set");
+    Cache::with_options(options, RowWeight, Default::default(), Default::default())
+}
+
 /// The staging tree of one client; shared by threads.
 ///
 /// Locks are taken in this order: `core`, `gate`, one file's state.
@@ -181,11 +190,6 @@ impl StagingTree {
             is_changed_since: false,
             reclaim: super::reclaim::Reclaim::default(),
         };
-        let cache = OptionsBuilder::new()
-            .weight_capacity(options.cache_bytes)
-            .estimated_items_capacity(usize::try_from(options.cache_bytes / 400).unwrap_or(1024))
-            .build()
-            .expect("both capacities are set");
         let mut tree = Self {
             claim,
             removed: RemovedNames::open(&store, options.mode)?,
@@ -201,7 +205,7 @@ impl StagingTree {
             core: RwLock::new(core),
             gate: RwLock::default(),
             frozen: Arc::default(),
-            rows: Cache::with_options(cache, RowWeight, Default::default(), Default::default()),
+            rows: row_cache(options.cache_bytes),
             nodes: Nodes::default(),
             directory_names: DirectoryNames::default(),
             files: OpenFiles::default(),
