@@ -137,7 +137,7 @@ impl Nodes {
 
     /// Numbers of all objects that are held.
     pub(super) fn held(&self) -> Vec<u64> {
-        self.with(|nodes| nodes.keys().copied().collect())
+        self.with(|held| held.nodes.keys().copied().collect())
     }
 
     pub(super) fn is_held(&self, number: u64) -> bool {
