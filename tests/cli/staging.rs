@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reelfs::format::record::{ROOT_OBJECT, Time};
 use reelfs::id::ClientName;
-use reelfs::repo::staging::{Caller, OpenMode, StagingOptions, StagingTree};
+use reelfs::repo::staging::{Caller, MountClaims, OpenMode, StagingOptions, StagingTree};
 use reelfs::repo::{CacheBytes, Repository};
 
 use crate::kill_points::{can_trace, strace};
@@ -220,6 +220,44 @@ fn a_commit_and_a_mount_right_after_a_umount_wait_for_the_daemon_to_end() {
         sandbox.good(&["commit", "web1"]);
         std::fs::remove_file(staging.join("more")).unwrap();
     }
+}
+
+#[test]
+fn a_commit_waits_for_a_daemon_that_is_being_started_again_and_loses_nothing_that_is_open() {
+    use std::io::BufRead as _;
+    let sandbox = Sandbox::with_repository();
+    let root = sandbox.repository();
+    let repository = Arc::new(Repository::open(&root, CacheBytes::default()).unwrap());
+    // What the supervisor of a mount keeps while its server is away.
+    let supervised = Arc::new(MountClaims::open(&root).unwrap());
+    let serving = |mode| StagingOptions { mode, mount: Some(Arc::clone(&supervised)), ..options() };
+    let client: ClientName = "web1".parse().unwrap();
+    let fresh = serving(OpenMode::Fresh);
+    let tree = StagingTree::create(Arc::clone(&repository), &client, &fresh, caller(), 0o755).unwrap();
+    let (named, handle) = tree.create_file(ROOT_OBJECT, b"named", 0o644, caller(), None).unwrap();
+    tree.write(&handle, 0, b"one ", false, caller()).unwrap();
+    let (unnamed, open) = tree.create_file(ROOT_OBJECT, b"unnamed", 0o644, caller(), None).unwrap();
+    tree.write(&open, 0, b"has no name", false, caller()).unwrap();
+    tree.unlink(ROOT_OBJECT, b"unnamed", caller()).unwrap();
+    drop((handle, open, tree));
+    let mut commit = sandbox.command(&["commit", "web1", "--now"]);
+    let piped = commit.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut committing = piped.spawn().unwrap();
+    let mut told = std::io::BufReader::new(committing.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert!(line.contains("waiting for the daemon that serves staging"), "{line:?}");
+    // The next server goes on, and is unmounted then.
+    let tree = StagingTree::open(repository, &client, &serving(OpenMode::Takeover)).unwrap();
+    let handle = tree.open_file(named.number(), true, false, caller()).unwrap();
+    tree.write(&handle, 4, b"two", false, caller()).unwrap();
+    let open = tree.open_file(unnamed.number(), false, false, caller()).unwrap();
+    assert_eq!(tree.read(&open, 0, 100).unwrap(), b"has no name");
+    drop((handle, open));
+    tree.close().unwrap();
+    let ended = committing.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(sandbox.good(&["cat", "web1@latest:named"]), "one two");
 }
 
 #[test]

@@ -98,8 +98,7 @@ fn a_server_that_starts_again_knows_of_a_sync_that_failed() {
     }
     drop(file);
     stage.remount();
-    let is_answered = || ControlClient::connect(&stage.site.repository).is_ok_and(|daemon| daemon.is_some());
-    wait_until("a daemon answers", is_answered);
+    wait_for_a_daemon(&stage);
     assert_eq!(tells_of_failed_sync(&ask(&stage, &Request::Commit(request()))), Some(true));
     write_anew(&stage);
     stage.remount();
@@ -122,8 +121,16 @@ fn what_the_system_could_not_write_later_is_told_with_the_commit_and_to_who_sync
     stage.mount().kill_server();
     assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
     drop(file);
+    wait_for_a_daemon(&stage);
     assert_eq!(tells_of_failed_sync(&ask(&stage, &Request::Commit(request()))), Some(true));
     write_anew(&stage);
+}
+
+// A server takes files up before it takes commands.
+fn wait_for_a_daemon(stage: &Stage) {
+    wait_until("a daemon answers", || {
+        ControlClient::connect(&stage.site.repository).is_ok_and(|daemon| daemon.is_some())
+    });
 }
 
 fn request() -> CommitRequest {
