@@ -19,6 +19,8 @@ pub(super) fn refused(path: &str) -> impl Fn(StagingError) -> StoreError + '_ {
 #[derive(Debug)]
 pub(super) struct StagedSmall {
     pub(super) content: FrozenContent,
+    /// All of it, if it was read already.
+    pub(super) bytes: Option<Vec<u8>>,
     pub(super) described: Described,
     pub(super) path: Vec<u8>,
 }
@@ -26,7 +28,9 @@ pub(super) struct StagedSmall {
 impl SmallSource for StagedSmall {
     fn read(&self) -> Result<ReadFile, ReadProblem> {
         let len = usize::try_from(self.content.size).unwrap_or(usize::MAX);
-        let bytes = self.content.read(0, len).map_err(|error| refused(&path::display(&self.path))(error))?;
+        let read = || self.content.read(0, len);
+        let bytes = self.bytes.clone().map_or_else(read, Ok);
+        let bytes = bytes.map_err(|error| refused(&path::display(&self.path))(error))?;
         let mut described = self.described.clone();
         described.set_size(bytes.len() as u64);
         Ok(ReadFile { inconsistent: bytes.len() != len, bytes, described })

@@ -16,8 +16,9 @@ use crate::job::store::record::Described;
 use crate::job::store::source::ReadProblem;
 use crate::job::store::{FileReport, Method, StoreError};
 use crate::path;
+use crate::repo::ReadError;
 use crate::repo::extent_list::ExtentList;
-use crate::repo::staging::FrozenContent;
+use crate::repo::staging::{FrozenContent, StagingError};
 
 // A file on its way: where it goes, what stood there, and what it is.
 pub(super) struct File {
@@ -65,10 +66,19 @@ impl Driver<'_, '_, '_> {
 
     pub(super) fn small(&mut self, file: File, content: FrozenContent) -> Result<(), CommitError> {
         let size = content.size;
+        let bytes = match &content.base {
+            None => None,
+            // Not by a worker: should it not be possible, pointers stay.
+            Some(_) => match content.read(0, usize::try_from(size).unwrap_or(usize::MAX)) {
+                Ok(bytes) => Some(bytes),
+                Err(StagingError::Base(problem)) => return self.over_unreadable(file, &content, &problem),
+                Err(error) => return Err(refused(&file.shown())(error).into()),
+            },
+        };
         let report = file.report(size, decide(&content, size, size, &self.context.policy.sfp));
         let reference = reference(&file, &content);
         let File { target, before, described, path, .. } = file;
-        let source = Box::new(StagedSmall { content, described, path });
+        let source = Box::new(StagedSmall { content, bytes, described, path });
         self.summary.read_bytes += size;
         let small = SmallFile { source, before: reference };
         Ok(self.emitter.give_small(target, before, small, size, report)?)
@@ -96,19 +106,26 @@ impl Driver<'_, '_, '_> {
         }
         let written = if regions.written_len > 0 { regions.written_len } else { content.size };
         let report = file.report(written, decision);
-        self.by_content(file, content, &source, ranges, report)
+        let (len, signature) = match self.cut(content, &source, ranges, reference(&file, content)) {
+            Ok(whole) => whole,
+            Err(problem) => match unreadable_base(&problem) {
+                Some(unreadable) => return self.over_unreadable(file, content, unreadable),
+                None => return Err(stopped(problem).into()),
+            },
+        };
+        let is_moved = len != content.size || self.is_moved(content, source.path)?;
+        let bytes = Bytes::Extents(ExtentList::default());
+        self.queue_large(file, len, signature, bytes, is_moved, report)
     }
 
     // SFP: all of it is read and cut where its content says so.
-    fn by_content(
+    fn cut(
         &mut self,
-        file: File,
         content: &FrozenContent,
         source: &StagedLarge<'_>,
         ranges: Vec<FileRange>,
-        report: Option<Box<FileReport>>,
-    ) -> Result<(), CommitError> {
-        let reference = reference(&file, content);
+        reference: Option<Arc<Inode>>,
+    ) -> Result<(u64, Option<Fingerprint>), ReadProblem> {
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
         self.emitter.begin_large();
         self.summary.read_bytes += ranges.iter().map(|(_, len)| len).sum::<u64>();
@@ -118,11 +135,24 @@ impl Driver<'_, '_, '_> {
             progress.check().map_err(StoreError::from)?;
             Ok(emitter.give(task)?)
         };
-        let read = large::read(source, content.size, ranges, reference.as_ref(), frame_len, &mut give);
-        let (len, signature) = read.map_err(stopped)?;
-        let is_moved = len != content.size || self.is_moved(content, source.path)?;
-        let bytes = Bytes::Extents(ExtentList::default());
-        self.queue_large(file, len, signature, bytes, is_moved, report)
+        large::read(source, content.size, ranges, reference.as_ref(), frame_len, &mut give)
+    }
+
+    // What lies below a file is damaged. That is where it was, and what was written is as good as ever.
+    fn over_unreadable(
+        &mut self,
+        file: File,
+        content: &FrozenContent,
+        problem: &ReadError,
+    ) -> Result<(), CommitError> {
+        self.emitter.discard_large();
+        self.emitter.flush()?;
+        let shown = file.shown();
+        let regions = Regions::of(content).map_err(refused(&shown))?;
+        let remark = format!("only what was written could be read: {}", crate::job::chain(problem));
+        self.summary.unreadable.note(shown.clone(), remark);
+        let decision = (Method::Fda, "what lies below cannot be read");
+        self.by_regions(file, content, &StagedLarge { content, path: &shown }, regions, decision)
     }
 
     // FDA: what was written is read, the rest stays where it is.
@@ -219,6 +249,15 @@ impl Driver<'_, '_, '_> {
             return Ok(false);
         }
         Ok(content.is_moved().map_err(refused(path))?)
+    }
+}
+
+// What is wrong with what lies below a file, if that is why it could not be read.
+fn unreadable_base(problem: &ReadProblem) -> Option<&ReadError> {
+    let ReadProblem::Stop(StoreError::Read { source, .. }) = problem else { return None };
+    match source.downcast_ref() {
+        Some(StagingError::Base(unreadable)) => Some(unreadable),
+        _ => None,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct CommitSummary {
     pub kept_back: Problems,
     /// Files whose record of written regions was not trusted.
     pub untrusted: Problems,
+    /// Files of which what was written was taken, but what lies below it cannot be read, and stays as it is.
+    pub unreadable: Problems,
     /// Time spent on waiting for files to become safe.
     pub waited: Duration,
     // Files of the base that have changes.
@@ -55,6 +57,6 @@ impl CommitSummary {
     /// Tells whether everything was taken as it should be.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.inconsistent.is_empty() && self.kept_back.is_empty()
+        self.inconsistent.is_empty() && self.kept_back.is_empty() && self.unreadable.is_empty()
     }
 }

@@ -180,6 +180,9 @@ pub struct CommitAnswer {
     pub kept_back: Remarks,
     /// Files whose record of written regions was not trusted.
     pub untrusted: Remarks,
+    /// Files of which what lies below what was written cannot be read.
+    #[serde(default)]
+    pub unreadable: Remarks,
     /// The index does not know the generation; why.
     pub index_problem: Option<String>,
     /// Time spent on waiting for writers, in milliseconds.
@@ -214,6 +217,7 @@ impl CommitAnswer {
             inconsistent: (&summary.inconsistent).into(),
             kept_back: (&summary.kept_back).into(),
             untrusted: (&summary.untrusted).into(),
+            unreadable: (&summary.unreadable).into(),
             index_problem: stored.index_problem.clone(),
             waited_ms: millis(summary.waited),
         }

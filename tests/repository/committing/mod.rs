@@ -3,6 +3,7 @@
 
 mod control;
 mod cost;
+mod damaged;
 mod faults;
 mod faulty;
 mod methods;

@@ -33,7 +33,7 @@ EXIT STATUS
   0    the generation was made, or nothing had changed
   1    failed, no generation was made; what was staged is staged as before
   2    the arguments make no sense
-  3    the generation was made, but some files were not in a safe state
+  3    the generation was made, but some files were not in a safe state or lie on what is damaged
   10   there is no repository
   11   another process writes to the repository, or commits; --wait waits for it
   12   the repository is damaged
@@ -101,7 +101,8 @@ pub(crate) fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     } else if !context.global.quiet {
         show(&answer, started, context)?;
     }
-    let is_complete = answer.inconsistent.count == 0 && answer.kept_back.count == 0;
+    let remarks = [&answer.inconsistent, &answer.kept_back, &answer.unreadable];
+    let is_complete = remarks.iter().all(|remarks| remarks.count == 0);
     if is_complete { Ok(()) } else { Err(Failure::told(Kind::Partial)) }
 }
 
@@ -127,8 +128,11 @@ fn file_json(file: &FileAnswer) -> Map<String, Value> {
 
 // Names of what is not as it should be are no noise: --quiet leaves them.
 fn tell_remarks(answer: &CommitAnswer, context: &Context) {
-    for remarks in [&answer.inconsistent, &answer.kept_back] {
+    for remarks in [&answer.inconsistent, &answer.kept_back, &answer.unreadable] {
         tell_each(remarks);
+    }
+    if answer.unreadable.count > 0 {
+        context.note("hint: 'reelfs verify' tells what is damaged; what was not written since is as unreadable as before");
     }
     if !context.global.quiet {
         tell_each(&answer.untrusted);
@@ -224,6 +228,8 @@ fn json(answer: &CommitAnswer, started: Instant) -> Map<String, Value> {
         ("kept_back_count", answer.kept_back.count.into()),
         ("kept_back", remarks(&answer.kept_back)),
         ("untrusted_count", answer.untrusted.count.into()),
+        ("unreadable_count", answer.unreadable.count.into()),
+        ("unreadable", remarks(&answer.unreadable)),
         ("index_problem", answer.index_problem.clone().into()),
         ("waited_ms", answer.waited_ms.into()),
         ("seconds", started.elapsed().as_secs_f64().into()),
