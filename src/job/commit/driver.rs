@@ -51,6 +51,8 @@ pub(super) struct Driver<'a, 'r, 'f> {
     pub(super) paths: Paths<'a>,
     /// Object ids of files with several names that stay as they last were.
     pub(super) kept_linked: HashSet<u64>,
+    /// Numbers of files that are not safe, and cannot stay where they were.
+    pub(super) displaced: HashSet<u64>,
 }
 
 impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
@@ -58,7 +60,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         let base = emitter.writer.previous().cloned();
         let first_new_directory = base.as_ref().map_or(0, |base| base.footer.next_directory);
         let (summary, paths) = (CommitSummary::default(), Paths::new(context.tree));
-        let kept_linked = HashSet::new();
+        let (kept_linked, displaced) = (HashSet::new(), HashSet::new());
         Self {
             context,
             emitter,
@@ -69,6 +71,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             has_news: false,
             paths,
             kept_linked,
+            displaced,
         }
     }
 
@@ -93,6 +96,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
     }
 
     fn walk(&mut self) -> Result<(), CommitError> {
+        self.find_displaced()?;
         for change in self.context.frozen.changes() {
             self.context.progress.check()?;
             let change = change.map_err(|source| super::staging_error(self.context.tree, source))?;

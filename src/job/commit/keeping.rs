@@ -1,7 +1,8 @@
 //! Policy keep-last-safe: what is not safe stays in the generation as it last was, under the name that it had.
 //!
 //! A file that was moved since is to be there all the same, so the name that it had stays too, and what has
-//! taken that name since waits with it; and so on, should that have been moved.
+//! taken that name since waits with it; and so on, should that have been moved. A directory does not wait: a file whose
+//! name one has taken, or whose directory is gone, is taken as it stood at the freeze.
 
 use super::driver::Driver;
 use super::error::CommitError;
@@ -17,6 +18,20 @@ const MOVE_COUNT_MAX: usize = 1000;
 impl Driver<'_, '_, '_> {
     fn keeps_last_safe(&self) -> bool {
         self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe
+    }
+
+    /// Finds the files that cannot stay under the names that they had.
+    pub(super) fn find_displaced(&mut self) -> Result<(), CommitError> {
+        if !self.keeps_last_safe() || self.context.unsafe_files.is_empty() {
+            return Ok(());
+        }
+        let (frozen, tree) = (self.context.frozen, self.context.tree);
+        for number in frozen.displaced().map_err(|source| super::staging_error(tree, source))? {
+            if self.stays(number)? {
+                self.displaced.insert(number);
+            }
+        }
+        Ok(())
     }
 
     /// Tells whether a name stays as it is in the base.
@@ -35,7 +50,9 @@ impl Driver<'_, '_, '_> {
             // Its names wait with it.
             FrozenTarget::Linked { object, .. } if self.kept_linked.contains(object) => return Ok(true),
             FrozenTarget::Object(object) => {
-                if self.is_unsafe(object.content.as_ref(), object.number, (directory, name)) {
+                let is_displaced = self.displaced.contains(&object.number);
+                if !is_displaced && self.is_unsafe(object.content.as_ref(), object.number, (directory, name))
+                {
                     return Ok(true);
                 }
                 Some(object.number)
@@ -73,7 +90,8 @@ impl Driver<'_, '_, '_> {
                 unsafe_files.has_groups()
                     && unsafe_files.is_in_group(&self.paths.of(home.directory, &home.name))
             };
-            if is_written && (unsafe_files.contains(number) || is_in_group()) {
+            let is_displaced = self.displaced.contains(&number);
+            if !is_displaced && is_written && (unsafe_files.contains(number) || is_in_group()) {
                 return Ok(true);
             }
             match self.number_before(home.directory, &home.name)? {
@@ -110,12 +128,15 @@ impl Driver<'_, '_, '_> {
         if !self.keeps_last_safe() || file.content.is_none() {
             return Ok(false);
         }
+        let unsafe_files = self.context.unsafe_files;
+        let is_unsafe = self.is_unsafe(file.content.as_ref(), file.number, (object, b""));
+        // For its path all names that were changed are looked at.
+        if !is_unsafe && !unsafe_files.has_groups() {
+            return Ok(false);
+        }
         let path = self.context.tree.path(file.number);
         let path = path.unwrap_or_else(|_| self.paths.of(object, b""));
-        let unsafe_files = self.context.unsafe_files;
-        if !self.is_unsafe(file.content.as_ref(), file.number, (object, b""))
-            && !unsafe_files.is_in_group(&path)
-        {
+        if !is_unsafe && !unsafe_files.is_in_group(&path) {
             return Ok(false);
         }
         self.kept_linked.insert(object);

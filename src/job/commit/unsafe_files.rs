@@ -28,6 +28,11 @@ impl UnsafeFiles {
         self.numbers.contains(&number) || self.is_unsynced(number)
     }
 
+    /// Tells whether everything was safe.
+    pub(super) fn is_empty(&self) -> bool {
+        self.numbers.is_empty() && self.unsynced.is_empty() && self.groups.is_empty()
+    }
+
     /// Tells whether any group was not safe.
     pub(super) fn has_groups(&self) -> bool {
         !self.groups.is_empty()

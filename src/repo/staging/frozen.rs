@@ -329,6 +329,39 @@ impl<'t> FrozenEpoch<'t> {
         Ok(found.filter(|found| found.kind != FileKind::Directory).map(|found| found.number))
     }
 
+    /// Numbers of files, or of anything else but directories, of the base whose names cannot lead to them any more: a
+    /// directory has the name now, or the one that they were in is gone. Some have other names.
+    ///
+    /// # Errors
+    /// [`StagingError`] if rows or the base cannot be read.
+    pub fn displaced(&self) -> Result<Vec<u64>, StagingError> {
+        let mut displaced = Vec::new();
+        let mut last = (0, false);
+        for row in self.snapshot.entries() {
+            let (home, row) = row?;
+            let is_one = match row.target {
+                _ if !self.is_of(row.epoch) => false,
+                Some((kind, _)) => kind == FileKind::Directory,
+                None => {
+                    if last.0 != home.directory {
+                        last = (home.directory, self.is_gone(home.directory)?);
+                    }
+                    last.1
+                }
+            };
+            if is_one {
+                displaced.extend(self.base_number(home.directory, &home.name)?);
+            }
+        }
+        Ok(displaced)
+    }
+
+    fn is_gone(&self, directory: u64) -> Result<bool, StagingError> {
+        let row = self.snapshot.object(directory)?;
+        let row = row.filter(|row| self.is_of(row.epoch) || row.epoch == PINNED);
+        Ok(row.is_some_and(|row| row.object.is_none_or(|state| state.link_count == 0)))
+    }
+
     /// Where a changed object with a name was at the freeze, and whether its content was touched.
     ///
     /// # Errors

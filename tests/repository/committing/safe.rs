@@ -251,3 +251,38 @@ fn a_file_that_is_being_written_gets_no_second_name_before_it_is_safe() {
         scene.verify();
     }
 }
+
+#[test]
+fn a_file_that_is_being_written_and_has_lost_its_name_to_a_directory_is_there_all_the_same() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    let safe = random(1, 200_000);
+    staged.make_directory("old");
+    for path in ["log", "old/inner", "next"] {
+        staged.write(path, &safe);
+    }
+    commit(&scene, &staged);
+    let summary = while_written(&staged, "log", || {
+        while_written(&staged, "old/inner", || {
+            // A directory has taken the name; the directory that it was in is gone.
+            staged.rename("log", "log.1");
+            staged.make_directory("log");
+            staged.write("log/new", b"new");
+            staged.rename("old/inner", "inner");
+            staged.remove_directory("old");
+            commit(&scene, &staged)
+        })
+    });
+    let mut marked: Vec<_> = summary.inconsistent.listed.iter().map(|problem| &*problem.path).collect();
+    marked.sort_unstable();
+    assert_eq!(marked, ["inner", "log.1"], "{summary:?}");
+    let read = scene.read(&summary);
+    assert_eq!(read.keys().collect::<Vec<_>>(), ["inner", "log", "log.1", "log/new", "next"]);
+    scene.verify();
+    thread::sleep(Duration::from_millis(350));
+    staged.write("next", b"later");
+    let after = commit(&scene, &staged);
+    assert!(after.is_complete(), "{after:?}");
+    assert_eq!(scene.read(&after), staged.seen());
+    scene.verify();
+}
