@@ -11,6 +11,7 @@ mod local;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 mod memory_file;
+pub mod openers;
 pub mod sparse;
 pub mod write_back;
 

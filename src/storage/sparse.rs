@@ -15,7 +15,7 @@ use std::thread;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::StorageError;
+use super::{StorageError, openers};
 use crate::path;
 
 const IDS_PER_DIRECTORY: u64 = 1024;
@@ -320,6 +320,24 @@ impl SparseDirectory {
         let kept = probe().unwrap_or(false);
         self.remove(id)?;
         Ok(kept)
+    }
+}
+
+impl SparseDirectory {
+    /// Finds out whether it can be told of a file here whether somebody else has it open ([`openers`]).
+    ///
+    /// # Errors
+    /// [`StorageError`] if no file can be made.
+    pub fn tells_openers(&self, id: u64) -> Result<bool, StorageError> {
+        let file = self.create(id)?;
+        let is_alone = openers::is_open_elsewhere(&file).is_ok_and(|is_open| !is_open);
+        let is_seen = self.open_file(id).is_ok_and(|other| {
+            let seen = openers::is_open_elsewhere(&file).unwrap_or(false);
+            drop(other);
+            seen
+        });
+        self.remove(id)?;
+        Ok(is_alone && is_seen)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the kernel asks, as calls to the clients' trees: names and directories.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 
 use reelfs::format::record::{FileKind, Time};
 use reelfs::repo::staging::{Attributes, Caller, Entry, RenameMode, StagingError, StagingTree};
@@ -77,6 +78,8 @@ pub(crate) struct Adapter {
     pub(super) renewal: Renewal,
     pub(super) pool: Pool,
     pub(super) started: Time,
+    // Inode numbers of files that were said to be stale though they may not be.
+    pub(super) refused: Mutex<HashSet<u64>>,
 }
 
 /// An object and the tree it is in.
@@ -94,7 +97,8 @@ impl Adapter {
         pool: Pool,
     ) -> Self {
         let (clients, handles, backings) = (Arc::new(clients), Arc::new(handles), Arc::new(backings));
-        Self { channel, clients, handles, directories, backings, renewal, pool, started: control::now() }
+        let (started, refused) = (control::now(), Mutex::default());
+        Self { channel, clients, handles, directories, backings, renewal, pool, started, refused }
     }
 
     /// What other threads may do with the trees.

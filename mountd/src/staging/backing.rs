@@ -11,15 +11,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reelfs::repo::staging::{PreparedFile, StagingTree};
+use reelfs::repo::staging::{LetGo, PreparedFile, StagingTree};
 
 use crate::errno::chain;
 use crate::fuse_fd;
+use crate::staging::handles::make_table;
 use crate::wire::channel::Channel;
 
 const READY_COUNT_MAX: usize = 96;
 const READY_COUNT_LOW: usize = 48;
 const CLOSED_COUNT_MAX: usize = 64;
+// More than are ready or closed and not taken back, for some clients.
+const LOST_COUNT_MAX: u32 = 1024;
 // What is told of an inode in this time makes it needless that the kernel asks again.
 const FORGET_PAUSE: Duration = Duration::from_millis(5);
 // A client that makes no files for so long has none kept ready.
@@ -117,6 +120,20 @@ impl Backings {
         self.0.register(file)
     }
 
+    /// Takes back what servers before this one had registered and not taken back yet when they died, as far as it was
+    /// registered lately: otherwise the kernel would have these files open until it is unmounted.
+    pub(crate) fn take_back_lost(&self, is_used: impl Fn(u32) -> bool) {
+        let Ok(any) = make_table("reelfs-last") else { return };
+        // Numbers are given in order.
+        let last = self.0.register(&any.into());
+        for number in last.saturating_sub(LOST_COUNT_MAX).max(1)..=last {
+            if !is_used(number) {
+                // Most are of none.
+                let _closed = fuse_fd::close_backing(self.0.channel.as_fd(), number);
+            }
+        }
+    }
+
     /// Takes a registration back, some time.
     pub(crate) fn close(&self, backing: u32) {
         if backing == 0 {
@@ -127,6 +144,17 @@ impl Backings {
         if state.closed.len() >= CLOSED_COUNT_MAX {
             self.0.wake.notify_one();
         }
+    }
+
+    /// Takes all registrations back that are to be taken back, at once.
+    pub(crate) fn let_go(&self) -> LetGo {
+        let shared = Arc::downgrade(&self.0);
+        LetGo::new(move || {
+            if let Some(shared) = shared.upgrade() {
+                let closed = std::mem::take(&mut shared.state().closed);
+                shared.take_back(&closed);
+            }
+        })
     }
 
     /// Makes the kernel ask again for the attributes of an inode, soon.
@@ -186,13 +214,17 @@ impl Shared {
             for node in work.forgotten {
                 self.channel.forget(node, false);
             }
-            for backing in work.closed {
-                if let Err(error) = fuse_fd::close_backing(self.channel.as_fd(), backing) {
-                    log::debug!("backing file {backing}: {error}");
-                }
-            }
+            self.take_back(&work.closed);
             if let Some((slot, tree)) = work.short {
                 self.fill(slot, &tree);
+            }
+        }
+    }
+
+    fn take_back(&self, closed: &[u32]) {
+        for backing in closed {
+            if let Err(error) = fuse_fd::close_backing(self.channel.as_fd(), *backing) {
+                log::debug!("backing file {backing}: {error}");
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use reelfs::id::ClientName;
 use reelfs::job::control::ControlClient;
 use reelfs::repo::Repository;
 use reelfs::repo::staging::{
-    Caller, Limits, MountClaims, OpenMode, StagingError, StagingOptions, StagingTree,
+    Caller, LetGo, Limits, MountClaims, OpenMode, StagingError, StagingOptions, StagingTree,
 };
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -35,6 +35,7 @@ pub(crate) struct Clients {
     options: StagingOptions,
     // This process answers the commands of the repository's staging.
     is_answering: AtomicBool,
+    let_go: OnceLock<LetGo>,
     open: RwLock<HashMap<u16, Arc<StagingTree>>>,
 }
 
@@ -44,7 +45,20 @@ impl Clients {
         let boot = std::fs::read(BOOT_ID).unwrap_or_default();
         let mount = Some(Arc::new(mount));
         let options = StagingOptions { mount, ..StagingOptions::new(mode, boot) };
-        Self { repository, options, is_answering: AtomicBool::new(false), open: RwLock::default() }
+        let (is_answering, let_go, open) = (AtomicBool::new(false), OnceLock::new(), RwLock::default());
+        Self { repository, options, is_answering, let_go, open }
+    }
+
+    /// Says how to let go of backing files that nobody uses any more; for all trees that are opened from now on.
+    pub(crate) fn let_go_by(&self, let_go: LetGo) {
+        let _known = self.let_go.set(let_go);
+    }
+
+    fn ready(&self, tree: StagingTree) -> Arc<StagingTree> {
+        if let Some(let_go) = self.let_go.get() {
+            tree.let_go_by(let_go.clone());
+        }
+        Arc::new(tree)
     }
 
     /// Notes that this process answers commands now: no other daemon serves the repository.
@@ -132,7 +146,7 @@ impl Clients {
         if let Some(tree) = open.values().find(|tree| tree.client() == name) {
             return Ok(Arc::clone(tree));
         }
-        let tree = Arc::new(self.open_tree(name)?);
+        let tree = self.ready(self.open_tree(name)?);
         open.insert(tree.slot(), Arc::clone(&tree));
         Ok(tree)
     }
@@ -168,7 +182,7 @@ impl Clients {
         }
         let repository = Arc::clone(&self.repository);
         let tree = StagingTree::create(repository, name, &self.options(name), caller, permissions)?;
-        let tree = Arc::new(tree);
+        let tree = self.ready(tree);
         open.insert(tree.slot(), Arc::clone(&tree));
         Ok(tree)
     }

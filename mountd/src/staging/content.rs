@@ -57,22 +57,6 @@ impl Way {
 }
 
 impl Adapter {
-    /// Opens again what was open when the server before this one died.
-    pub(super) fn restore(&self) {
-        for (number, record) in self.handles.inherited() {
-            let Ok(target) = self.target(record.node) else { continue };
-            match target.tree.open_file(target.place.number, record.is_writable, false, restorer()) {
-                Ok(handle) => {
-                    if record.backing != 0 {
-                        handle.set_passthrough();
-                    }
-                    self.handles.restore(number, OpenFile { tree: target.tree, handle });
-                }
-                Err(error) => log::warn!("an open file is lost: {}", crate::errno::chain(&error)),
-            }
-        }
-    }
-
     /// Answers what is asked of content, from another thread if it takes long.
     pub(super) fn content(&self, header: &Header, operation: Operation<'_>, reply: Reply) -> Pace {
         match operation {
@@ -128,7 +112,9 @@ impl Adapter {
 
     fn open(&self, header: &Header, flags: u32, kills_set_id: bool, reply: Reply) -> Pace {
         let flags = flags.cast_signed();
+        let _closed = self.close_unanswered(header);
         let opened = self.target(header.number).and_then(|target| {
+            self.want_place(header, &target)?;
             let is_truncated = flags & libc::O_TRUNC != 0;
             let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
             let opening = open_in(header, &target, is_writable, is_truncated, kills_set_id)?;
@@ -136,7 +122,7 @@ impl Adapter {
             if way.backing != 0 && is_writable {
                 opening.tree.watch_privileges(target.place.number, caller(header, 0))?;
             }
-            Ok((self.keep(opening, way.backing)?, way, way.is_new && !is_truncated))
+            Ok((self.keep(header, opening, way.backing)?, way, way.is_new && !is_truncated))
         });
         match opened {
             Err(Refusal(errno)) => reply.error(errno),
@@ -181,9 +167,10 @@ impl Adapter {
         }
     }
 
-    fn keep(&self, opening: Opening, backing: u32) -> Result<u64, Refusal> {
+    fn keep(&self, header: &Header, opening: Opening, backing: u32) -> Result<u64, Refusal> {
         let Opening { tree, node, handle } = opening;
-        self.handles.put(node, OpenFile { tree, handle }, backing).map_err(|error| {
+        let file = OpenFile { tree, handle };
+        self.handles.put(header.sent_first(), node, file, backing).map_err(|error| {
             log::error!("cannot write the table of open files: {error}");
             Refusal(error.raw_os_error().unwrap_or(libc::EIO))
         })
@@ -192,6 +179,7 @@ impl Adapter {
     pub(super) fn create(&self, header: &Header, name: &[u8], mode: (u32, u32), flags: u32) -> Answer {
         let target = self.target(header.number)?;
         let caller = caller(header, mode.1);
+        let _closed = self.close_unanswered(header);
         let ready = self.backings.take(&target.tree);
         let (prepared, registered) = ready.map_or((None, 0), |ready| (Some(ready.file), ready.backing));
         let permissions = nodes::permissions(mode.0);
@@ -209,10 +197,16 @@ impl Adapter {
         };
         let node = Place { number: entry.number(), ..target.place }.node();
         let opening = Opening { tree: target.tree, node, handle };
-        self.created(target.place.slot, &entry, opening, registered)
+        self.created(header, (target.place.slot, &entry), opening, registered)
     }
 
-    fn created(&self, slot: u16, entry: &Entry, opening: Opening, registered: u32) -> Answer {
+    fn created(
+        &self,
+        header: &Header,
+        (slot, entry): (u16, &Entry),
+        opening: Opening,
+        registered: u32,
+    ) -> Answer {
         let way = if registered == 0 {
             self.way(&opening, true)?
         } else {
@@ -225,7 +219,7 @@ impl Adapter {
                 }
             }
         };
-        let handle = self.keep(opening, way.backing)?;
+        let handle = self.keep(header, opening, way.backing)?;
         Ok(self.opened_entry(slot, entry, handle, way))
     }
 
@@ -250,32 +244,42 @@ impl Adapter {
         // The attributes were those before it was truncated.
         let attributes = found.tree.attributes(place.number).map_err(Refusal::from).map_err(give_back)?;
         let way = self.way(&opening, true).map_err(give_back)?;
-        let handle = self.keep(opening, way.backing).map_err(give_back)?;
+        let handle = self.keep(header, opening, way.backing).map_err(give_back)?;
         Ok(self.opened_entry(place.slot, &Entry { attributes }, handle, way))
     }
 
     pub(super) fn create_unnamed(&self, header: &Header, mode: u32, umask: u32) -> Answer {
         let target = self.target(header.number)?;
+        if let Some(number) = self.close_unanswered(header) {
+            // The one that was made then has no name by which it could be found.
+            target.tree.remove_unheld(number)?;
+        }
         let permissions = nodes::permissions(mode);
         let created = target.tree.create_unnamed(target.place.number, permissions, caller(header, umask));
         let (entry, handle) = created?;
         let node = Place { number: entry.number(), ..target.place }.node();
-        self.created(target.place.slot, &entry, Opening { tree: target.tree, node, handle }, 0)
+        let opening = Opening { tree: target.tree, node, handle };
+        self.created(header, (target.place.slot, &entry), opening, 0)
     }
 
     pub(super) fn release(&self, handle: u64) -> Answer {
         // It may have been closed by the server that died.
-        if let Some(removed) = self.handles.remove(handle) {
-            let node = removed.record.node;
-            let is_direct = removed.record.backing != 0 && removed.record.is_writable;
-            if is_direct && (has_lost_privileges(&removed) || is_newer(&removed)) {
-                self.backings.forget_attributes(node);
-            }
-            if removed.usage.count == 0 {
-                self.backings.close(removed.usage.backing);
-            }
-        }
+        let _node = self.close_handle(handle);
         Ok(Answered::Done)
+    }
+
+    /// Closes a handle; returns the inode number.
+    pub(super) fn close_handle(&self, handle: u64) -> Option<u64> {
+        let removed = self.handles.remove(handle)?;
+        let node = removed.record.node;
+        let is_direct = removed.record.backing != 0 && removed.record.is_writable;
+        if is_direct && (has_lost_privileges(&removed) || is_newer(&removed)) {
+            self.backings.forget_attributes(node);
+        }
+        if removed.usage.count == 0 {
+            self.backings.close(removed.usage.backing);
+        }
+        Some(node)
     }
 
     fn read(&self, header: &Header, handle: u64, offset: u64, len: u32, reply: Reply) -> Pace {
@@ -370,7 +374,7 @@ fn is_newer(removed: &Removed) -> bool {
 }
 
 // Nobody: opening a file that was open changes nothing.
-fn restorer() -> reelfs::repo::staging::Caller {
+pub(super) fn restorer() -> reelfs::repo::staging::Caller {
     reelfs::repo::staging::Caller { uid: 0, gid: 0, umask: 0, now: crate::control::now() }
 }
 

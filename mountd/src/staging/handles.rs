@@ -2,7 +2,8 @@
 //! keeps: a file in memory, one record for each handle.
 //!
 //! ```text
-//! header   magic, era (servers so far), flags agreed on with the kernel, the last exchange of two names
+//! header   magic, era (servers so far), flags agreed on with the kernel, the last exchange of two names,
+//!          the request that the last handle was made for, and that handle
 //! record   inode number (0: free), serial, flags, number of the backing file
 //! ```
 //!
@@ -25,6 +26,7 @@ const MAGIC: u32 = 0x7265_656c;
 const HEADER_LEN: u64 = 64;
 const EXCHANGE_OFFSET: u64 = 16;
 const EXCHANGE_LEN: usize = 24;
+const LAST_OFFSET: u64 = 40;
 const RECORD_LEN: usize = 24;
 const IS_WRITABLE: u32 = 1;
 
@@ -212,11 +214,11 @@ impl Handles {
         taken.collect()
     }
 
-    /// Adds an open file and returns its handle.
+    /// Adds an open file and returns its handle; `unique` is the number of the request that it is for.
     ///
     /// # Errors
     /// The refusal of the system.
-    pub(crate) fn put(&self, node: u64, file: OpenFile, backing: u32) -> io::Result<u64> {
+    pub(crate) fn put(&self, unique: u64, node: u64, file: OpenFile, backing: u32) -> io::Result<u64> {
         let mut state = self.state();
         let index = state.free.pop().unwrap_or_else(|| {
             state.slots.push(None);
@@ -224,7 +226,9 @@ impl Handles {
         });
         state.serial = state.serial.wrapping_add(1);
         let record = Record { node, serial: state.serial, is_writable: file.handle.is_writable(), backing };
-        if let Err(error) = self.write(index, &record.to_bytes()) {
+        let last = [unique, handle(index, record.serial)].map(u64::to_ne_bytes).concat();
+        let noted = self.table.write_all_at(&last, LAST_OFFSET);
+        if let Err(error) = noted.and_then(|()| self.write(index, &record.to_bytes())) {
             state.free.push(index);
             return Err(error);
         }
@@ -233,6 +237,15 @@ impl Handles {
             *slot = Some((record, Some(Arc::new(file))));
         }
         Ok(handle(index, record.serial))
+    }
+
+    /// The handle that a server before this one made for a request that is sent again: nobody was told of it.
+    pub(crate) fn unanswered(&self, unique: u64) -> Option<u64> {
+        let mut bytes = [0; 16];
+        self.table.read_exact_at(&mut bytes, LAST_OFFSET).ok()?;
+        let (request, handle) = bytes.split_first_chunk()?;
+        let handle = handle.first_chunk().copied().map(u64::from_ne_bytes)?;
+        (u64::from_ne_bytes(*request) == unique).then_some(handle)
     }
 
     /// Notes what the kernel is told of an inode that it may write itself.

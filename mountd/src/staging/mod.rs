@@ -14,6 +14,7 @@
 //! commands    answers the commands of staging, and commits by schedule
 //! counts      how often was asked for what
 //! backing     files made ahead, which the kernel then writes itself
+//! takeover    what the server before left: open files, numbers, requests without an answer
 //! renewal     attributes that the kernel lost by a rename, told again
 //! ```
 
@@ -31,6 +32,7 @@ mod objects;
 mod renewal;
 mod root;
 mod session;
+mod takeover;
 
 pub use counts::Counts;
 pub(crate) use handles::make_table;

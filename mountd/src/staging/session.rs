@@ -92,6 +92,7 @@ impl Session {
         let mode = if inputs.is_resumed { OpenMode::Takeover } else { OpenMode::Fresh };
         let clients = Clients::new(inputs.repository, mode, MountClaims::from_descriptor(handed.claims));
         let backings = Backings::start(&channel, agreed.has_passthrough())?;
+        clients.let_go_by(backings.let_go());
         let pool = Pool::start(WORKER_COUNT)?;
         let renewal = Renewal::start(&channel, &inputs.path)?;
         let adapter =

@@ -1,5 +1,6 @@
 //! The generation below: what is in it, and which numbers its objects have.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::error::StagingError;
@@ -151,14 +152,22 @@ impl Base {
         }
     }
 
-    /// Looks through the whole base for an object: the last resort for a number that nobody has a name for.
+    /// Looks through the whole base for objects: the last resort for numbers that nobody has a name for. Tells
+    /// `take` of each, and returns how many records were looked at.
     pub(super) fn find(
         &self,
-        number: u64,
+        numbers: &HashSet<u64>,
         mut is_hidden: impl FnMut(&Home) -> Result<bool, StagingError>,
-    ) -> Result<Option<FrozenPlace>, StagingError> {
-        let Some(generation) = &self.generation else { return Ok(None) };
+        mut take: impl FnMut(u64, FrozenPlace),
+    ) -> Result<u64, StagingError> {
+        let mut count = 0;
+        let Some(generation) = &self.generation else { return Ok(count) };
+        let mut left = numbers.clone();
         for found in generation.records(self.repository.pages()) {
+            if left.is_empty() {
+                break;
+            }
+            count += 1;
             // What cannot be read is no candidate; reading it by name tells what is wrong with it.
             let Ok(found) = found else { continue };
             let Ok((directory, name)) = split_key(found.key()) else { continue };
@@ -167,18 +176,20 @@ impl Base {
                 _ => continue,
             };
             let linked = name.is_empty().then_some(directory);
-            if number_of(&candidate, linked, directory, name) != number {
+            let number = number_of(&candidate, linked, directory, name);
+            if !left.contains(&number) {
                 continue;
             }
             let home = Home::new(directory, name);
-            if let Some(object) = linked {
-                return Ok(Some(FrozenPlace::Linked(object)));
-            }
-            if !is_hidden(&home)? {
-                return Ok(Some(FrozenPlace::Entry(home)));
-            }
+            let place = match linked {
+                Some(object) => FrozenPlace::Linked(object),
+                None if is_hidden(&home)? => continue,
+                None => FrozenPlace::Entry(home),
+            };
+            left.remove(&number);
+            take(number, place);
         }
-        Ok(None)
+        Ok(count)
     }
 }
 

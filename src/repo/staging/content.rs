@@ -75,8 +75,8 @@ struct Released {
     numbers: Vec<u64>,
     prepared: Vec<u64>,
     forgotten: Vec<u64>,
-    /// Of the numbers those whose files may have been written directly.
-    noted: Vec<u64>,
+    /// Of the files those that may have been written directly.
+    noted: Vec<Arc<OpenFile>>,
 }
 
 /// All open files by number.
@@ -153,7 +153,7 @@ impl OpenFiles {
                     && let Some(file) = files.remove(number)
                     && file.is_noted.load(Ordering::Acquire)
                 {
-                    noted.push(*number);
+                    noted.push(file);
                 }
             }
         });
@@ -174,6 +174,11 @@ impl OpenFile {
 impl FileState {
     pub(super) fn created(content: ContentRow, file: Arc<File>) -> Self {
         Self { content, files: vec![file], is_stale: false }
+    }
+
+    /// The same for who uses it without holding the file up.
+    pub(super) fn shared(&self) -> Self {
+        Self { content: self.content.clone(), files: self.files.clone(), is_stale: self.is_stale }
     }
 
     /// The uppermost layer and its backing file.
@@ -285,7 +290,7 @@ impl StagingTree {
     pub(super) fn release_dropped(&self) -> Result<(), StagingError> {
         let Some(released) = self.files.take_released() else { return Ok(()) };
         let Released { numbers, prepared, forgotten, noted } = released;
-        self.direct.closed(noted);
+        self.close_direct(noted);
         self.direct.forgotten(&forgotten);
         self.drop_direct_notes()?;
         self.discard_files(prepared);

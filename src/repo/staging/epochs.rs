@@ -1,6 +1,6 @@
 //! Epochs: freezing one, ending or abandoning its commit, dropping all changes, standing on another base.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -14,11 +14,7 @@ use super::tree::{Core, StagingTree};
 use super::watching::{Moment, moment};
 use crate::format::record::ROOT_OBJECT;
 use crate::id::Ordinal;
-use crate::index::staging::{
-    EntryRow, FrozenPlace, Home, NumberSet, ObjectRow, ObjectState, PINNED, StagingBatch,
-};
-
-use super::terms::Pending;
+use crate::index::staging::{EntryRow, FrozenPlace, Home, NumberSet, ObjectRow, ObjectState, StagingBatch};
 
 impl StagingTree {
     /// Freezes what was changed so far; whatever comes belongs to the next epoch.
@@ -76,7 +72,7 @@ impl StagingTree {
         let open = self.files.all();
         let open = open.iter().filter(|file| file.direct.load(Ordering::Acquire) > 0);
         let mut numbers: Vec<u64> = open.map(|file| file.number).collect();
-        numbers.extend(self.direct.all_before());
+        numbers.extend(self.unseen_files(core).into_iter().map(|file| file.number));
         let mut edit = Edit::new(self, core);
         let mut carried = Vec::new();
         for number in numbers {
@@ -149,7 +145,7 @@ impl StagingTree {
         let mut batch = StagingBatch::default();
         let mut rows = Vec::new();
         let mut garbage = Vec::new();
-        let kept: Result<Vec<u64>, _> = self.store.numbers(NumberSet::Kept).collect();
+        let kept: Result<HashSet<u64>, _> = self.store.numbers(NumberSet::Kept).collect();
         let kept = kept?;
         for since in self.store.all_since() {
             let (number, place) = since?;
@@ -164,10 +160,14 @@ impl StagingTree {
             }
         }
         let mut has_kept = false;
+        let mut linked = HashSet::new();
         for number in kept {
-            has_kept |= self.keep_row(core, epoch, number, &mut batch, &mut rows)?;
+            let is_kept = self.keep_row(core, epoch, number, &mut batch, &mut rows)?;
+            has_kept |= is_kept.is_some();
+            linked.extend(is_kept.filter(|is_linked| *is_linked).map(|_| number));
             batch.delete_number(NumberSet::Kept, number);
         }
+        self.keep_names(core, epoch, &linked, &mut batch)?;
         let mut state = core.state.clone();
         state.base = Some(ordinal);
         state.is_base_chosen = false;
@@ -234,7 +234,8 @@ impl StagingTree {
         Ok(Some(ObjectRow { epoch: row.epoch, linked: row.linked, object: Some(state) }))
     }
 
-    // Carries an object's changes over into the present epoch. Returns whether there were any.
+    // Carries an object's changes over into the present epoch. Returns whether it has names that are not in its row;
+    // nothing if there were no changes.
     fn keep_row(
         &self,
         core: &Core,
@@ -242,31 +243,46 @@ impl StagingTree {
         number: u64,
         batch: &mut StagingBatch,
         rows: &mut Vec<(u64, ObjectRow)>,
-    ) -> Result<bool, StagingError> {
-        let Some(row) = self.stored(number)?.filter(|row| core.is_valid(row.epoch)) else { return Ok(false) };
-        let Some(state) = &row.state else { return Ok(false) };
+    ) -> Result<Option<bool>, StagingError> {
+        let Some(row) = self.stored(number)?.filter(|row| core.is_valid(row.epoch)) else { return Ok(None) };
+        let Some(state) = &row.state else { return Ok(None) };
         let present = core.state.epoch;
-        let target = Some((state.kind(), number));
         if let Some(home) = &state.home {
+            let target = Some((state.kind(), number));
             batch.put_entry(home.directory, &home.name, &EntryRow { epoch: present, target });
-        } else if row.linked.is_some() {
-            // Its names are not in its row.
-            for entry in self.store.all_entries(&Home::new(0, b"")) {
-                let (home, entry) = entry?;
-                if entry.target == target && entry.epoch <= epoch && core.is_valid(entry.epoch) {
-                    batch.put_entry(home.directory, &home.name, &EntryRow { epoch: present, target });
-                }
-            }
         }
+        let is_linked = Some(state.home.is_none() && row.linked.is_some());
         // Written since, its row is carried over already, but not names that are not in it.
         if row.epoch > epoch {
-            return Ok(true);
+            return Ok(is_linked);
         }
         let object = Some(ObjectState::clone(state));
         let row = ObjectRow { epoch: present, linked: row.linked, object };
         batch.put_object(number, &row);
         rows.push((number, row));
-        Ok(true)
+        Ok(is_linked)
+    }
+
+    // Carries names over that are in no row of what they lead to; all that were changed are looked at.
+    fn keep_names(
+        &self,
+        core: &Core,
+        epoch: u32,
+        linked: &HashSet<u64>,
+        batch: &mut StagingBatch,
+    ) -> Result<(), StagingError> {
+        if linked.is_empty() {
+            return Ok(());
+        }
+        for entry in self.store.all_entries(&Home::new(0, b"")) {
+            let (home, mut entry) = entry?;
+            let is_theirs = entry.target.is_some_and(|(_, number)| linked.contains(&number));
+            if is_theirs && entry.epoch <= epoch && core.is_valid(entry.epoch) {
+                entry.epoch = core.state.epoch;
+                batch.put_entry(home.directory, &home.name, &entry);
+            }
+        }
+        Ok(())
     }
 
     // Open files see their content where it is now.
@@ -345,52 +361,6 @@ impl StagingTree {
             }
         }
         self.abandon_epoch(core)
-    }
-
-    pub(super) fn has_valid_rows(&self, core: &Core) -> Result<bool, StagingError> {
-        for row in self.store.all_entries(&Home::new(0, b"")) {
-            let (_, row) = row?;
-            if core.is_valid(row.epoch) && row.epoch != PINNED {
-                return Ok(true);
-            }
-        }
-        for row in self.store.all_objects(0) {
-            let (number, row) = row?;
-            // The root that stands on nothing is no change.
-            let is_first_root = number == ROOT_OBJECT && core.state.base.is_none();
-            if core.is_valid(row.epoch) && row.epoch != PINNED && !is_first_root {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Tells whether anything was changed since the base.
-    ///
-    /// # Errors
-    /// [`StagingError`] if rows cannot be read.
-    pub fn is_changed(&self) -> Result<bool, StagingError> {
-        let core = self.core();
-        Ok(core.is_changed && self.has_valid_rows(&core)?)
-    }
-
-    /// Counts what was changed since the base; looks at each change.
-    ///
-    /// # Errors
-    /// [`StagingError`] if rows cannot be read.
-    pub fn pending(&self) -> Result<Pending, StagingError> {
-        let core = self.core();
-        let mut pending = Pending::default();
-        for row in self.store.all_entries(&Home::new(0, b"")) {
-            let (_, row) = row?;
-            pending.entry_count += u64::from(core.is_valid(row.epoch) && row.epoch != PINNED);
-        }
-        for row in self.store.all_objects(0) {
-            let (_, row) = row?;
-            pending.object_count += u64::from(core.is_valid(row.epoch) && row.epoch != PINNED);
-        }
-        pending.backing_bytes = self.backing_bytes()?;
-        Ok(pending)
     }
 
     /// Drops all changes. Open files become stale.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::attributes::{Attributes, Caller, SetAttributes, SetTime};
 use super::error::StagingError;
 use super::handle::FileHandle;
+use super::layers::NewLayer;
 use super::objects::Edit;
 use super::stack::refused;
 use super::terms::AllocateMode;
@@ -31,6 +32,10 @@ impl StagingTree {
         if size > SIZE_MAX {
             return Err(StagingError::TooLarge);
         }
+        let ahead = match self.files.get(number).filter(|_| size > 0) {
+            Some(file) => self.layer_ahead(&file)?,
+            None => None,
+        };
         let is_same = {
             let mut core = self.core_mut();
             let object = self.load(&core, number)?;
@@ -43,7 +48,7 @@ impl StagingTree {
             let is_same =
                 content.is_some_and(|row| row.layers.is_empty() && row.base_size() == size && size > 0);
             if !is_same {
-                self.set_layer_length(&mut core, number, size)?;
+                self.set_layer_length(&mut core, number, size, ahead)?;
             }
             is_same
         };
@@ -56,14 +61,20 @@ impl StagingTree {
         Ok(())
     }
 
-    fn set_layer_length(&self, core: &mut Core, number: u64, size: u64) -> Result<(), StagingError> {
+    fn set_layer_length(
+        &self,
+        core: &mut Core,
+        number: u64,
+        size: u64,
+        ahead: Option<NewLayer>,
+    ) -> Result<(), StagingError> {
         if size == 0 {
             return self.set_empty(core, number);
         }
-        let handle = self.live_layer(core, number)?;
+        let handle = self.live_layer_of(core, number, ahead)?;
         let mut state = handle.file().state_mut();
         let Some((layer, file)) = state.top() else { return Ok(()) };
-        file.set_len(size).map_err(refused("truncate", layer.file))?;
+        self.shrink(file, || file.set_len(size)).map_err(refused("truncate", layer.file))?;
         if state.content.stamp.is_none() && size >= layer.below_len {
             return Ok(());
         }
@@ -92,7 +103,7 @@ impl StagingTree {
         if is_plain_and_live {
             let mut state = handle.file().state_mut();
             if let Some((layer, file)) = state.top() {
-                file.set_len(0).map_err(refused("truncate", layer.file))?;
+                self.shrink(file, || file.set_len(0)).map_err(refused("truncate", layer.file))?;
             }
             if state.content.stamp.take().is_none() {
                 return Ok(());
@@ -105,7 +116,7 @@ impl StagingTree {
         let id = self.new_number(core)?;
         let backing = Arc::new(self.data.create(id)?);
         let layer = LayerRow { file: id, epoch: core.state.epoch, below_len: 0, zeroed: Vec::new() };
-        self.put_top(core, handle.file(), &object, layer, backing)
+        self.put_top(core, handle.file(), &object, (0, layer), backing)
     }
 
     // Sets the content in the row; the open file has it already.
@@ -141,8 +152,9 @@ impl StagingTree {
             self.space.check_bytes(self, len)?;
         }
         let number = handle.number();
+        let ahead = self.layer_ahead(handle.file())?;
         let mut core = self.core_mut();
-        let live = self.live_layer(&mut core, number)?;
+        let live = self.live_layer_of(&mut core, number, ahead)?;
         let (size, layer) = {
             let state = live.file().state();
             let Some((layer, file)) = state.top() else { return Ok(()) };
@@ -195,7 +207,8 @@ impl StagingTree {
         let Some((layer, file)) = state.top() else { return Ok(()) };
         let (id, file, below_len) = (layer.file, Arc::clone(file), layer.below_len);
         if below_len == 0 {
-            return sparse::punch(&file, offset, end - offset).map_err(refused("punch", id));
+            let punch = || sparse::punch(&file, offset, end - offset);
+            return self.shrink(&file, punch).map_err(refused("punch", id));
         }
         let first = offset.next_multiple_of(BLOCK);
         // Behind the end of the file there is nothing to keep.
@@ -216,7 +229,7 @@ impl StagingTree {
         drop(state);
         self.put_content(core, handle.number(), content)?;
         let _alone = handle.file().state_mut();
-        sparse::punch(&file, first, last - first).map_err(refused("punch", id))
+        self.shrink(&file, || sparse::punch(&file, first, last - first)).map_err(refused("punch", id))
     }
 
     fn write_zeros(

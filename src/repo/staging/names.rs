@@ -85,7 +85,9 @@ impl StagingTree {
     /// Gives back look-ups of an object.
     pub fn forget(&self, number: u64, count: u64) {
         let is_gone = self.nodes.forget(number, count, &self.store);
-        if is_gone && (self.has_unnamed_row(number) || self.is_taken_over()) {
+        let is_awaited =
+            || self.has_unnamed_row(number) || self.is_taken_over() || self.direct.is_unseen(number);
+        if is_gone && is_awaited() {
             self.files.release_later(number);
         }
     }

@@ -31,6 +31,9 @@ struct Held {
     old: HashMap<u64, FrozenPlace>,
     // Objects that were forgotten, but for their rows.
     gone: HashSet<u64>,
+    // Objects that nobody has looked up here, which the kernel had looked up before a takeover: where the base was
+    // found to have them, the latest ones and those before.
+    found: [HashMap<u64, FrozenPlace>; 2],
     // Objects after their last name went, for those who still hold their numbers.
     unnamed: HashMap<u64, ObjectRow>,
 }
@@ -68,6 +71,15 @@ impl Held {
         }
         let young = std::mem::take(&mut self.young);
         self.old.extend(young);
+    }
+
+    fn put_found(&mut self, number: u64, place: FrozenPlace) {
+        let [young, old] = &mut self.found;
+        old.remove(&number);
+        young.insert(number, place);
+        if young.len() >= PLACE_COUNT_MAX {
+            *old = std::mem::take(young);
+        }
     }
 
     fn drop_rows(&mut self, store: &StagingStore) {
@@ -117,14 +129,25 @@ impl Nodes {
         self.with(|held| {
             if held.nodes.contains_key(&number) {
                 held.put_place(number, place, store);
+            } else if held.found.iter().any(|found| found.contains_key(&number)) {
+                held.put_found(number, place);
             }
+        });
+    }
+
+    /// Notes where an object was found in a search; it is not held as far as this process knows.
+    pub(super) fn found(&self, number: u64, place: FrozenPlace, store: &StagingStore) {
+        self.with(|held| match held.nodes.contains_key(&number) {
+            true => held.put_place(number, place, store),
+            false => held.put_found(number, place),
         });
     }
 
     /// Where a held object was seen last, if that is known.
     pub(super) fn place(&self, number: u64, store: &StagingStore) -> Option<FrozenPlace> {
         let has_row = self.with(|held| {
-            let found = held.young.get(&number).or_else(|| held.old.get(&number)).cloned();
+            let tables = [&held.young, &held.old].into_iter().chain(&held.found);
+            let found = tables.into_iter().find_map(|table| table.get(&number)).cloned();
             let node = held.nodes.get(&number).filter(|_| found.is_none());
             found.ok_or_else(|| node.is_some_and(|node| node.has_row))
         });
@@ -160,6 +183,7 @@ impl Nodes {
     /// Takes look-ups back; returns whether nobody holds the object now.
     pub(super) fn forget(&self, number: u64, count: u64, store: &StagingStore) -> bool {
         self.with(|held| {
+            held.found.iter_mut().for_each(|found| drop(found.remove(&number)));
             let Some(node) = held.nodes.get_mut(&number) else { return true };
             // Counted no further, it is held for good.
             if node.lookups < u32::MAX {
@@ -194,6 +218,7 @@ impl Nodes {
             held.young.clear();
             held.old.clear();
             held.gone.clear();
+            held.found = Default::default();
             held.unnamed.clear();
             held.row_count = 0;
             held.nodes.values_mut().for_each(|node| node.has_row = false);

@@ -149,30 +149,6 @@ impl StagingTree {
             .is_some_and(|row| row.epoch == PINNED && row.target.is_some_and(|(_, pinned)| pinned == number)))
     }
 
-    // The base is searched at most once for a number that is not there.
-    fn search(&self, core: &Core, number: u64) -> Result<Option<FrozenPlace>, StagingError> {
-        const MISSING_COUNT_MAX: usize = 4096;
-        let lock = || self.missing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if lock().contains(&number) {
-            return Ok(None);
-        }
-        let mut hidden = |home: &Home| -> Result<bool, StagingError> {
-            let row = self.store.entry(home.directory, &home.name)?;
-            Ok(row.is_some_and(|row| core.is_valid(row.epoch) && row.epoch != PINNED))
-        };
-        let found = core.base.find(number, &mut hidden)?;
-        if let Some(place) = &found {
-            self.nodes.moved(number, place.clone(), &self.store);
-            return Ok(found);
-        }
-        let mut missing = lock();
-        if missing.len() >= MISSING_COUNT_MAX {
-            missing.clear();
-        }
-        missing.insert(number);
-        Ok(None)
-    }
-
     /// Finds a name.
     pub(super) fn find(
         &self,

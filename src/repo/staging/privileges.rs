@@ -58,7 +58,7 @@ impl StagingTree {
         let is_open = self.files.get(number).is_some_and(|file| {
             file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
         });
-        is_open || self.direct.was_before(number)
+        is_open || self.direct.is_unseen(number)
     }
 
     /// Tells whether the kernel has written a file by itself since it has privileges; `status` is that of its

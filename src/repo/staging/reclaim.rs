@@ -45,6 +45,10 @@ impl StagingTree {
     /// [`StagingError`] if the disk refuses.
     pub fn reclaim(&self) -> Result<bool, StagingError> {
         self.release_dropped()?;
+        if self.direct.has_unseen() {
+            // Those that are not written any more are forgotten.
+            let _written = self.unseen_files(&self.core());
+        }
         let is_more = self.reclaim_rows(&mut self.core_mut())?;
         let is_more = self.reclaim_files(is_more)? || is_more;
         Ok(self.sweep()? || is_more)
@@ -148,6 +152,7 @@ impl StagingTree {
         self.sync_rows()?;
         self.failed_syncs.forget(ids);
         let next_number = self.core().next_number;
+        self.give_back_files(ids);
         Ok(self.data.remove_all(ids, next_number)?)
     }
 
@@ -190,6 +195,18 @@ impl StagingTree {
         let state = row.as_ref().and_then(|row| row.state.as_ref());
         let content = state.and_then(|state| state.content());
         Ok(content.is_some_and(|content| content.layers.iter().any(|layer| layer.file == id)))
+    }
+
+    /// Removes an object without a name, which a process before this one made for somebody who was never told of it.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the disk refuses.
+    pub fn remove_unheld(&self, number: u64) -> Result<(), StagingError> {
+        self.release_dropped()?;
+        if self.nodes.is_held(number) || self.files.is_open(number) {
+            return Ok(());
+        }
+        self.remove_unnamed(&mut self.core_mut(), &[number])
     }
 
     /// Removes objects without a name that nobody holds.

@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use super::ballast::{Ballast, Room};
 use super::error::StagingError;
+use super::handle::FileHandle;
 use super::options::Limits;
-use super::terms::Space;
-use super::tree::StagingTree;
+use super::terms::{Looks, Space};
+use super::tree::{BLOCK, StagingTree};
+use super::usage::Usage;
 
 /// What a new name takes in the database, about.
 const ROW_BYTES: u64 = 1024;
@@ -35,6 +37,7 @@ pub(super) struct SpaceGuard {
     /// All writes must come through here.
     is_bounded: Arc<AtomicBool>,
     ballast: Ballast,
+    pub(super) usage: Usage,
 }
 
 impl SpaceGuard {
@@ -45,6 +48,7 @@ impl SpaceGuard {
             reserve_bytes: AtomicU64::new(limits.reserve_bytes),
             cap_bytes: AtomicU64::new(limits.cap_bytes),
             credit: AtomicI64::new(0),
+            usage: Usage::default(),
         }
     }
 
@@ -60,7 +64,7 @@ impl SpaceGuard {
         }
     }
 
-    fn has_cap(&self) -> bool {
+    pub(super) fn has_cap(&self) -> bool {
         self.cap_bytes.load(Ordering::Relaxed) < u64::MAX
     }
 
@@ -83,11 +87,33 @@ impl SpaceGuard {
         self.check_bytes(tree, ROW_BYTES)
     }
 
+    /// The same for a write: of a file that nothing lies below it takes the blocks that begin in it, of another one
+    /// all that it touches.
+    pub(super) fn check_write(
+        &self,
+        tree: &StagingTree,
+        handle: &FileHandle,
+        (offset, end): (u64, u64),
+    ) -> Result<(), StagingError> {
+        if !self.has_cap() || offset == end {
+            return self.check_bytes(tree, end - offset);
+        }
+        let from = if handle.is_direct() { offset.next_multiple_of(BLOCK) } else { offset - offset % BLOCK };
+        self.check_bytes(tree, end.next_multiple_of(BLOCK).saturating_sub(from))
+    }
+
     pub(super) fn check_bytes(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
         let taken = i64::try_from(len).unwrap_or(i64::MAX);
-        if self.credit.fetch_sub(taken, Ordering::Relaxed) >= taken {
-            return Ok(());
+        if self.credit.fetch_sub(taken, Ordering::Relaxed) < taken {
+            self.ask(tree, len)?;
         }
+        if self.has_cap() {
+            self.usage.take(len);
+        }
+        Ok(())
+    }
+
+    fn ask(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
         let reserve = self.reserve_bytes.load(Ordering::Relaxed);
         let available = self.available(tree)?;
         let left = available.checked_sub(reserve.saturating_add(len));
@@ -104,20 +130,23 @@ impl SpaceGuard {
             return Ok(u64::MAX);
         }
         let cap = self.cap_bytes.load(Ordering::Relaxed);
-        let used = tree.backing_bytes()?;
-        cap.checked_sub(used.saturating_add(len)).ok_or(StagingError::NoSpace { what: "cap" })
+        let left = |used: u64| cap.checked_sub(used.saturating_add(len));
+        match left(self.usage.bytes(tree)?) {
+            Some(left) => Ok(left),
+            None => left(self.usage.exact_bytes(tree, cap)?).ok_or(StagingError::NoSpace { what: "cap" }),
+        }
     }
 }
 
 impl StagingTree {
     /// Tells whether the kernel may be let write new backing files by itself; looks at the disk, which others
-    /// may have filled since the last time.
+    /// may have filled since the last time. Never where nobody can tell who still has such a file mapped.
     #[must_use]
     pub fn lets_kernel_write(&self) -> bool {
         if self.is_near_reserve().unwrap_or(true) {
             self.space.is_bounded.store(true, Ordering::Release);
         }
-        !self.space.is_bounded.load(Ordering::Acquire)
+        self.tells_openers && !self.space.is_bounded.load(Ordering::Acquire)
     }
 
     fn is_near_reserve(&self) -> Result<bool, StagingError> {
@@ -142,6 +171,9 @@ impl StagingTree {
     pub fn watch_space(&self) -> Result<(), StagingError> {
         let guard = &self.space;
         let reserve = guard.reserve_bytes.load(Ordering::Relaxed);
+        if guard.has_cap() {
+            guard.usage.step(self, self.has_direct_writers())?;
+        }
         let is_near = self.is_near_reserve()?;
         guard.is_bounded.store(is_near || guard.has_cap(), Ordering::Release);
         let is_held = is_near && self.frozen_epoch() == 0 && self.has_direct_writers();
@@ -152,19 +184,16 @@ impl StagingTree {
         let writes = |file: &Arc<super::content::OpenFile>| {
             file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
         };
-        self.files.all().iter().any(writes) || !self.direct.all_before().is_empty()
+        self.files.all().iter().any(writes) || self.direct.has_unseen()
     }
 
-    /// Bytes that backing files take; looks at each.
-    pub(super) fn backing_bytes(&self) -> Result<u64, StagingError> {
-        let mut bytes = 0_u64;
-        for group in self.data.groups()? {
-            for id in self.data.ids(group)? {
-                // Removed meanwhile, or it would have been counted.
-                bytes += self.data.status(id).map_or(0, |status| status.allocated);
-            }
+    /// Counts of what was looked at one by one, for who watches what that costs.
+    #[must_use]
+    pub fn looks(&self) -> Looks {
+        Looks {
+            backing_files: self.space.usage.look_count(),
+            base_records: self.searched_count.load(Ordering::Relaxed),
         }
-        Ok(bytes)
     }
 
     /// Bytes that are free on the disk, the reserve included.
@@ -185,7 +214,7 @@ impl StagingTree {
         let cap = self.space.cap_bytes.load(Ordering::Relaxed);
         let mut available_bytes = self.space.available(self)?.saturating_sub(reserve);
         if self.space.has_cap() {
-            available_bytes = available_bytes.min(cap.saturating_sub(self.backing_bytes()?));
+            available_bytes = available_bytes.min(cap.saturating_sub(self.space.usage.bytes(self)?));
         }
         let core = self.core();
         let totals = core.base.generation().map(|generation| generation.footer.totals);

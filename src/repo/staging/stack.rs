@@ -29,7 +29,8 @@ pub(super) struct Part {
     pub(super) kind: SegmentKind,
     /// Offset of its end.
     pub(super) end: u64,
-    level: usize,
+    /// The layer, counted from 1; 0 for the base.
+    pub(super) level: usize,
 }
 
 /// The layers and the base of one file.
@@ -69,9 +70,21 @@ impl<'a> Stack<'a> {
 
     /// The run that begins at `position`, which is below `end`.
     pub(super) fn part(&self, position: u64, end: u64) -> Result<Part, StagingError> {
+        let part = self.part_above(0, position, end)?;
+        if part.kind != SegmentKind::Base {
+            return Ok(part);
+        }
+        match self.base.map_or(0, Inode::size) {
+            size if position < size => Ok(Part { end: part.end.min(size), ..part }),
+            _ => Ok(Part { kind: SegmentKind::Hole, ..part }),
+        }
+    }
+
+    /// The same as the layers above the first `floor` ones have it: what is below them counts as base.
+    pub(super) fn part_above(&self, floor: usize, position: u64, end: u64) -> Result<Part, StagingError> {
         let mut end = end;
         // From the top down, until a layer says what is there.
-        for level in (1..=self.level()).rev() {
+        for level in (floor + 1..=self.level()).rev() {
             let Some((row, file)) = self.layer(level) else { break };
             let data = sparse::seek_data(file, position).map_err(refused("read", row.file))?;
             if data.is_some_and(|data| data <= position) {
@@ -93,10 +106,7 @@ impl<'a> Stack<'a> {
             }
             end = end.min(row.below_len);
         }
-        match self.base.map_or(0, Inode::size) {
-            size if position < size => Ok(Part { kind: SegmentKind::Base, end: end.min(size), level: 0 }),
-            _ => Ok(Part { kind: SegmentKind::Hole, end, level: 0 }),
-        }
+        Ok(Part { kind: SegmentKind::Base, end, level: 0 })
     }
 
     /// Fills `buffer` from `offset` on; all of it must be below the length.

@@ -80,3 +80,12 @@ pub struct Pending {
     /// Bytes that backing files take.
     pub backing_bytes: u64,
 }
+
+/// What was looked at one by one since the tree was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Looks {
+    /// Backing files, for the sum of what they take.
+    pub backing_files: u64,
+    /// Records of the base, for objects that are known by number only.
+    pub base_records: u64,
+}

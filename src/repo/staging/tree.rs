@@ -68,6 +68,8 @@ pub struct StagingTree {
     pub(super) data: SparseDirectory,
     /// The file system keeps account of holes well enough to be the record of written regions.
     pub(super) keeps_holes: bool,
+    /// The system tells who has a backing file open.
+    pub(super) tells_openers: bool,
     pub(super) core: RwLock<Core>,
     /// Held while content is written, so that a freeze is of one moment.
     pub(super) gate: RwLock<()>,
@@ -81,6 +83,8 @@ pub struct StagingTree {
     pub(super) missing: Mutex<HashSet<u64>>,
     pub(super) space: SpaceGuard,
     pub(super) failed_syncs: FailedSyncs,
+    /// Records of the base that were looked at in searches.
+    pub(super) searched_count: AtomicU64,
     change_count: AtomicU64,
     /// Changes were dropped, or another base was put below, since the tree was opened.
     pub(super) has_discarded: AtomicBool,
@@ -176,6 +180,7 @@ impl StagingTree {
                 crate::path::display(path.as_os_str().as_encoded_bytes())
             );
         }
+        let tells_openers = data.tells_openers(0)?;
         let known = store.state()?;
         let is_new = known.is_none();
         let state = known.map_or_else(|| first_state(options), Ok::<_, StagingError>)?;
@@ -202,6 +207,7 @@ impl StagingTree {
             store,
             data,
             keeps_holes,
+            tells_openers,
             core: RwLock::new(core),
             gate: RwLock::default(),
             frozen: Arc::default(),
@@ -211,6 +217,7 @@ impl StagingTree {
             files: OpenFiles::default(),
             direct: DirectFiles::default(),
             missing: Mutex::default(),
+            searched_count: AtomicU64::new(0),
             change_count: AtomicU64::new(0),
             has_discarded: AtomicBool::new(false),
             garbage: Mutex::default(),

@@ -61,6 +61,14 @@ impl FailedSyncs {
         self.owners().contains_key(&file)
     }
 
+    /// What was in a backing file is in another one, too.
+    pub(super) fn follow(&self, from: u64, to: u64) {
+        let owner = self.owners().get(&from).copied();
+        if let Some(number) = owner {
+            self.add(number, to);
+        }
+    }
+
     /// The backing files are gone.
     pub(super) fn forget(&self, files: &[u64]) {
         let mut owners = self.owners();

@@ -1,11 +1,13 @@
 //! What a commit wants to know of the tree beforehand: who is writing, and where an object is.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::attributes::time;
 use super::content::OpenFile;
+use super::direct::Written;
 use super::error::StagingError;
 use super::tree::StagingTree;
 use crate::format::record::{ROOT_OBJECT, Time};
@@ -20,7 +22,13 @@ fn is_written_directly(file: &OpenFile) -> bool {
     file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
 }
 
-/// A file that is open for writing and was written.
+fn top(file: &OpenFile) -> Option<Written> {
+    let state = file.state();
+    let (layer, top) = state.top()?;
+    Some(Written { number: file.number, layer: layer.file, file: Arc::clone(top) })
+}
+
+/// A file that is open for writing, or mapped for that, and was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Writer {
     /// Number of the object.
@@ -38,21 +46,28 @@ pub(super) fn moment(status: &SparseStatus) -> Moment {
 }
 
 impl StagingTree {
-    /// All files that are open for writing and have been written since they were in the base.
+    /// All files that are open for writing, or mapped for that, and have been written since they were in the base.
     ///
     /// # Errors
     /// [`StagingError::Backing`] if the system does not tell of a backing file.
     pub fn writers(&self) -> Result<Vec<Writer>, StagingError> {
         let mut writers = Vec::new();
+        let mut add = |number: u64, file: &File| {
+            let status = sparse::status(file).map_err(super::stack::refused("look up", number))?;
+            let last_write = time(status.mtime).max(time(status.ctime));
+            writers.push(Writer { number, last_write });
+            Ok::<_, StagingError>(())
+        };
         for file in self.files.all() {
             if file.writers.load(Ordering::Acquire) == 0 {
                 continue;
             }
             let state = file.state();
             let Some((_, top)) = state.top().filter(|_| !state.is_stale) else { continue };
-            let status = sparse::status(top).map_err(super::stack::refused("look up", file.number))?;
-            let last_write = time(status.mtime).max(time(status.ctime));
-            writers.push(Writer { number: file.number, last_write });
+            add(file.number, top)?;
+        }
+        for written in self.unseen_files(&self.core()) {
+            add(written.number, &written.file)?;
         }
         Ok(writers)
     }
@@ -62,27 +77,34 @@ impl StagingTree {
     /// be written to the disk, such that something may have been written unseen just now.
     #[must_use]
     pub fn expose_mapped_writes(&self, number: u64) -> bool {
-        self.files.get(number).filter(|file| is_written_directly(file)).is_some_and(|file| self.expose(&file))
+        let written =
+            self.files.get(number).filter(|file| is_written_directly(file)).and_then(|file| top(&file));
+        let unseen = || self.unseen_files(&self.core()).into_iter().find(|file| file.number == number);
+        written.or_else(unseen).is_some_and(|written| self.expose(&written))
     }
 
     /// The same for all files, with the time of the last change that the system had seen before.
     pub(super) fn expose_all(&self) -> HashMap<u64, Moment> {
         let mut before = HashMap::new();
-        for file in self.files.all().into_iter().filter(|file| is_written_directly(file)) {
-            let status = file.state().top().and_then(|(_, top)| sparse::status(top).ok());
-            if let Some(status) = status {
-                before.insert(file.number, moment(&status));
-                self.expose(&file);
+        let open = self.files.all().into_iter().filter(|file| is_written_directly(file));
+        let open: Vec<Written> = open.filter_map(|file| top(&file)).collect();
+        for written in open.into_iter().chain(self.unseen_files(&self.core())) {
+            if let Ok(status) = sparse::status(&written.file) {
+                before.insert(written.number, moment(&status));
+                self.expose(&written);
             }
         }
         before
     }
 
-    fn expose(&self, file: &OpenFile) -> bool {
-        let top = file.state().top().map(|(layer, top)| (layer.file, Arc::clone(top)));
-        let Some((layer, top)) = top.filter(|(_, top)| write_back::is_pending(top)) else { return false };
-        let refused = |source| StorageError { operation: "sync", path: self.data.shown(layer), source };
-        let synced = self.note_sync(file.number, layer, sparse::sync(&top, false).map_err(refused));
+    fn expose(&self, written: &Written) -> bool {
+        if !write_back::is_pending(&written.file) {
+            return false;
+        }
+        let refused =
+            |source| StorageError { operation: "sync", path: self.data.shown(written.layer), source };
+        let synced = sparse::sync(&written.file, false).map_err(refused);
+        let synced = self.note_sync(written.number, written.layer, synced);
         // It was noted, and the commit tells.
         synced.unwrap_or_else(|error| log::debug!("{error}: {}", error.source));
         true

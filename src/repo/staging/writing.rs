@@ -13,16 +13,16 @@ use super::attributes::{Caller, SetAttributes, time};
 use super::content::{FileState, OpenFile};
 use super::error::StagingError;
 use super::handle::{FileHandle, PreparedFile};
-use super::objects::{Edit, Loaded};
+use super::layers::COPY_LEN;
+use super::objects::Edit;
 use super::stack::{read_at_most, refused};
 use super::terms::{SeekFrom, Synced};
-use super::tree::{BLOCK, Core, StagingTree};
-use crate::index::staging::{ContentRow, LAYER_COUNT_MAX, LayerRow, ObjectState};
+use super::tree::{BLOCK, StagingTree};
+use crate::index::staging::ObjectState;
 use crate::storage::{StorageError, sparse};
 
 /// Largest length of a file in bytes.
 pub(super) const SIZE_MAX: u64 = i64::MAX.cast_unsigned();
-const COPY_LEN: usize = 1 << 20;
 
 impl StagingTree {
     /// A number and a backing file for a later [`StagingTree::create_file`].
@@ -98,13 +98,14 @@ impl StagingTree {
         kill_privileges: bool,
         caller: Caller,
     ) -> Result<(), StagingError> {
-        offset.checked_add(data.len() as u64).filter(|end| *end <= SIZE_MAX).ok_or(StagingError::TooLarge)?;
-        self.space.check_bytes(self, data.len() as u64)?;
+        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= SIZE_MAX);
+        self.space.check_write(self, handle, (offset, end.ok_or(StagingError::TooLarge)?))?;
         if data.is_empty() {
             return Ok(());
         }
         while !self.try_write(handle.file(), offset, data)? {
-            self.live_layer(&mut self.core_mut(), handle.number())?;
+            let ahead = self.layer_ahead(handle.file())?;
+            self.live_layer_of(&mut self.core_mut(), handle.number(), ahead)?;
         }
         self.count_change();
         self.pass_stamp(handle.file())?;
@@ -213,92 +214,6 @@ impl StagingTree {
         }
         let set = SetAttributes { kill_privileges: true, ..SetAttributes::default() };
         self.set_attributes(number, &set, caller).map(drop)
-    }
-
-    /// Opens a file and makes sure that its uppermost layer may be written.
-    pub(super) fn live_layer(&self, core: &mut Core, number: u64) -> Result<FileHandle, StagingError> {
-        let handle = self.handle(self.opened(core, number)?, true);
-        let is_ready = {
-            let state = handle.file().state();
-            if state.is_stale {
-                return Err(StagingError::Stale { number });
-            }
-            self.is_live(&state)
-        };
-        if !is_ready {
-            self.add_layer(core, handle.file())?;
-        }
-        Ok(handle)
-    }
-
-    fn add_layer(&self, core: &mut Core, file: &OpenFile) -> Result<(), StagingError> {
-        let object = self.load(core, file.number)?;
-        let size = file.state().stack(&self.repository).size()?;
-        let id = self.new_number(core)?;
-        let backing = Arc::new(self.data.create(id)?);
-        backing.set_len(size).map_err(refused("write", id))?;
-        let must_copy = !self.keeps_holes || file.state().files.len() >= LAYER_COUNT_MAX;
-        if must_copy {
-            self.copy_all(&file.state(), size, &backing, id)?;
-        }
-        let below_len = if must_copy { 0 } else { size };
-        let layer = LayerRow { file: id, epoch: core.state.epoch, below_len, zeroed: Vec::new() };
-        self.put_top(core, file, &object, layer, backing)
-    }
-
-    /// Puts a layer on top of a file; what cannot be seen any more below it goes.
-    pub(super) fn put_top(
-        &self,
-        core: &mut Core,
-        file: &OpenFile,
-        object: &Loaded,
-        layer: LayerRow,
-        backing: Arc<std::fs::File>,
-    ) -> Result<(), StagingError> {
-        let mut state = ObjectState::clone(&object.state);
-        let is_plain = layer.below_len == 0;
-        let Some(content) = state.content_mut() else { return Ok(()) };
-        if is_plain {
-            *content = ContentRow::default();
-        }
-        content.stamp = None;
-        content.layers.push(layer);
-        let content = content.clone();
-        let mut edit = Edit::new(self, core);
-        edit.put(file.number, Some(object), object.linked, state)?;
-        edit.apply()?;
-        let mut state = file.state_mut();
-        if is_plain {
-            state.files.clear();
-        }
-        state.files.push(backing);
-        state.content = content;
-        file.is_past_stamp.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    fn copy_all(
-        &self,
-        state: &FileState,
-        size: u64,
-        target: &std::fs::File,
-        id: u64,
-    ) -> Result<(), StagingError> {
-        let stack = state.stack(&self.repository);
-        let mut position = 0;
-        while let Some(data) = stack.seek_data(position, size)? {
-            let hole = stack.seek_hole(data, size)?;
-            let mut at = data;
-            while at < hole {
-                let len = usize::try_from(hole - at).unwrap_or(COPY_LEN).min(COPY_LEN);
-                let mut bytes = vec![0; len];
-                stack.read(at, &mut bytes)?;
-                target.write_all_at(&bytes, at).map_err(refused("write", id))?;
-                at += len as u64;
-            }
-            position = hole;
-        }
-        Ok(())
     }
 
     /// The next data or hole, as `lseek(2)` has it.

@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
+use reelfs::job::control::{ControlClient, Request};
+
+use super::committed::{ask, commit};
 use super::failed_syncs::Failing;
+use super::requests::{count, requests};
 use super::{Stage, has};
-use crate::support::{Random, can_mount, shell_ok};
+use crate::support::{Random, can_mount, shell_ok, wait_until};
 use crate::tree::grow;
 
 #[test]
@@ -119,4 +124,78 @@ fn an_extended_attribute_that_a_server_removed_before_it_died_is_removed() {
     rustix::fs::fremovexattr(&file, "user.mark").unwrap();
     drop(killing);
     assert_eq!(rustix::fs::fremovexattr(&file, "user.mark"), Err(rustix::io::Errno::NODATA));
+}
+
+#[test]
+fn after_a_takeover_names_of_files_are_looked_up_again_when_they_are_opened() {
+    if !can_mount() {
+        return;
+    }
+    let stage = Stage::new();
+    let paths: Vec<_> = (0..200).map(|number| stage.path(&format!("file{number}"))).collect();
+    for path in &paths {
+        fs::write(path, path.as_os_str().as_encoded_bytes()).unwrap();
+    }
+    commit(&stage);
+    // Numbers of what nobody has touched are those of places in the base.
+    let mut stage = stage;
+    stage.remount();
+    let read = |path: &std::path::PathBuf| {
+        assert_eq!(fs::read(path).unwrap(), path.as_os_str().as_encoded_bytes());
+    };
+    paths.iter().for_each(read);
+    let (held, by_number) = (fs::File::open(&paths[0]).unwrap(), fs::File::open(&paths[1]).unwrap());
+    stage.mount().kill_server();
+    assert_eq!(held.metadata().unwrap().len(), paths[0].as_os_str().len() as u64);
+    let before = requests(&stage);
+    paths.iter().skip(2).for_each(read);
+    let after = requests(&stage);
+    let more = |kind: &str| count(&after, kind) - count(&before, kind);
+    assert!(more("lookup") >= 198, "{after:?}");
+    assert!((198..=2 * 198 + 10).contains(&more("open")), "{after:?}");
+    paths.iter().skip(2).for_each(read);
+    let again = requests(&stage);
+    assert!(count(&again, "lookup") - count(&after, "lookup") < 20, "what was looked up is known");
+    // Who has no name to look up gets it all the same.
+    let text = fs::read(format!("/proc/self/fd/{}", by_number.as_raw_fd())).unwrap();
+    assert_eq!(text, paths[1].as_os_str().as_encoded_bytes());
+}
+
+#[test]
+fn what_a_server_opened_for_a_request_that_it_did_not_answer_is_closed() {
+    if !can_mount() || !has("strace") {
+        return;
+    }
+    let stage = Stage::new();
+    let backing_count = || {
+        let data = stage.site.repository.join("staging/web1/data");
+        shell_ok("find $1 -type f | wc -l", &[&data]).trim().parse::<u64>().unwrap()
+    };
+    // Files that are made ahead go when none is made for some seconds.
+    let rest = |count: u64| wait_until("files are removed", || backing_count() == count);
+    fs::write(stage.path("named"), vec![7; 1 << 20]).unwrap();
+    rest(1);
+    let Some(killing) = kill_at_next_answer(&stage) else { return };
+    let unnamed = rustix::fs::open(
+        stage.root(),
+        rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR,
+        rustix::fs::Mode::RWXU,
+    );
+    drop(killing);
+    let mut unnamed = fs::File::from(unnamed.unwrap());
+    unnamed.write_all(b"unnamed").unwrap();
+    rest(2);
+    drop(unnamed);
+    rest(1);
+    // A file that was opened twice and closed once is not open.
+    fs::metadata(stage.path("named")).unwrap();
+    let Some(killing) = kill_at_next_answer(&stage) else { return };
+    let named = fs::File::options().write(true).open(stage.path("named")).unwrap();
+    drop(killing);
+    drop(named);
+    let connect = || ControlClient::connect(&stage.site.repository).unwrap();
+    wait_until("the next server answers", || connect().is_some());
+    wait_until("nobody writes", || {
+        format!("{:?}", ask(&stage, &Request::Status { client: None })).contains("writer_count: 0")
+    });
 }

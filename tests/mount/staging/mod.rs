@@ -7,6 +7,7 @@ mod failed_syncs;
 mod full_disk;
 mod killed;
 mod listing;
+mod mapped;
 mod posix;
 mod privileges;
 mod programs;

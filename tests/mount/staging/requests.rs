@@ -10,13 +10,13 @@ use crate::support::can_mount;
 
 const FILE_COUNT: u64 = 300;
 
-fn requests(stage: &Stage) -> BTreeMap<String, u64> {
+pub(super) fn requests(stage: &Stage) -> BTreeMap<String, u64> {
     let status = fs::read_to_string(stage.mount().path(".reelfs/status")).unwrap();
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     serde_json::from_value(status["staging_requests"].clone()).unwrap()
 }
 
-fn count(requests: &BTreeMap<String, u64>, kind: &str) -> u64 {
+pub(super) fn count(requests: &BTreeMap<String, u64>, kind: &str) -> u64 {
     requests.get(kind).copied().unwrap_or_default()
 }
 

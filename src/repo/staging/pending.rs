@@ -1,0 +1,67 @@
+//! What was changed since the base. There may be many rows to look at: nobody waits meanwhile.
+
+use super::error::StagingError;
+use super::terms::Pending;
+use super::tree::{Core, StagingTree};
+use crate::format::record::ROOT_OBJECT;
+use crate::index::staging::{PINNED, StagingSnapshot};
+
+impl StagingTree {
+    pub(super) fn has_valid_rows(&self, core: &Core) -> Result<bool, StagingError> {
+        has_changes(&self.store.snapshot(), core.state.committed_epoch, core.state.base.is_some())
+    }
+
+    /// Tells whether anything was changed since the base.
+    ///
+    /// # Errors
+    /// [`StagingError`] if rows cannot be read.
+    pub fn is_changed(&self) -> Result<bool, StagingError> {
+        // Void rows may be many, and nobody shall wait while they are looked at.
+        let (snapshot, committed, has_base) = {
+            let core = self.core();
+            if !core.is_changed {
+                return Ok(false);
+            }
+            (self.store.snapshot(), core.state.committed_epoch, core.state.base.is_some())
+        };
+        has_changes(&snapshot, committed, has_base)
+    }
+
+    /// Counts what was changed since the base; looks at each change.
+    ///
+    /// # Errors
+    /// [`StagingError`] if rows cannot be read.
+    pub fn pending(&self) -> Result<Pending, StagingError> {
+        let (snapshot, committed) = {
+            let core = self.core();
+            (self.store.snapshot(), core.state.committed_epoch)
+        };
+        let is_change = |epoch: u32| u64::from(epoch > committed && epoch != PINNED);
+        let mut pending = Pending::default();
+        for row in snapshot.entries() {
+            pending.entry_count += is_change(row?.1.epoch);
+        }
+        for row in snapshot.objects(0..u64::MAX) {
+            pending.object_count += is_change(row?.1.epoch);
+        }
+        pending.backing_bytes = self.space.usage.look(self)?;
+        Ok(pending)
+    }
+}
+
+fn has_changes(snapshot: &StagingSnapshot<'_>, committed: u32, has_base: bool) -> Result<bool, StagingError> {
+    let is_change = |epoch: u32| epoch > committed && epoch != PINNED;
+    for row in snapshot.entries() {
+        if is_change(row?.1.epoch) {
+            return Ok(true);
+        }
+    }
+    for row in snapshot.objects(0..u64::MAX) {
+        let (number, row) = row?;
+        // The root that stands on nothing is no change.
+        if is_change(row.epoch) && (has_base || number != ROOT_OBJECT) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

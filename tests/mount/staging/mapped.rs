@@ -1,0 +1,172 @@
+//! Mappings of files: the kernel keeps them when the file is closed.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use reelfs::job::control::{Answer, CommitRequest, ControlClient, Request};
+
+use super::committed::{ask, commit, generation_count};
+use super::{Stage, has};
+use crate::support::{can_mount, wait_until};
+
+const LEN: usize = 4 << 20;
+
+/// A program that has a file mapped and closed, and writes a byte where it is told.
+struct Mapper {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Mapper {
+    fn start(stage: &Stage, path: &Path) -> Self {
+        let script = stage.site.root.join("mapper.py");
+        // The module for mappings keeps the file open.
+        let text = "import ctypes, os, sys\n\
+            libc = ctypes.CDLL(None)\n\
+            libc.mmap.restype = ctypes.c_void_p\n\
+            libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]\n\
+            libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]\n\
+            length = 4 << 20\n\
+            file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\n\
+            os.write(file, b'a' * length)\n\
+            at = libc.mmap(None, length, 3, 1, file, 0)\n\
+            os.close(file)\n\
+            view = (ctypes.c_char * length).from_address(at)\n\
+            print('mapped', flush=True)\n\
+            for line in sys.stdin:\n\
+            \x20 if line == 'unmap\\n': libc.munmap(at, length)\n\
+            \x20 else: view[int(line)] = b'X'\n\
+            \x20 print('done', flush=True)\n";
+        fs::write(&script, text).unwrap();
+        let mut command = Command::new("python3");
+        command.arg(&script).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (orders, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut mapper = Self { child, orders, answers: BufReader::new(answers) };
+        mapper.answer();
+        mapper
+    }
+
+    fn answer(&mut self) {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        assert!(line.ends_with('\n'), "the program has ended");
+    }
+
+    fn order(&mut self, order: impl std::fmt::Display) {
+        writeln!(self.orders, "{order}").unwrap();
+        self.answer();
+    }
+}
+
+impl Drop for Mapper {
+    fn drop(&mut self) {
+        let _killed = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+// Offsets at which the program has written.
+fn written(path: &Path) -> Vec<usize> {
+    let bytes = fs::read(path).unwrap();
+    assert_eq!(bytes.len(), LEN);
+    (0..LEN).filter(|at| bytes[*at] == b'X').collect()
+}
+
+#[test]
+fn what_is_written_through_a_mapping_after_the_file_was_closed_is_in_the_next_generation() {
+    if !can_mount() || !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    let path = stage.path("mapped");
+    let mut mapper = Mapper::start(&stage, &path);
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        expected.push(round << 20);
+        mapper.order(round << 20);
+        assert_eq!(written(&path), expected);
+        commit(&stage);
+        wait_until("the generation is shown", || generation_count(&stage) == round + 1);
+        let stored = stage.mount().path("clients/web1/latest/mapped");
+        wait_until("what was written is stored", || written(&stored) == expected);
+        // What is of no use any more is removed meanwhile.
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        if round == 1 {
+            stage.mount().kill_server();
+        }
+    }
+    expected.push(LEN - 1);
+    mapper.order(LEN - 1);
+    mapper.order("unmap");
+    assert_eq!(written(&path), expected);
+    commit(&stage);
+    wait_until("the generation is shown", || generation_count(&stage) == 5);
+    assert_eq!(written(&stage.mount().path("clients/web1/latest/mapped")), expected);
+    // Nobody has it mapped any more, so that it is not looked at again.
+    let pending = || {
+        let answers = ask(&stage, &Request::Status { client: None });
+        format!("{answers:?}").contains("object_count: 0")
+    };
+    wait_until("nothing is pending", || {
+        commit(&stage);
+        pending()
+    });
+    assert_eq!(generation_count(&stage), 5);
+}
+
+// Who was seen to write a moment ago is not safe, and a commit does not wait long.
+fn wait_for_no_one(stage: &Stage) {
+    let config = stage.site.repository.join("reelfs.toml");
+    let known = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{known}\n[staging.safe]\nquiet = \"30s\"\ngive_up = \"1s\"\n")).unwrap();
+}
+
+fn unsafe_files(stage: &Stage) -> String {
+    let request = CommitRequest { client: "web1".into(), ..CommitRequest::default() };
+    let answers = ask(stage, &Request::Commit(request));
+    let remarks = answers.iter().filter_map(|answer| match answer {
+        Answer::Commit(commit) => Some(format!("{:?}", commit.inconsistent.listed)),
+        _ => None,
+    });
+    remarks.collect()
+}
+
+#[test]
+fn a_file_that_was_closed_and_that_nobody_has_mapped_is_safe_at_once() {
+    if !can_mount() {
+        return;
+    }
+    let stage = Stage::new();
+    wait_for_no_one(&stage);
+    for round in 0..3 {
+        for number in 0..20 {
+            let path = stage.path(&format!("file{number}"));
+            let mut file = fs::File::options().create(true).append(true).open(&path).unwrap();
+            file.write_all(&vec![round; 1 << 19]).unwrap();
+            drop(file);
+            assert_eq!(fs::read(&path).unwrap().len(), (usize::from(round) + 1) << 19);
+        }
+        assert_eq!(unsafe_files(&stage), "[]", "round {round}");
+        if round == 1 {
+            stage.mount().kill_server();
+            let connect = || ControlClient::connect(&stage.site.repository).unwrap();
+            wait_until("the next server answers", || connect().is_some());
+        }
+    }
+}
+
+#[test]
+fn a_commit_waits_for_who_writes_through_a_mapping_of_a_file_that_was_closed() {
+    if !can_mount() || !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    wait_for_no_one(&stage);
+    let mut mapper = Mapper::start(&stage, &stage.path("mapped"));
+    mapper.order(5);
+    assert!(unsafe_files(&stage).contains("mapped"));
+}
