@@ -116,7 +116,7 @@ impl SparseDirectory {
     pub fn create(&self, id: u64) -> Result<File, StorageError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let create = || rustix::fs::openat(&self.directory, name(id), flags, mode);
+        let create = || self.open_quietly(id, flags, mode);
         let created = match create() {
             Err(Errno::NOENT) => {
                 let above = format!("{:x}", id / IDS_PER_DIRECTORY);
@@ -138,8 +138,16 @@ impl SparseDirectory {
     /// [`StorageError`] if there is none.
     pub fn open_file(&self, id: u64) -> Result<File, StorageError> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.directory, name(id), flags, Mode::empty());
-        Ok(opened.map_err(self.refused("open", id))?.into())
+        Ok(self.open_quietly(id, flags, Mode::empty()).map_err(self.refused("open", id))?.into())
+    }
+
+    // Nobody asks for the access times of these files, and each new one has an inode written.
+    fn open_quietly(&self, id: u64, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        match rustix::fs::openat(&self.directory, name(id), flags | OFlags::NOATIME, mode) {
+            // Only the owner may keep the access time.
+            Err(Errno::PERM) => rustix::fs::openat(&self.directory, name(id), flags, mode),
+            opened => opened,
+        }
     }
 
     /// What the system tells of a file.
@@ -470,6 +478,14 @@ mod test {
         assert_eq!(directory.ids(8).expect("lists what is gone"), [0; 0]);
         directory.sync_name(8 * IDS_PER_DIRECTORY).expect("what is gone has no name to sync");
         directory.create(8 * IDS_PER_DIRECTORY).expect("makes the directory again");
+    }
+
+    #[test]
+    fn who_reads_a_file_leaves_no_access_time_behind() {
+        let (_place, directory, ids) = directory(1);
+        let flags = [directory.create(ids[0]).expect("creates"), directory.open_file(ids[0]).expect("opens")]
+            .map(|file| rustix::fs::fcntl_getfl(file).expect("tells"));
+        assert!(flags.into_iter().all(|flags| flags.contains(OFlags::NOATIME)), "{flags:?}");
     }
 
     #[test]
