@@ -286,4 +286,19 @@ mod test {
         assert!((0..count).all(|number| store.place(number).expect("reads").is_none()));
         assert!(nodes.is_held(9) && nodes.is_held(20), "it is only where they are that is not known");
     }
+
+    #[test]
+    fn where_objects_were_found_that_nobody_has_looked_up_is_known_of_the_latest_ones() {
+        let (_place, store, nodes) = opened();
+        let count = 5 * PLACE_COUNT_MAX as u64;
+        (0..count).for_each(|number| nodes.found(number, at(number), &store));
+        assert!(nodes.with(|held| held.found.iter().map(HashMap::len).sum::<usize>()) <= 2 * PLACE_COUNT_MAX);
+        assert_eq!(nodes.place(0, &store), None);
+        let last = count - 1;
+        assert_eq!(nodes.place(last, &store), Some(at(last)));
+        nodes.moved(last, at(1), &store);
+        assert_eq!(nodes.place(last, &store), Some(at(1)));
+        assert!(!nodes.is_held(last) && nodes.forget(last, 1, &store));
+        assert_eq!(nodes.place(last, &store), None);
+    }
 }

@@ -59,6 +59,8 @@ impl SpaceGuard {
             return;
         }
         self.credit.store(0, Ordering::Relaxed);
+        // Without a cap nothing was added up.
+        self.usage.forget();
         if self.has_cap() {
             self.is_bounded.store(true, Ordering::Release);
         }

@@ -62,6 +62,11 @@ impl Usage {
         self.given.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// What was known holds no more.
+    pub(super) fn forget(&self) {
+        *self.counted() = Counted::default();
+    }
+
     /// Backing files that were looked at for their sum.
     pub(super) fn look_count(&self) -> u64 {
         self.look_count.load(Ordering::Relaxed)

@@ -50,9 +50,19 @@ impl Stop {
 
 /// Copies a directory with all that is in it, holes as holes.
 pub(super) fn copy(from: &Path, to: &Path) {
-    let done =
-        std::process::Command::new("cp").args(["-a", "--sparse=always", "--"]).arg(from).arg(to).status();
-    assert!(done.unwrap().success());
+    let copy = || {
+        let mut copy = std::process::Command::new("cp");
+        copy.args(["-a", "--sparse=always", "-T", "--"]).arg(from).arg(to).status().unwrap().success()
+    };
+    // A database may remove a file of its own just then.
+    let is_copied = (0..10).any(|_| {
+        let is_copied = copy();
+        if !is_copied {
+            fs::remove_dir_all(to).unwrap_or_default();
+        }
+        is_copied
+    });
+    assert!(is_copied, "{} cannot be copied", from.display());
     // A socket or lock of a running process means nothing in the image.
     fs::remove_file(to.join("lock")).unwrap_or_default();
 }

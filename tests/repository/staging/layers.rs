@@ -16,7 +16,7 @@ fn a_file_that_is_written_after_many_freezes_is_never_copied_as_a_whole() {
     backup(&place.repository, None, &place.source());
     let tree = place.create();
     let (_, made) = tree.create_file(ROOT, b"made", 0o644, caller(), None).unwrap();
-    let mut expected = vec![random(1, len), random(2, len)];
+    let mut expected = [random(1, len), random(2, len)];
     tree.write(&made, 0, &expected[1], false, caller()).unwrap();
     let data = tree.open_file(find(&tree, "data"), true, false, caller()).unwrap();
     let before = tree.pending().unwrap().backing_bytes;
