@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use reelfs::repo::staging::{AllocateMode, FrozenChange, FrozenTarget, ROOT, SegmentKind};
+use reelfs::repo::staging::{AllocateMode, FrozenChange, FrozenEpoch, FrozenTarget, ROOT, SegmentKind};
 
+use super::commit::write;
 use super::driver::Random;
 use super::support::{Place, caller, find, read};
 use crate::support::{backup, random};
@@ -21,6 +22,7 @@ fn a_file_that_is_written_after_many_freezes_is_never_copied_as_a_whole() {
     let data = tree.open_file(find(&tree, "data"), true, false, caller()).unwrap();
     let before = tree.pending().unwrap().backing_bytes;
     for round in 0..40 {
+        let frozen = tree.freeze().unwrap();
         for (file, handle) in [&data, &made].into_iter().enumerate() {
             let at = usize::try_from((round * 7919 % 5000) * 4096).unwrap();
             let bytes = random(round, 8192);
@@ -28,7 +30,7 @@ fn a_file_that_is_written_after_many_freezes_is_never_copied_as_a_whole() {
             tree.write(handle, at as u64, &bytes, false, caller()).unwrap();
         }
         // A commit that fails, or a preview.
-        tree.freeze().unwrap().abandon().unwrap();
+        frozen.abandon().unwrap();
         while tree.reclaim().unwrap() {}
         let added = tree.pending().unwrap().backing_bytes - before;
         assert!(added <= (round + 2) * 8192 * 4, "{added} bytes after {round} rounds");
@@ -64,7 +66,8 @@ fn layers_that_become_one_hide_what_they_hid() {
         let handle = tree.open_file(number, true, false, caller()).unwrap();
         let mut expected = random(seed, len);
         let mut numbers = Random::new(seed);
-        for round in 0..120 {
+        let mut frozen: Option<FrozenEpoch<'_>> = None;
+        for round in 0..160 {
             let (from, count) = (numbers.below(expected.len()), 1 + numbers.below(60_000));
             let upto = (from + count).min(expected.len());
             match numbers.below(6) {
@@ -85,8 +88,17 @@ fn layers_that_become_one_hide_what_they_hid() {
                     expected[from..from + bytes.len()].copy_from_slice(&bytes);
                 }
             }
-            if numbers.below(3) > 0 {
-                tree.freeze().unwrap().abandon().unwrap();
+            match (frozen.take(), numbers.below(24)) {
+                (Some(commit), 0) => {
+                    let ordinal = write(&place.repository, &commit, true);
+                    commit.finish(ordinal).unwrap();
+                    while tree.reclaim().unwrap() {}
+                }
+                (kept, 1..8) => frozen = kept,
+                (failed, _) => {
+                    drop(failed);
+                    frozen = Some(tree.freeze().unwrap());
+                }
             }
             assert!(read(&tree, "data") == expected, "round {round}");
         }
