@@ -298,9 +298,8 @@ impl Run<'_> {
             if let Err(error) = drive.set_removal_prevented(false) {
                 log::info!("{}", crate::job::chain(&error));
             }
-            drop(drive);
             if !(is_done && self.options.keep_loaded) {
-                self.library.unload(number, None)?;
+                self.library.put_away(drive, number, None)?;
                 (self.inputs.event)(ArchiveEvent::Ejected(description.barcode.clone()));
             }
             if is_done {

@@ -14,6 +14,7 @@ pub mod history;
 pub mod labelling;
 pub mod library;
 pub mod lists;
+mod loading;
 mod next_cartridge;
 mod open_set;
 pub mod order;

@@ -12,6 +12,7 @@ mod mounted;
 mod mounting;
 mod networked;
 mod order;
+mod racing;
 mod spanning;
 mod waiting;
 
