@@ -12,6 +12,7 @@ pub mod extents;
 pub mod foreign;
 pub mod history;
 pub mod labelling;
+mod left_out;
 pub mod library;
 pub mod lists;
 mod loading;
