@@ -6,6 +6,7 @@ mod copying;
 mod foreign;
 mod interrupted;
 mod keeping;
+mod kinds;
 mod labels;
 mod metadata;
 mod mounted;
