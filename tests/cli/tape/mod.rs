@@ -14,6 +14,7 @@ mod mounting;
 mod networked;
 mod order;
 mod racing;
+mod reserving;
 mod spanning;
 mod waiting;
 
