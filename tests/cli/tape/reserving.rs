@@ -14,13 +14,25 @@ use crate::random::Random;
 use crate::support::{Ended, can_mount, ended};
 
 /// A process that is killed with its owner.
-struct Process(Child);
+pub(super) struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
         self.0.kill().ok();
         self.0.wait().ok();
     }
+}
+
+/// Serves the library of a vault; returns its address, too.
+pub(super) fn serve(vault: &Vault) -> (Process, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vtape"));
+    command.arg("serve").arg(vault.sandbox.path("library")).args(["--iscsi", "127.0.0.1:0", "--json"]);
+    let mut server = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    let library = format!("iscsi://{}", told["address"].as_str().unwrap());
+    (Process(server), library)
 }
 
 /// A library with an archive on its first cartridge, served by a process of its own.
@@ -34,14 +46,8 @@ impl Served {
     fn new() -> Self {
         let vault = Vault::new(2, 256 * MIB);
         two_generations(&vault.sandbox, 2_000_000);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vtape"));
-        command.arg("serve").arg(vault.sandbox.path("library")).args(["--iscsi", "127.0.0.1:0", "--json"]);
-        let mut server = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let library = format!("iscsi://{}", told["address"].as_str().unwrap());
-        let served = Self { vault, library, _server: Process(server) };
+        let (server, library) = serve(&vault);
+        let served = Self { vault, library, _server: server };
         assert_eq!(served.run(&["archive", "--memory", "16"]).code, 0);
         // What the next archive writes, for a while.
         served.vault.sandbox.write("much", Random(0x5eed_0031).bytes(80_000_000));
