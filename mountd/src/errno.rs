@@ -45,6 +45,11 @@ pub enum ViewError {
     /// The cartridge is in the library and was never scanned.
     #[error("the cartridge was never scanned; 'reelfs tape scan' takes it into the catalogue")]
     Unscanned,
+    /// The cartridge is one of a set whose beginning was never scanned.
+    #[error(
+        "the beginning of the cartridge's set was never scanned; 'reelfs tape scan' takes it into the catalogue"
+    )]
+    Incomplete,
     /// The cartridge is another program's and holds nothing that can be read.
     #[error("the cartridge is another program's")]
     Foreign,
@@ -77,7 +82,7 @@ impl ViewError {
             Self::NoXattr => libc::ENODATA,
             Self::NoLabel => libc::EOPNOTSUPP,
             Self::NoPosition => libc::ENXIO,
-            Self::Unscanned => libc::ENODATA,
+            Self::Unscanned | Self::Incomplete => libc::ENODATA,
             Self::Foreign => libc::EOPNOTSUPP,
             Self::Refused => libc::EACCES,
             Self::Read(error) => errno_of(error),

@@ -33,6 +33,18 @@ pub enum EmulatorError {
         /// The directory.
         path: PathBuf,
     },
+    /// The library cannot be served.
+    #[error("the library cannot be served")]
+    Target {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another target shows the library.
+    #[error("{} is served by another process already", path.display())]
+    Served {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The directory holds something already.
     #[error("{} is not empty", path.display())]
     NotEmpty {

@@ -107,7 +107,7 @@ pub enum FaultKind {
         /// Commands.
         count: u32,
     },
-    /// The cartridge cannot be loaded: 4/53/00, until it is unloaded.
+    /// The next cartridge cannot be loaded: 4/53/00, until it is unloaded.
     LoadFails,
     /// The cartridge cannot be unloaded: 4/53/00.
     UnloadFails,
@@ -268,13 +268,23 @@ impl Faults {
     }
 
     /// The faults that strike this command, which is at this object.
-    pub(super) fn strikes(&mut self, unit: &mut UnitState, cdb: &[u8], object: u64) -> Vec<FaultKind> {
+    pub(super) fn strikes(
+        &mut self,
+        unit: &mut UnitState,
+        cdb: &[u8],
+        object: u64,
+        is_loaded: bool,
+    ) -> Vec<FaultKind> {
         self.refresh();
         let operation = u8_at(cdb, 0);
         let mut kinds = Vec::new();
         for fault in &self.faults {
             let wanted = fault.operation_code.or(fault.kind.default_operation());
             if wanted.is_some_and(|wanted| wanted != operation) {
+                continue;
+            }
+            // Of a cartridge: it waits until there is one.
+            if matches!(fault.kind, FaultKind::LoadFails) && !is_loaded {
                 continue;
             }
             if let FaultKind::MediumError { object: Some(at) } = fault.kind

@@ -1,6 +1,6 @@
 //! The library as a whole: making, opening, what an operator does.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,6 +101,19 @@ impl EmulatedLibrary {
             .map_err(|error| EmulatorError::damaged(&path, error.to_string()))?;
         // Last: a directory without it is no library.
         cartridge::replace_file(&path, &text)
+    }
+
+    /// The right to be the target of this library: a second one would end the sessions of the first. The kernel takes it
+    /// back when the process ends, however it does.
+    pub(super) fn lock_target(&self) -> Result<File, EmulatorError> {
+        let path = self.dir.join("target.lock");
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = opened.map_err(EmulatorError::file("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(EmulatorError::Served { path: self.dir.clone() }),
+            Err(TryLockError::Error(source)) => Err(EmulatorError::file("lock", &path)(source)),
+        }
     }
 
     /// Opens a library; the clock must agree with that of others who use it.

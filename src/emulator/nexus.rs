@@ -117,6 +117,13 @@ impl Nexuses {
         self.by_name.values().any(|nexus| nexus.prevents_removal)
     }
 
+    /// Ends the prevention of removal by one initiator.
+    pub(super) fn allow_removal_of(&mut self, name: &str) {
+        if let Some(nexus) = self.by_name.get_mut(name) {
+            nexus.prevents_removal = false;
+        }
+    }
+
     /// Ends all prevention of removal, as a reset does.
     pub(super) fn allow_removal(&mut self) {
         self.by_name.values_mut().for_each(|nexus| nexus.prevents_removal = false);

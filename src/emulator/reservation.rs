@@ -204,7 +204,7 @@ impl Reservations {
                 self.clear(nexuses, nexus);
                 Ok(())
             }
-            _ => self.preempt(nexuses, nexus, kind, new_key),
+            _ => self.preempt(nexuses, nexus, kind, new_key, action == PREEMPT_AND_ABORT),
         }
     }
 
@@ -272,7 +272,7 @@ impl Reservations {
         self.generation = self.generation.wrapping_add(1);
     }
 
-    fn preempt(&mut self, nexuses: &mut Nexuses, nexus: &str, kind: u8, victim: u64) -> Done {
+    fn preempt(&mut self, nexuses: &mut Nexuses, nexus: &str, kind: u8, victim: u64, aborts: bool) -> Done {
         let held = self.reservation.clone();
         let for_all = held.as_ref().is_some_and(|held| is_for_all(held.kind));
         let holder_key = held.as_ref().and_then(|held| self.key(&held.holder));
@@ -288,6 +288,10 @@ impl Reservations {
         for other in &victims {
             self.keys.remove(other);
             nexuses.tell(other, REGISTRATIONS_PREEMPTED);
+            // As if it had allowed removal itself (SPC-4, PREVENT ALLOW MEDIUM REMOVAL): it may be gone for good.
+            if aborts {
+                nexuses.allow_removal_of(other);
+            }
         }
         if takes_over {
             self.reservation = Some(Reservation { holder: nexus.to_owned(), kind });

@@ -4,6 +4,7 @@ mod chunk_row;
 mod rocks;
 mod scratch;
 pub mod staging;
+mod tables;
 mod trust;
 
 pub use rocks::{Index, IndexBatch, IndexError, RfeKey, RfeRecord};

@@ -22,8 +22,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, Direction, InfoLogger, IteratorMode, LogLevel,
-    Options, WriteBatch, WriteOptions,
+    ColumnFamilyDescriptor, DB, Direction, InfoLogger, IteratorMode, LogLevel, Options, WriteBatch,
+    WriteOptions,
 };
 use thiserror::Error;
 
@@ -34,6 +34,7 @@ use crate::codec::{DecodeError, Reader};
 use crate::format::frame::ChunkPointer;
 use crate::format::record::Time;
 use crate::id::{ClientName, FileId, Fingerprint};
+use crate::index::tables;
 use crate::index::trust::{self, UntrustedError};
 
 const CHUNKS: &str = "chunks";
@@ -427,11 +428,6 @@ pub(super) fn make_private_directory(path: &Path) {
 }
 
 fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
-    let cache = Cache::new_lru_cache(CACHE_BYTES);
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&cache);
-    table.set_bloom_filter(10.0, false);
-    table.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
@@ -446,7 +442,7 @@ fn settings() -> (Options, [ColumnFamilyDescriptor; 2]) {
     options.set_max_background_jobs(2);
     options.set_db_write_buffer_size(2 * WRITE_BUFFER_BYTES);
     let mut family = Options::default();
-    family.set_block_based_table_factory(&table);
+    family.set_block_based_table_factory(&tables::layout(CACHE_BYTES));
     family.set_write_buffer_size(WRITE_BUFFER_BYTES);
     // While a table is made, eight bytes for each of its keys are in memory.
     family.set_target_file_size_base(TABLE_BYTES);

@@ -9,11 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rocksdb::{
-    BlockBasedOptions, Cache, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
-};
+use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 
-use super::IndexError;
+use super::{IndexError, tables};
 
 const CACHE_BYTES: usize = 2 << 20;
 const WRITE_BUFFER_BYTES: usize = 2 << 20;
@@ -137,13 +135,9 @@ fn remove(path: &Path) -> Result<(), IndexError> {
 }
 
 fn settings() -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
-    table.set_bloom_filter(10.0, false);
-    table.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
     options.create_if_missing(true);
-    options.set_block_based_table_factory(&table);
+    options.set_block_based_table_factory(&tables::layout(CACHE_BYTES));
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_target_file_size_base(8 << 20);
     options.set_max_open_files(64);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use reelfs::clock::ManualClock;
 use reelfs::emulator::EmulatedLibrary;
 use reelfs::scsi::cdb::ssc::{LoadFlags, SpaceUnit};
+use reelfs::scsi::iscsi::{Address, Initiator, Settings};
 use reelfs::scsi::{LogicalUnit, Transport};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -338,6 +339,34 @@ fn a_library_is_served_until_a_signal_comes() {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(server.0.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(server.0.wait().unwrap().success(), "a signal ends it well");
+}
+
+#[test]
+fn a_second_server_of_a_library_is_refused_and_leaves_the_sessions_of_the_first_alone() {
+    let place = Place::with_library();
+    let (server, told) = serve(&place, &[]);
+    let address = told["address"].as_str().unwrap();
+    let target: Address = format!("iscsi://{address}/iqn.2026-11.net.reelfs:vt1/1").parse().unwrap();
+    let mut drive = LogicalUnit::new(Box::new(Initiator::connect(&target, &Settings::new([7; 32])).unwrap()));
+    drive.clear_unit_attentions().unwrap();
+    drive.prevent_medium_removal(true).unwrap();
+    place.refused(1, &["serve"], &["--iscsi", "127.0.0.1:0"], "is served by another process already");
+    let prevented = |place: &Place| {
+        let mut unit = place.loaded();
+        let refused = unit.load_unload(LoadFlags::default()).is_err();
+        if !refused {
+            place.unload(unit);
+        }
+        refused
+    };
+    assert!(prevented(&place), "what a session of the first server asked for holds");
+    drop(server);
+    // Killed, it leaves nothing that keeps the next one from serving.
+    let (_server, _) = serve(&place, &[]);
+    let library = EmulatedLibrary::open(&place.library(), Arc::new(ManualClock::default())).unwrap();
+    let mut unit = LogicalUnit::new(Box::new(library.transport(1).unwrap()));
+    unit.clear_unit_attentions().unwrap();
+    place.unload(unit);
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn index_header(kind: IndexKind) -> IndexHeader {
         session: "nightly \"web1\"".to_owned(),
         retain_until_seconds: is_closing.then_some(1_900_000_000),
         is_continued: is_closing,
+        lacking: None,
     }
 }
 

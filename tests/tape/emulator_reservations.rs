@@ -87,6 +87,23 @@ fn a_registrant_can_take_a_reservation_away() {
 }
 
 #[test]
+fn who_takes_a_drive_over_with_an_abort_can_have_its_cartridge_too() {
+    let (prevent, unload) = ([0x1e, 0, 0, 0, 1, 0], [0x1b, 0, 0, 0, 0, 0]);
+    for (action, expected) in [(PREEMPT, (5, 0x53, 2)), (PREEMPT_AND_ABORT, GOOD)] {
+        let bench = Bench::small(1 << 20);
+        let mut a = bench.loaded(0);
+        let mut b = bench.unit_as(1, "b");
+        b.settle();
+        reserve_out(&mut a, REGISTER, 0, 0, 7);
+        reserve_out(&mut a, RESERVE, 3, 7, 0);
+        assert_eq!(a.send(&prevent).sense(), GOOD);
+        reserve_out(&mut b, REGISTER, 0, 0, 8);
+        assert_eq!(reserve_out(&mut b, action, 3, 8, 7), Some(GOOD));
+        assert_eq!(b.send(&unload).sense(), expected, "action {action}");
+    }
+}
+
+#[test]
 fn write_exclusive_lets_others_read_and_registrants_types_let_registrants_in() {
     let bench = Bench::small(1 << 20);
     let mut a = bench.loaded(0);

@@ -13,7 +13,7 @@ use reelfs::scsi::iscsi::{Initiator, LoginError, Settings};
 use reelfs::scsi::{Data, Status, Transport};
 
 use crate::emulator_support::Bench;
-use crate::emulator_wire::{NAME, Wire, load, serve, small, write_cdb};
+use crate::emulator_wire::{NAME, Served, Wire, load, serve, small, write_cdb};
 
 fn send(unit: &mut Initiator, cdb: &[u8], data: Data<'_>) -> (Status, Vec<u8>, usize) {
     let outcome = unit.execute(cdb, data, Duration::from_secs(20)).unwrap();
@@ -366,7 +366,9 @@ fn what_sessions_of_an_earlier_target_held_back_is_free_at_the_next_start() {
     let mut run = |cdb: &[u8]| left.execute(cdb, Data::None, Duration::from_secs(20)).unwrap().status;
     while run(&[0; 6]) != Status::Good {}
     assert_eq!(run(&[0x1e, 0, 0, 0, 1, 0]), Status::Good);
-    let served = serve(served.bench, None, None);
+    let Served { bench, target } = served;
+    drop(target);
+    let served = serve(bench, None, None);
     let mut drive = served.connect(1, 2, true);
     settle(&mut drive);
     assert_eq!(send(&mut drive, &[0x1b, 0, 0, 0, 0, 0], Data::None).0, Status::Good);

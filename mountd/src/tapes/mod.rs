@@ -3,6 +3,7 @@
 //! ```text
 //! <barcode>/<client>/<generation>/...      of a set of ours
 //! <barcode>/<tape file, 4 digits>/...      tar and pax archives of other programs, after a scan
+//! <barcode>/                               of ours, prepared: nothing is in it yet
 //! <barcode>                                of others, and never scanned: nothing can be asked but its attributes
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! tree      what is shown, put together from the views of the cartridges' sets
 //! numbers   inode numbers that hold over restarts and new cartridges
 //! volumes   the cartridges that the catalogue knows, and those in the library
+//! empty     the tree of a cartridge that was only prepared
 //! foreign   the tree of a cartridge of another program
 //! places    where a cartridge is now
 //! refusal   programs that must not move a tape
@@ -22,6 +24,7 @@
 //! ```
 
 mod asker;
+mod empty;
 mod foreign;
 mod numbers;
 mod places;

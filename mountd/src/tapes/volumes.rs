@@ -16,8 +16,9 @@ use reelfs::job::tape::storage::BlockReader;
 use reelfs::repo::{CacheBytes, Repository};
 use reelfs::tape::archive::ForeignDescription;
 
+use super::empty::EmptyView;
 use super::foreign::ForeignView;
-use crate::attributes::OwnerMap;
+use crate::attributes::{Attributes, OwnerMap};
 use crate::errno::ViewError;
 use crate::shown::Shown;
 use crate::view::{CLIENTS, Root, View};
@@ -28,6 +29,8 @@ pub(super) const MADE_FIRST: u64 = CLIENTS;
 const UNSCANNED: &str = "unscanned";
 /// What it says of one of another program that cannot be read.
 const FOREIGN: &str = "foreign";
+/// What it says of one of a set whose beginning was never scanned.
+const INCOMPLETE: &str = "incomplete";
 
 /// What is needed to show a set.
 #[derive(Debug)]
@@ -56,6 +59,10 @@ pub(super) struct Volume {
 enum Holds {
     // Generations of ours.
     Set(Arc<Set>),
+    // Ours, and nothing was archived to its set yet.
+    Prepared(EmptyView),
+    // Ours, of a set whose beginning the catalogue does not know: nothing says how to read it.
+    Incomplete,
     // Archives of another program.
     Archives(ForeignDescription, OnceLock<Option<Arc<ForeignView>>>),
     // Something of another program that is not read.
@@ -81,6 +88,8 @@ impl Volume {
                 let view = self.set_view(set, inputs);
                 view.map(|view| &**view as &dyn Shown).ok_or(ViewError::NoCatalogue)
             }
+            Holds::Prepared(view) => Ok(view),
+            Holds::Incomplete => Err(ViewError::Incomplete),
             Holds::Archives(description, view) => {
                 let view = view.get_or_init(|| self.open_foreign(description, inputs)).as_ref();
                 view.map(|view| &**view as &dyn Shown).ok_or(ViewError::NoCatalogue)
@@ -98,7 +107,11 @@ impl Volume {
     pub(super) fn order(&self, inputs: &Inputs, ordinal: Ordinal) -> Option<Arc<TapeOrder>> {
         match &self.holds {
             Holds::Set(set) => self.set_view(set, inputs)?.order(ordinal),
-            Holds::Archives(..) | Holds::Other(_) | Holds::Unscanned => None,
+            Holds::Prepared(_)
+            | Holds::Incomplete
+            | Holds::Archives(..)
+            | Holds::Other(_)
+            | Holds::Unscanned => None,
         }
     }
 
@@ -130,7 +143,7 @@ impl Volume {
     /// Whose it is, in a word or two; `None` if that is not known.
     pub(super) fn kind(&self) -> Option<&str> {
         match &self.holds {
-            Holds::Set(_) => Some("reelfs"),
+            Holds::Set(_) | Holds::Prepared(_) | Holds::Incomplete => Some("reelfs"),
             Holds::Archives(description, _) | Holds::Other(description) => Some(&description.kind),
             Holds::Unscanned => None,
         }
@@ -139,7 +152,8 @@ impl Volume {
     /// What keeps it from being read, in a word, wherever it is.
     pub(super) fn obstacle(&self) -> Option<&'static str> {
         match &self.holds {
-            Holds::Set(_) | Holds::Archives(..) => None,
+            Holds::Set(_) | Holds::Prepared(_) | Holds::Archives(..) => None,
+            Holds::Incomplete => Some(INCOMPLETE),
             Holds::Other(_) => Some(FOREIGN),
             Holds::Unscanned => Some(UNSCANNED),
         }
@@ -217,11 +231,19 @@ impl Snapshot {
         let set = Arc::new(Set { content, view: OnceLock::new() });
         for known in &set.content.volumes {
             let description = &known.description;
+            let created = Time { seconds: description.created_seconds, nanoseconds: 0 };
+            let holds = if set.content.has_configuration() {
+                Holds::Set(Arc::clone(&set))
+            } else if set.content.is_empty() {
+                Holds::Prepared(EmptyView(Attributes::directory(MADE_FIRST, 0o755, created)))
+            } else {
+                Holds::Incomplete
+            };
             self.add(Volume {
                 id: description.volume,
                 barcode: description.barcode.clone(),
-                created: Time { seconds: description.created_seconds, nanoseconds: 0 },
-                holds: Holds::Set(Arc::clone(&set)),
+                created,
+                holds,
                 is_numbered: OnceLock::new(),
             });
         }

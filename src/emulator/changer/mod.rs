@@ -54,7 +54,7 @@ impl Changer {
 
     /// Runs one command. The state file is locked and fresh; it is written by the caller.
     pub(super) fn run(&mut self, exchange: &mut Exchange<'_>) -> Done {
-        let strikes = self.faults.strikes(&mut self.file.state.unit, exchange.cdb, 0);
+        let strikes = self.faults.strikes(&mut self.file.state.unit, exchange.cdb, 0, true);
         for kind in &strikes {
             self.strike_before(kind, exchange)?;
         }

@@ -17,7 +17,8 @@ impl Drive {
     /// Faults that strike this command.
     pub(super) fn strikes(&mut self, exchange: &Exchange<'_>) -> Vec<FaultKind> {
         let object = self.head().1.object;
-        let kinds = self.faults.strikes(&mut self.file.state.unit, exchange.cdb, object);
+        let is_loaded = self.file.state.loaded.is_some();
+        let kinds = self.faults.strikes(&mut self.file.state.unit, exchange.cdb, object, is_loaded);
         self.file.state.counters.fault_count += u64::try_from(kinds.len()).unwrap_or(0);
         kinds
     }

@@ -13,12 +13,14 @@ mod worker;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use super::error::EmulatorError;
 use super::library::EmulatedLibrary;
 use crate::scsi::iscsi::chap::Credentials;
 
@@ -130,22 +132,25 @@ pub struct IscsiTarget {
     shared: Arc<Shared>,
     address: SocketAddr,
     acceptor: Option<JoinHandle<()>>,
+    _lock: File,
 }
 
 impl IscsiTarget {
     /// Begins to serve a library on a socket that listens. Sessions that an earlier target left behind are over.
     ///
     /// # Errors
-    /// The error of the socket, or of making a thread.
+    /// [`EmulatorError::Served`] if another target serves it; [`EmulatorError`] if the socket does not listen, a file of
+    /// the library cannot be used, or there can be no more threads.
     pub fn start(
         library: EmulatedLibrary,
         settings: TargetSettings,
         listener: TcpListener,
-    ) -> io::Result<Self> {
-        let address = listener.local_addr()?;
+    ) -> Result<Self, EmulatorError> {
+        let failed = |source| EmulatorError::Target { source };
+        let address = listener.local_addr().map_err(failed)?;
+        let lock = library.lock_target()?;
         for lun in 0..=library.last_lun() {
-            let ended = library.transport(lun).and_then(|mut unit| unit.lose_sessions());
-            ended.map_err(io::Error::other)?;
+            library.transport(lun)?.lose_sessions()?;
         }
         let shared = Arc::new(Shared {
             library,
@@ -158,8 +163,9 @@ impl IscsiTarget {
         });
         let accepting = Arc::clone(&shared);
         let accept = move || accept_all(&accepting, &listener);
-        let acceptor = Some(thread::Builder::new().name("iscsi-accept".to_owned()).spawn(accept)?);
-        Ok(Self { shared, address, acceptor })
+        let acceptor =
+            thread::Builder::new().name("iscsi-accept".to_owned()).spawn(accept).map_err(failed)?;
+        Ok(Self { shared, address, acceptor: Some(acceptor), _lock: lock })
     }
 
     /// The address that it listens on.

@@ -1,16 +1,14 @@
 //! How RocksDB keeps the rows.
 
-use rocksdb::{BlockBasedOptions, Cache, Options};
+use rocksdb::Options;
+
+use crate::index::tables;
 
 const CACHE_BYTES: usize = 8 << 20;
 const WRITE_BUFFER_BYTES: usize = 8 << 20;
 
 /// Settings of a database of rows.
 pub(super) fn settings() -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
-    table.set_bloom_filter(10.0, false);
-    table.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_paranoid_checks(true);
@@ -24,6 +22,6 @@ pub(super) fn settings() -> Options {
     options.set_max_write_buffer_number(3);
     options.set_memtable_whole_key_filtering(true);
     options.set_memtable_prefix_bloom_ratio(0.05);
-    options.set_block_based_table_factory(&table);
+    options.set_block_based_table_factory(&tables::layout(CACHE_BYTES));
     options
 }

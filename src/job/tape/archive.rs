@@ -16,13 +16,12 @@ use super::order;
 use super::plan::{LeftOut, Needed, NeededFile, Plan};
 use super::pool_lock::PoolLock;
 use super::sealed::SealedKind;
-use super::source::read_through;
-use crate::id::{ClientName, FileId, Ordinal};
+use crate::id::{ClientName, FileId};
 use crate::library::Barcode;
 use crate::progress::Progress;
 use crate::repo::{GenerationId, Repository};
 use crate::tape::TapeError;
-use crate::tape::archive::{SegmentEntry, VolumeDescription};
+use crate::tape::archive::{Lacking, SegmentEntry, VolumeDescription};
 use crate::tape::drive::Drive;
 use crate::tape::reader::VolumeIndex;
 use crate::tape::writer::{Ended, Session, VolumeWriter, WriterOptions};
@@ -100,6 +99,8 @@ pub struct ArchiveSummary {
     pub set: Option<FileId>,
     /// Cartridges written, in their order.
     pub volumes: Vec<VolumeUse>,
+    /// Generations that are on tape now, but for files that could not be read.
+    pub generation_count: u64,
     /// Objects written.
     pub object_count: u64,
     /// Bytes of objects written.
@@ -108,7 +109,7 @@ pub struct ArchiveSummary {
     pub skipped_count: u64,
     /// Bytes of them.
     pub skipped_bytes: u64,
-    /// Files that could not be read and are not on tape.
+    /// Files that could not be read and are not on tape; of a generation whose tree could not be read, its DTF.
     pub left_out: Vec<LeftOut>,
     /// Cartridges that are kept longer than before, other than those written.
     pub retained: Vec<String>,
@@ -149,7 +150,7 @@ pub fn plan(
 }
 
 /// Writes all that these generations need to the newest set of the pool, cartridge by cartridge. A file of the
-/// repository that cannot be read is left out.
+/// repository that cannot be read is left out, and so is a generation whose tree cannot be read.
 ///
 /// # Errors
 /// [`TapeJobError`] if that cannot be done; what was committed by then stays, and is not written again.
@@ -169,7 +170,6 @@ pub fn run<'a>(
     let needed = Needed::of(repository, generations, &set.content, progress)?;
     let mut run = Run {
         repository,
-        generations,
         library,
         catalogue,
         options,
@@ -185,6 +185,7 @@ pub fn run<'a>(
     run.leave_out_unreadable()?;
     let plan = run.plan();
     run.summary.set = run.set.id;
+    run.summary.generation_count = run.needed.generations.len() as u64;
     (run.summary.skipped_count, run.summary.skipped_bytes) = (plan.skipped_count, plan.skipped_bytes);
     if !plan.objects.is_empty() {
         progress.add_total(plan.objects.len() as u64, plan.bytes);
@@ -206,7 +207,6 @@ pub fn run<'a>(
 
 pub(super) struct Run<'a> {
     pub(super) repository: &'a Repository,
-    generations: &'a [(ClientName, GenerationId)],
     pub(super) library: &'a mut TapeLibrary,
     pub(super) catalogue: &'a Catalogue,
     pub(super) options: &'a ArchiveOptions,
@@ -234,53 +234,6 @@ impl Run<'_> {
         }
     }
 
-    // What is known to be lacking was damaged once: no tape is spent on it while it still is.
-    fn leave_out_unreadable(&mut self) -> Result<(), TapeJobError> {
-        for LeftOut { name, reason } in std::mem::take(&mut self.needed.left_out) {
-            self.leave_out(&name, reason);
-        }
-        let lacking = self.lacking()?;
-        let suspects: Vec<_> =
-            self.needed.files.iter().filter(|file| lacking.contains(&*file.name)).cloned().collect();
-        for file in suspects {
-            match read_through(&*file.object(self.repository, 0).source, self.progress) {
-                Err(error @ TapeJobError::Repo(_)) => self.leave_out(&file.name, crate::job::chain(&error)),
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    fn leave_out(&mut self, name: &str, reason: String) {
-        self.needed.files.retain(|file| *file.name != *name);
-        (self.inputs.event)(ArchiveEvent::LeftOut(name.to_owned(), reason.clone()));
-        self.summary.left_out.push(LeftOut { name: name.to_owned(), reason });
-    }
-
-    fn lacking(&self) -> Result<BTreeSet<String>, TapeJobError> {
-        let mut lacking = BTreeSet::new();
-        for known in &self.set.volumes {
-            lacking.append(&mut self.catalogue.lacking(known.description.volume)?);
-        }
-        Ok(lacking)
-    }
-
-    // Notes with the last cartridge of the set what the set lacks.
-    fn note_lacking(&mut self) -> Result<(), TapeJobError> {
-        let mut lacking = self.lacking()?;
-        let before = lacking.clone();
-        lacking.extend(self.summary.left_out.iter().map(|left| left.name.clone()));
-        lacking.retain(|name| self.set.content.complete(name).is_none());
-        let Some((last, earlier)) = self.set.volumes.split_last().filter(|_| before != lacking) else {
-            return Ok(());
-        };
-        self.catalogue.put_lacking(last.description.volume, &lacking)?;
-        for known in earlier {
-            self.catalogue.put_lacking(known.description.volume, &BTreeSet::new())?;
-        }
-        Ok(())
-    }
-
     // One cartridge after the other, until everything is written.
     fn cartridges(&mut self) -> Result<(), TapeJobError> {
         let mut open = self.set.last_open().filter(|last| self.may_use(last));
@@ -298,9 +251,8 @@ impl Run<'_> {
             if let Err(error) = drive.set_removal_prevented(false) {
                 log::info!("{}", crate::job::chain(&error));
             }
-            drop(drive);
             if !(is_done && self.options.keep_loaded) {
-                self.library.unload(number, None)?;
+                self.library.put_away(drive, number, None)?;
                 (self.inputs.event)(ArchiveEvent::Ejected(description.barcode.clone()));
             }
             if is_done {
@@ -400,6 +352,8 @@ impl Run<'_> {
         volume: FileId,
     ) -> Result<Ended, TapeJobError> {
         loop {
+            let lacking = self.lacking_in_the_end()?;
+            writer.set_lacking(Lacking::of(lacking.iter().map(String::as_str)));
             let plan = self.plan();
             let (ended, place) = writer.write(&plan.objects, plan.from, self.progress)?;
             let index = usize::try_from(place.object).unwrap_or(usize::MAX);
@@ -451,9 +405,8 @@ impl Run<'_> {
             return Ok(());
         }
         let volumes: Vec<FileId> = self.set.volumes.iter().map(|known| known.description.volume).collect();
-        let ordinals: Vec<Ordinal> = self.generations.iter().map(|(_, id)| id.ordinal).collect();
         let keeper = ListKeeper::new(self.catalogue, volume, &volumes, LIST_BYTES_MAX)?;
-        let totals = keeper.run(self.repository, &ordinals, self.progress)?;
+        let totals = keeper.run(self.repository, &self.needed.generations, self.progress)?;
         let left_out = totals.over_limit + totals.unread;
         if left_out > 0 {
             (self.inputs.event)(ArchiveEvent::ListsLeftOut(barcode.to_owned(), left_out));

@@ -26,33 +26,8 @@ pub struct Mounted {
 }
 
 impl TapeLibrary {
-    /// Number of a drive that a cartridge can go into; if all are full, one that lets go of its cartridge is
-    /// emptied.
-    ///
-    /// # Errors
-    /// [`TapeJobError`] if there is none.
-    pub fn free_drive(
-        &mut self,
-        inventory: &Inventory,
-        barcode: &Barcode,
-        preferred: Option<usize>,
-    ) -> Result<usize, TapeJobError> {
-        match self.choose_drive(inventory, barcode, preferred) {
-            Err(TapeJobError::NoFreeDrive) => {}
-            chosen => return chosen,
-        }
-        let numbers = preferred.map_or(0..self.drives().len(), |number| number..number + 1);
-        for number in numbers {
-            match self.unload(number, None) {
-                Ok(_) => return Ok(number),
-                // Somebody else has it, or the cartridge cannot be put away.
-                Err(error) => log::info!("drive {number} stays as it is: {}", crate::job::chain(&error)),
-            }
-        }
-        Err(TapeJobError::NoFreeDrive)
-    }
-
-    /// Puts a cartridge into a drive and looks what is on it. A lone drive must have it already.
+    /// Puts a cartridge into a drive and looks what is on it; one that cannot be read is put away again. A lone drive must
+    /// have it already.
     ///
     /// # Errors
     /// [`TapeJobError`] if it is not in the library, or cannot be used.
@@ -64,17 +39,25 @@ impl TapeLibrary {
     ) -> Result<Mounted, TapeJobError> {
         let (number, mut drive) = match (barcode, self.changer().is_some()) {
             (Some(barcode), true) => {
-                let inventory = self.inventory()?;
-                let number = self.free_drive(&inventory, barcode, preferred)?;
-                (number, self.load(barcode, number, progress)?)
+                let (number, drive) = self.take_drive(barcode, preferred, true)?;
+                (number, self.load_into(drive, number, barcode, progress)?)
             }
             _ => {
                 let number = preferred.unwrap_or(0);
                 (number, self.ready(number, progress)?)
             }
         };
-        let identified = identify(&mut drive)?;
-        Ok(Mounted { number, drive, identified })
+        match identify(&mut drive) {
+            Ok(identified) => Ok(Mounted { number, drive, identified }),
+            Err(error) => {
+                if self.changer().is_some()
+                    && let Err(error) = self.put_away(drive, number, None)
+                {
+                    log::warn!("drive {number}: {}", crate::job::chain(&error));
+                }
+                Err(error.into())
+            }
+        }
     }
 
     /// Puts a known cartridge into a drive and makes sure that it is the one.

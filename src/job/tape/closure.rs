@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
+use super::error::TapeJobError;
 use crate::format::page::{ALIGNMENT, Page, PageRef, TreeKind};
 use crate::format::record::{Content, Detail, Extent, Inode, Record, Xattrs};
 use crate::id::{ClientName, FileId, Ordinal};
@@ -11,7 +12,7 @@ use crate::progress::Progress;
 use crate::repo::{GenerationId, ReadError, RepoError, Repository};
 
 /// The files that some generations need.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Closure {
     /// DTFs that hold a page of their trees.
     pub dtfs: BTreeSet<Ordinal>,
@@ -20,24 +21,46 @@ pub struct Closure {
     pub bdfs: Vec<FileId>,
     /// Whether a list of extended attributes is among what the BDFs hold.
     pub has_lists: bool,
+    /// The generations whose trees can be read.
+    pub readable: Vec<Ordinal>,
+    /// The others, by their index in what was asked for, and why; nothing that only they need is above.
+    pub unreadable: Vec<(usize, TapeJobError)>,
 }
 
-/// Finds what these generations need; they should be in order of time, the oldest first.
+/// Finds what these generations need; they should be in order of time, the oldest first. `check` is asked about each DTF
+/// whether it can be read whole.
 ///
 /// # Errors
-/// [`RepoError`] if a page of them cannot be read, or if the operation is asked to stop.
+/// [`TapeJobError`] if the operation is asked to stop, or `check` fails otherwise than by the repository.
 pub fn of_generations(
     repository: &Repository,
     generations: &[(ClientName, GenerationId)],
+    check: &mut dyn FnMut(Ordinal) -> Result<(), TapeJobError>,
     progress: &Progress,
-) -> Result<Closure, RepoError> {
+) -> Result<Closure, TapeJobError> {
     let mut walk = Walk::new(repository, progress);
-    for (_, generation) in generations {
-        walk.closure.dtfs.insert(generation.ordinal);
-        let root = repository.generation(generation.ordinal)?.footer.root;
-        walk.tree(root, TreeKind::Directory)?;
+    let mut closure = Closure::default();
+    for (index, (_, generation)) in generations.iter().enumerate() {
+        let found = walk.generation(generation.ordinal).map_err(TapeJobError::from);
+        let new = || walk.dtfs.iter().filter(|ordinal| !closure.dtfs.contains(ordinal));
+        match found.and_then(|()| new().try_for_each(|ordinal| check(*ordinal))) {
+            Ok(()) => {
+                closure.dtfs.append(&mut walk.dtfs);
+                walk.bdfs.extend(&walk.bdfs_in_order);
+                closure.bdfs.append(&mut walk.bdfs_in_order);
+                closure.has_lists |= walk.has_lists;
+                closure.readable.push(generation.ordinal);
+            }
+            Err(TapeJobError::Repo(RepoError::Cancelled(cancelled))) => return Err(cancelled.into()),
+            Err(error @ TapeJobError::Repo(_)) => {
+                // A later generation that shares what is damaged has to meet it again.
+                walk.seen = Seen::default();
+                closure.unreadable.push((index, error));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(walk.closure)
+    Ok(closure)
 }
 
 /// Goes through generations for the lists of extended attributes that their trees do not hold themselves; a page that
@@ -97,8 +120,13 @@ struct Walk<'a> {
     repository: &'a Repository,
     progress: &'a Progress,
     seen: Seen,
+    // BDFs of earlier generations.
     bdfs: HashSet<FileId>,
-    closure: Closure,
+    // What the generation that is walked adds.
+    dtfs: BTreeSet<Ordinal>,
+    bdfs_in_order: Vec<FileId>,
+    new_bdfs: HashSet<FileId>,
+    has_lists: bool,
     only_lists: bool,
     // Extents of the lists of the last page, if those are wanted.
     listed: Vec<Extent>,
@@ -111,10 +139,22 @@ impl<'a> Walk<'a> {
             progress,
             seen: Seen::default(),
             bdfs: HashSet::new(),
-            closure: Closure::default(),
+            dtfs: BTreeSet::new(),
+            bdfs_in_order: Vec::new(),
+            new_bdfs: HashSet::new(),
+            has_lists: false,
             only_lists: false,
             listed: Vec::new(),
         }
+    }
+
+    fn generation(&mut self, ordinal: Ordinal) -> Result<(), RepoError> {
+        self.dtfs = BTreeSet::from([ordinal]);
+        self.bdfs_in_order.clear();
+        self.new_bdfs.clear();
+        self.has_lists = false;
+        let root = self.repository.generation(ordinal)?.footer.root;
+        self.tree(root, TreeKind::Directory)
     }
 
     fn tree(&mut self, root: PageRef, kind: TreeKind) -> Result<(), RepoError> {
@@ -133,7 +173,7 @@ impl<'a> Walk<'a> {
         kind: TreeKind,
         left: &mut VecDeque<(PageRef, Option<u8>)>,
     ) -> Result<(), RepoError> {
-        self.closure.dtfs.insert(at.ordinal);
+        self.dtfs.insert(at.ordinal);
         // The bitmap grows with offsets, so that no offset beyond the file must get into it.
         if at.offset >= self.repository.pages().dtf(at.ordinal)?.len() {
             return Err(mismatch(at, "offset beyond the end of the file").into());
@@ -146,7 +186,7 @@ impl<'a> Walk<'a> {
         if page.tree() != kind || level_above.is_some_and(|above: u8| page.level() >= above) {
             return Err(mismatch(at, "kind of tree or level").into());
         }
-        self.closure.dtfs.extend(page.base().map(|base| base.ordinal));
+        self.dtfs.extend(page.base().map(|base| base.ordinal));
         self.page(at, &page, left)
     }
 
@@ -181,7 +221,7 @@ impl<'a> Walk<'a> {
     // Recursion is one step deep: a tree of extents leads to no inode.
     fn inode(&mut self, inode: &Inode) -> Result<(), RepoError> {
         if let Xattrs::Stored { extents, .. } = &inode.xattrs {
-            self.closure.has_lists = true;
+            self.has_lists = true;
             if self.only_lists {
                 self.listed.extend_from_slice(extents);
             } else {
@@ -205,8 +245,8 @@ impl<'a> Walk<'a> {
 
     fn extent(&mut self, extent: &Extent) {
         let file = extent.chunk.location.file;
-        if self.bdfs.insert(file) {
-            self.closure.bdfs.push(file);
+        if !self.bdfs.contains(&file) && self.new_bdfs.insert(file) {
+            self.bdfs_in_order.push(file);
         }
     }
 }

@@ -51,9 +51,8 @@ pub fn label_cartridge(
     let Mounted { number, mut drive, identified } =
         library.mount(barcode.as_ref(), options.drive, progress)?;
     let made = in_drive(&mut drive, &identified, catalogue, options, progress);
-    drop(drive);
     if library.changer().is_some() {
-        library.unload(number, None)?;
+        library.put_away(drive, number, None)?;
     }
     made
 }

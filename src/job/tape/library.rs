@@ -8,18 +8,19 @@ use super::devices::{self, DeviceError, Devices, LibraryAddress, LibraryInputs, 
 use super::error::TapeJobError;
 use super::reservations::ProcessKeys;
 use crate::clock::Clock;
-use crate::library::{Barcode, Changer, DeviceIdentity, Element, Inventory, LibraryError, is_same_device};
-use crate::progress::Progress;
+use crate::library::{Barcode, Changer, DeviceIdentity, Element, Inventory, is_same_device};
 use crate::scsi::{ElementKind, LogicalUnit, Transport, TransportError};
-use crate::tape::drive::{Connect, Drive, DriveError, DriveOptions, DriveState};
+use crate::tape::drive::{Connect, Drive, DriveError, DriveOptions};
 
 /// Attempts to get a changer that another process uses; it has it for a move at most.
 const CHANGER_ATTEMPTS: u32 = 3000;
 
 /// Attempts to get a drive that another process uses; it may only have asked what it is.
-const DRIVE_ATTEMPTS: u32 = 20;
+pub(super) const DRIVE_ATTEMPTS: u32 = 20;
+/// Attempts to ask a drive what it is, which another process may just do, too.
+const IDENTITY_ATTEMPTS: u32 = 2;
 /// Time between two of them.
-const DRIVE_RETRY: Duration = Duration::from_millis(100);
+pub(super) const DRIVE_RETRY: Duration = Duration::from_millis(100);
 
 /// A tape drive.
 #[derive(Debug, Clone)]
@@ -51,7 +52,8 @@ pub struct ChangerUnit {
 
 /// A library, or a lone drive.
 ///
-/// The changer is held only while it is at work, so that other processes can use it in between.
+/// The changer is held only while it is at work, so that other processes can use it in between. Who holds it waits for no
+/// drive: a drive comes first, and then the changer.
 #[derive(Debug)]
 pub struct TapeLibrary {
     devices: Arc<dyn Devices>,
@@ -88,7 +90,8 @@ impl TapeLibrary {
             Self { devices, clock: Arc::clone(clock), options, changer: None, drives: Vec::new() };
         let mut refused = None;
         for name in library.devices.units()? {
-            let attempts = if library.devices.is_changer(&name) { CHANGER_ATTEMPTS } else { 1 };
+            let attempts =
+                if library.devices.is_changer(&name) { CHANGER_ATTEMPTS } else { IDENTITY_ATTEMPTS };
             let mut unit = match library.connect(&name, library.devices.session(), attempts) {
                 Ok(transport) => LogicalUnit::new(transport),
                 Err(error) => {
@@ -112,7 +115,7 @@ impl TapeLibrary {
         Ok(library)
     }
 
-    fn pause(&self) -> impl FnMut(Duration) + 'static {
+    pub(super) fn pause(&self) -> impl FnMut(Duration) + 'static {
         let clock = Arc::clone(&self.clock);
         move |duration| clock.sleep(duration)
     }
@@ -210,7 +213,7 @@ impl TapeLibrary {
         Ok(self.open_changer()?.initialize(&mut self.pause())?)
     }
 
-    fn open_changer(&self) -> Result<Changer, TapeJobError> {
+    pub(super) fn open_changer(&self) -> Result<Changer, TapeJobError> {
         let library = || TapeJobError::NoChanger { library: self.devices.name() };
         let unit = &self.changer.as_ref().ok_or_else(library)?.unit;
         let transport = self.connect(unit, self.devices.session(), CHANGER_ATTEMPTS)?;
@@ -227,7 +230,7 @@ impl TapeLibrary {
         self.drives.get(number).ok_or(TapeJobError::NoDrive { number, last })
     }
 
-    fn reachable(&self, number: usize) -> Result<String, TapeJobError> {
+    pub(super) fn reachable(&self, number: usize) -> Result<String, TapeJobError> {
         let unit = self.drive(number)?.unit.clone();
         Ok(unit.ok_or_else(|| DeviceError::Busy { name: format!("drive {number}") })?)
     }
@@ -237,14 +240,19 @@ impl TapeLibrary {
     /// # Errors
     /// [`TapeJobError`] if it cannot be reached or somebody else has it.
     pub fn open_drive(&self, number: usize) -> Result<Drive, TapeJobError> {
+        self.open_drive_within(number, DRIVE_ATTEMPTS)
+    }
+
+    // Begins a session with a drive that somebody else may give up meanwhile.
+    pub(super) fn open_drive_within(&self, number: usize, attempts_max: u32) -> Result<Drive, TapeJobError> {
         let unit = self.reachable(number)?;
         let mut attempts = 0;
         loop {
             attempts += 1;
             let session = self.devices.session();
-            let transport = self.connect(&unit, session, DRIVE_ATTEMPTS)?;
+            let transport = self.connect(&unit, session, attempts_max)?;
             let mut drive = match Drive::open(transport, Arc::clone(&self.clock), self.options.clone()) {
-                Err(DriveError::Reserved { .. }) if attempts < DRIVE_ATTEMPTS => {
+                Err(DriveError::Reserved { .. }) if attempts < attempts_max => {
                     self.clock.sleep(DRIVE_RETRY);
                     continue;
                 }
@@ -271,117 +279,6 @@ impl TapeLibrary {
         numbers.filter_map(loaded).collect()
     }
 
-    /// Puts a cartridge into a drive, and waits until it can be used. It must be free, or hold it already. A cartridge
-    /// that cannot be used is put away again.
-    ///
-    /// # Errors
-    /// [`TapeJobError`] if the cartridge is not in the library, cannot be moved or not be used.
-    pub fn load(
-        &mut self,
-        barcode: &Barcode,
-        number: usize,
-        progress: &Progress,
-    ) -> Result<Drive, TapeJobError> {
-        self.reachable(number)?;
-        let library = || TapeJobError::NoChanger { library: self.devices.name() };
-        let element = self.drive(number)?.element.ok_or_else(library)?;
-        let inventory = self.inventory()?;
-        let found = inventory.find(barcode).map_err(|error| absent(error, barcode))?;
-        let source = found.address;
-        if source != element {
-            if let Some(other) = self.drives.iter().position(|drive| drive.element == Some(source)) {
-                return Err(TapeJobError::from(LibraryError::Occupied {
-                    device: inventory.device.clone(),
-                    kind: ElementKind::DataTransfer,
-                    address: u16::try_from(other).unwrap_or(u16::MAX),
-                    barcode: Some(barcode.clone()),
-                }));
-            }
-            progress.check()?;
-            let mut changer = self.open_changer()?;
-            changer.move_cartridge(source, element, Some(barcode), None, &mut self.pause())?;
-        }
-        let mut ready = self.ready(number, progress);
-        if let Ok(drive) = &mut ready {
-            drive.set_barcode(&barcode.to_string());
-        }
-        if let Err(TapeJobError::Unusable { .. }) = &ready
-            && let Err(error) = self.unload(number, None)
-        {
-            log::warn!("drive {number}: {}", crate::job::chain(&error));
-        }
-        ready
-    }
-
-    /// Begins a session with a drive and waits until the cartridge in it can be used.
-    ///
-    /// # Errors
-    /// [`TapeJobError`] if there is none, or it cannot be used.
-    pub fn ready(&mut self, number: usize, progress: &Progress) -> Result<Drive, TapeJobError> {
-        let mut drive = self.open_drive(number)?;
-        match drive.state()? {
-            // It was unloaded and not taken out, as mt(1) leaves it: many drives say then that they are empty.
-            DriveState::Empty if self.is_full(number)? => drive.load()?,
-            DriveState::Empty => return Err(TapeJobError::Empty { number }),
-            DriveState::Cleaning => {
-                return Err(TapeJobError::Unusable { number, what: "a cleaning cartridge" });
-            }
-            DriveState::Incompatible => {
-                return Err(TapeJobError::Unusable { number, what: "a cartridge that it cannot use" });
-            }
-            DriveState::Unloaded => drive.load()?,
-            _ => {}
-        }
-        drive.wait_ready(progress)?;
-        match drive.state()? {
-            DriveState::Cleaning => Err(TapeJobError::Unusable { number, what: "a cleaning cartridge" }),
-            DriveState::Incompatible => {
-                Err(TapeJobError::Unusable { number, what: "a cartridge that it cannot use" })
-            }
-            _ => Ok(drive),
-        }
-    }
-
-    // Whether the changer says that there is a cartridge in a drive.
-    fn is_full(&mut self, number: usize) -> Result<bool, TapeJobError> {
-        let inventory = self.inventory()?;
-        Ok(self.in_drive(&inventory, number).is_some())
-    }
-
-    /// Takes the cartridge out of a drive: into a slot, or `to` another element. A lone drive only lets go of it.
-    ///
-    /// # Errors
-    /// [`TapeJobError`] if the drive does not let go of it, or it cannot be moved.
-    pub fn unload(&mut self, number: usize, to: Option<u16>) -> Result<Option<Barcode>, TapeJobError> {
-        let unit = self.drive(number)?.clone();
-        let (Some(_), Some(element)) = (&self.changer, unit.element) else {
-            let mut drive = self.open_drive(number)?;
-            drive.unload()?;
-            return Ok(None);
-        };
-        let name = self.reachable(number)?;
-        let inventory = self.inventory()?;
-        let Some(held) = inventory.element(element).filter(|held| held.is_full) else {
-            return Err(TapeJobError::Empty { number });
-        };
-        let home = match to {
-            Some(address) => address,
-            None => inventory.home(held)?.address,
-        };
-        let (devices, clock, options) =
-            (Arc::clone(&self.devices), Arc::clone(&self.clock), self.options.clone());
-        let mut unload = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            let transport = devices.connect(&name, devices.session())?;
-            let mut drive = Drive::open(transport, Arc::clone(&clock), options.clone())?;
-            drive.set_removal_prevented(false)?;
-            Ok(drive.unload()?)
-        };
-        let barcode = held.barcode.clone();
-        let mut changer = self.open_changer()?;
-        changer.move_cartridge(element, home, barcode.as_ref(), Some(&mut unload), &mut self.pause())?;
-        Ok(barcode)
-    }
-
     /// Moves a cartridge between elements of which none is a drive.
     ///
     /// # Errors
@@ -394,47 +291,6 @@ impl TapeLibrary {
     ) -> Result<Inventory, TapeJobError> {
         let moved = self.open_changer()?.move_cartridge(from, to, expected, None, &mut self.pause())?;
         Ok(moved.inventory)
-    }
-
-    /// Number of the drive to use for a cartridge: the one that holds it, else an empty one; `preferred` alone is
-    /// asked if given.
-    ///
-    /// # Errors
-    /// [`TapeJobError::NoFreeDrive`] if all hold other cartridges.
-    pub fn choose_drive(
-        &self,
-        inventory: &Inventory,
-        barcode: &Barcode,
-        preferred: Option<usize>,
-    ) -> Result<usize, TapeJobError> {
-        self.drive(preferred.unwrap_or(0))?;
-        let loaded = self.loaded(inventory);
-        let holding = loaded.iter().find(|(_, held)| held.as_ref() == Some(barcode));
-        if let Some((number, _)) = holding {
-            return match preferred {
-                Some(wanted) if wanted != *number => {
-                    Err(TapeJobError::InDrive { barcode: barcode.clone(), number: *number })
-                }
-                _ => Ok(*number),
-            };
-        }
-        let mut candidates =
-            (0..self.drives.len()).filter(|number| preferred.is_none_or(|wanted| wanted == *number));
-        let is_free = |number: &usize| {
-            !loaded.contains_key(number)
-                && self
-                    .drives
-                    .get(*number)
-                    .is_some_and(|drive| drive.element.is_some() && drive.unit.is_some())
-        };
-        candidates.find(is_free).ok_or(TapeJobError::NoFreeDrive)
-    }
-}
-
-fn absent(error: LibraryError, barcode: &Barcode) -> TapeJobError {
-    match error {
-        LibraryError::NoCartridge { .. } => TapeJobError::Absent { barcode: barcode.to_string() },
-        other => other.into(),
     }
 }
 

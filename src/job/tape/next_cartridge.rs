@@ -96,8 +96,7 @@ impl Run<'_> {
         let text = label_text(barcode)?;
         match self.judge(&mut drive, &identified, &text)? {
             Verdict::Refused(reason) => {
-                drop(drive);
-                self.library.unload(number, None)?;
+                self.library.put_away(drive, number, None)?;
                 Ok(Err(reason))
             }
             Verdict::Own => {
@@ -308,8 +307,8 @@ enum Fault {
 
 fn fault(error: &TapeJobError) -> Fault {
     match error {
+        error if error.is_busy() => Fault::Elsewhere,
         TapeJobError::Unusable { .. } | TapeJobError::BadBarcode { .. } => Fault::Cartridge,
-        TapeJobError::Device(error) if error.is_busy() => Fault::Elsewhere,
         TapeJobError::Absent { .. } | TapeJobError::InDrive { .. } | TapeJobError::Empty { .. } => {
             Fault::Elsewhere
         }
@@ -324,7 +323,6 @@ fn fault(error: &TapeJobError) -> Fault {
             _ => Fault::Cartridge,
         },
         TapeJobError::Drive(error) => match error {
-            DriveError::Reserved { .. } => Fault::Elsewhere,
             DriveError::Unusable { .. }
             | DriveError::BeyondEnd { .. }
             | DriveError::ReadFailed { .. }

@@ -7,7 +7,7 @@ use super::catalogue::SetContent;
 use super::closure;
 use super::error::TapeJobError;
 use super::sealed::SealedKind;
-use super::source::RepositoryFile;
+use super::source::{RepositoryFile, read_through};
 use crate::format::bdf;
 use crate::format::config;
 use crate::id::{ClientName, FileId, FingerprintHasher, Ordinal};
@@ -51,7 +51,9 @@ pub struct Needed {
     pub files: Vec<NeededFile>,
     /// Whether a list of extended attributes is in the BDFs.
     pub has_lists: bool,
-    /// Files that are needed, too, and cannot be read.
+    /// The generations whose trees can be read; nothing that only the others need is among the files.
+    pub generations: Vec<Ordinal>,
+    /// Files that are needed, too, and cannot be read; of a generation whose tree cannot be read, its DTF.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -59,22 +61,29 @@ impl Needed {
     /// Finds what these generations need; of BDFs that `content` holds, what they need in their turn is there too.
     ///
     /// # Errors
-    /// [`TapeJobError`] if a tree cannot be read, or the operation is asked to stop.
+    /// [`TapeJobError`] if the configuration cannot be read, or the operation is asked to stop.
     pub fn of(
         repository: &Repository,
         generations: &[(ClientName, GenerationId)],
         content: &SetContent,
         progress: &Progress,
     ) -> Result<Self, TapeJobError> {
-        let closure = closure::of_generations(repository, generations, progress)?;
-        let has_lists = closure.has_lists;
-        let mut files = vec![configuration(repository)?];
-        let mut left_out = Vec::new();
+        let mut check = |ordinal| check_tree(repository, ordinal, content, progress);
+        let closure = closure::of_generations(repository, generations, &mut check, progress)?;
+        let unreadable = closure.unreadable.iter().filter_map(|(index, error)| {
+            let (client, id) = generations.get(*index)?;
+            Some(LeftOut { name: catalog::dtf_name(client, *id), reason: crate::job::chain(error) })
+        });
+        let mut left_out: Vec<LeftOut> = unreadable.collect();
+        let mut files = Vec::new();
+        if !closure.readable.is_empty() {
+            files.push(configuration(repository)?);
+        }
         files.extend(data_files(repository, closure.bdfs, content, &mut left_out, progress)?);
         for ordinal in closure.dtfs {
             files.push(tree_file(repository, ordinal)?);
         }
-        Ok(Self { files, has_lists, left_out })
+        Ok(Self { files, has_lists: closure.has_lists, generations: closure.readable, left_out })
     }
 
     /// What of it `content` does not hold yet: an object that was begun comes first.
@@ -183,6 +192,20 @@ fn tree_file(repository: &Repository, ordinal: Ordinal) -> Result<NeededFile, Ta
         kind: Some(SealedKind::Dtf),
         snapshot: None,
     })
+}
+
+// Whether a DTF that is not on tape yet could be written: all of it is verified then.
+fn check_tree(
+    repository: &Repository,
+    ordinal: Ordinal,
+    content: &SetContent,
+    progress: &Progress,
+) -> Result<(), TapeJobError> {
+    let file = tree_file(repository, ordinal)?;
+    if content.complete(&file.name).is_some() {
+        return Ok(());
+    }
+    read_through(&*file.object(repository, 0).source, progress)
 }
 
 fn data_files(

@@ -63,8 +63,7 @@ impl Run<'_> {
         if let Err(error) = drive.set_removal_prevented(false) {
             log::info!("{}", crate::job::chain(&error));
         }
-        drop(drive);
-        self.library.unload(number, None).map_err(&not_retained)?;
+        self.library.put_away(drive, number, None).map_err(&not_retained)?;
         made.map_err(&not_retained)
     }
 

@@ -1,6 +1,6 @@
 //! Sets of cartridges as repositories that can be read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::catalogue::{Catalogue, KnownVolume, SetContent};
@@ -12,6 +12,18 @@ use crate::repo::catalog::{client_directory, parse_dtf_name};
 use crate::repo::{CacheBytes, GenerationId, RepoError, Repository};
 
 pub use super::storage::MetadataFrom;
+
+/// What a set of cartridges lacks of the generations that were archived to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SetLacks {
+    /// Names of files that could not be read when they were to be archived.
+    pub names: BTreeSet<String>,
+    /// Number of others, whose names are not known.
+    pub more_count: u64,
+    /// Whether that is all. It is not known of a set that was archived by an earlier version and scanned, or that goes on
+    /// with a cartridge which was not scanned.
+    pub is_known: bool,
+}
 
 /// A set of cartridges, as far as the catalogue knows it.
 #[derive(Debug, Clone)]
@@ -61,6 +73,26 @@ impl VolumeSet {
         self.volumes.iter().map(|known| known.description.barcode.clone()).collect()
     }
 
+    /// What it lacks.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if the catalogue cannot be read.
+    pub fn lacks(&self, catalogue: &Catalogue) -> Result<SetLacks, TapeJobError> {
+        lacks(catalogue, &self.volumes, &self.content)
+    }
+
+    /// Whether it holds the repository's configuration, without which nothing of it can be read; it is at the beginning.
+    #[must_use]
+    pub fn has_configuration(&self) -> bool {
+        self.content.complete(config::FILE_NAME).is_some()
+    }
+
+    /// Whether nothing was archived to it yet: its cartridges are labelled, and no index is on them.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.volumes.iter().all(|known| known.header.is_none()) && self.content.names().next().is_none()
+    }
+
     /// Generations whose tree it holds, by client, oldest first.
     #[must_use]
     pub fn generations(&self) -> BTreeMap<ClientName, Vec<GenerationId>> {
@@ -108,13 +140,39 @@ impl VolumeSet {
         metadata: MetadataFrom,
     ) -> Result<Repository, TapeJobError> {
         let shown = self.barcodes().join("+");
-        if self.content.complete(config::FILE_NAME).is_none() {
+        if !self.has_configuration() {
             let what = format!("{} (the beginning of set {shown} is missing)", config::FILE_NAME);
             return Err(TapeJobError::NotOnTape { what });
         }
         let storage = SetStorage::new(catalogue.clone(), self.content, reader, shown, metadata);
         Ok(Repository::open_storage(Arc::new(storage), cache)?)
     }
+}
+
+/// What a set lacks, by the newest of its indexes and by what archives noted in this catalogue.
+pub(super) fn lacks(
+    catalogue: &Catalogue,
+    volumes: &[KnownVolume],
+    content: &SetContent,
+) -> Result<SetLacks, TapeJobError> {
+    let mut found = SetLacks::default();
+    let newest = volumes.iter().filter(|known| known.header.is_some());
+    let newest = newest.max_by_key(|known| known.description.sequence);
+    let header = newest.and_then(|known| known.header.as_ref());
+    if let Some(lacking) = header.and_then(|header| header.lacking.as_ref()) {
+        found.names.extend(lacking.names.iter().cloned());
+        found.more_count = lacking.more_count;
+        found.is_known = true;
+    }
+    for known in volumes {
+        let mut noted = catalogue.lacking(known.description.volume)?;
+        found.is_known |= !noted.is_empty();
+        found.names.append(&mut noted);
+    }
+    found.names.retain(|name| content.complete(name).is_none());
+    // To a set that was only prepared nothing was archived yet.
+    found.is_known = header.is_none_or(|header| found.is_known && !header.is_continued);
+    Ok(found)
 }
 
 /// Finds the set that has a generation: of several the newest; `barcode` chooses one.

@@ -15,6 +15,8 @@ use crate::path;
 const STRUCTURE: &str = "index";
 /// Longest line in bytes, with its line feed.
 const LINE_LEN_MAX: usize = 16 * 1024;
+/// Most bytes of names of objects that are lacking in a header.
+const LACKING_BYTES_MAX: usize = 4096;
 
 /// What a list covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,36 @@ pub struct IndexHeader {
     pub retain_until_seconds: Option<i64>,
     /// Whether the set goes on with another cartridge.
     pub is_continued: bool,
+    /// What the set lacks, as far as its writer knew; `None` if that was not written, as by earlier versions.
+    pub lacking: Option<Lacking>,
+}
+
+/// Objects that are needed and not on the cartridges of a set, because they could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lacking {
+    /// Names of some of them.
+    pub names: Vec<String>,
+    /// Number of the others.
+    pub more_count: u64,
+}
+
+impl Lacking {
+    /// Takes as many names as the first line of a list has room for, and counts the others.
+    #[must_use]
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut lacking = Self::default();
+        let mut room = LACKING_BYTES_MAX;
+        for name in names {
+            match room.checked_sub(name.len() + 3).filter(|_| is_valid_object_name(name)) {
+                Some(left) => {
+                    room = left;
+                    lacking.names.push(name.to_owned());
+                }
+                None => lacking.more_count = lacking.more_count.saturating_add(1),
+            }
+        }
+        lacking
+    }
 }
 
 /// One segment: a piece of an object, one entry of an archive.
@@ -167,6 +199,10 @@ struct HeaderLine {
     retain_until: Option<i64>,
     #[serde(default)]
     continued: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lacking: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lacking_more: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -215,6 +251,8 @@ impl IndexEncoder {
             session: header.session.clone(),
             retain_until: header.retain_until_seconds,
             continued: header.is_continued,
+            lacking: header.lacking.as_ref().map(|lacking| lacking.names.clone()),
+            lacking_more: header.lacking.as_ref().map(|lacking| lacking.more_count).filter(|more| *more > 0),
         });
         (encoder, line)
     }
@@ -350,6 +388,11 @@ impl IndexDecoder {
             session: json.session,
             retain_until_seconds: json.retain_until,
             is_continued: json.continued,
+            lacking: json.lacking.map(|names| {
+                let mut lacking = Lacking::of(names.iter().map(String::as_str));
+                lacking.more_count = lacking.more_count.saturating_add(json.lacking_more.unwrap_or(0));
+                lacking
+            }),
         })))
     }
 
@@ -424,6 +467,7 @@ mod test {
             session: "nightly".to_owned(),
             retain_until_seconds: None,
             is_continued: false,
+            lacking: None,
         }
     }
 
@@ -464,6 +508,24 @@ mod test {
             };
             assert_eq!((&**found, &**first), (&header(), &entry("a/b")));
         }
+    }
+
+    #[test]
+    fn what_a_set_lacks_comes_back_and_has_a_limit() {
+        let names: Vec<String> = (0..1000).map(|number| format!("delta/web1/{number:032}.bdf")).collect();
+        for count in [0, 1, 1000] {
+            let lacking = Lacking::of(names[..count].iter().map(String::as_str).chain(["../x"]));
+            assert_eq!(lacking.names.len() as u64 + lacking.more_count, count as u64 + 1);
+            assert_eq!(lacking.names[..], names[..lacking.names.len()]);
+            let text = encode_index(&IndexHeader { lacking: Some(lacking.clone()), ..header() }, []);
+            let lines = decode(text.as_bytes(), 100).expect("valid");
+            let [IndexLine::Header(found), _] = &lines[..] else { panic!("{lines:?}") };
+            assert_eq!(found.lacking, Some(lacking));
+        }
+        assert!(
+            !encode_index(&header(), []).contains("lacking"),
+            "an index of earlier versions is as it was"
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use description::{DescriptionFile, VolumeDescription, description_files};
 pub(in crate::tape) use description::{VOLUME_JSON_LEN_MAX, VOLUME_JSON_NAME};
 pub use entry::{NewEntry, archive_end, entry_len};
 pub use foreign::{BlockRun, ForeignDescription, ForeignFile, ForeignState};
-pub use index::{IndexDecoder, IndexHeader, IndexKind, IndexLine, SegmentEntry, encode_index};
+pub use index::{IndexDecoder, IndexHeader, IndexKind, IndexLine, Lacking, SegmentEntry, encode_index};
 pub(in crate::tape) use index::{IndexEncoder, checksums_of, is_valid_object_name, segment_file_name};
 pub use label::{LABEL_LEN, VolumeLabel, is_valid_barcode};
 pub use parser::{Entry, EntryKind, Parser, Step, parse_time};

@@ -25,6 +25,7 @@ impl VolumeWriter<'_> {
             session: self.session.text.clone(),
             retain_until_seconds: self.retain_until_seconds,
             is_continued: false,
+            lacking: self.lacking.clone(),
         }
     }
 

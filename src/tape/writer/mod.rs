@@ -20,7 +20,7 @@ pub use session::{Ended, Overwrite, Place, Session, WriterOptions};
 
 use self::out::{Fault, Out};
 use self::part::OpenPart;
-use super::archive::{BLOCK_LEN, BlockAddress, IndexHeader, SegmentEntry, VolumeDescription};
+use super::archive::{BLOCK_LEN, BlockAddress, IndexHeader, Lacking, SegmentEntry, VolumeDescription};
 use super::drive::{Drive, DriveError, Room};
 use super::reader::{IndexState, VolumeIndex, VolumeReader};
 use super::{Objects, TapeError};
@@ -51,6 +51,8 @@ pub struct VolumeWriter<'d> {
     is_retained_longer: bool,
     // Committed: number and place of the newest index, what is in it and before it.
     index_header: Option<IndexHeader>,
+    // What the set lacks: as the newest index says, until the caller says something else.
+    lacking: Option<Lacking>,
     index_number: u64,
     index_loi: Option<u64>,
     segments: Vec<SegmentEntry>,
@@ -173,6 +175,7 @@ impl<'d> VolumeWriter<'d> {
             retain_until_seconds: session.retain_until_seconds.max(retained),
             is_retained_longer: session.retain_until_seconds > retained,
             index_number: index.header.as_ref().map_or(0, |header| header.number),
+            lacking: index.header.as_ref().and_then(|header| header.lacking.clone()),
             index_header: index.header,
             index_loi: index.index_loi,
             segments,
@@ -227,6 +230,11 @@ impl<'d> VolumeWriter<'d> {
     #[must_use]
     pub fn is_continued(&self) -> bool {
         self.index_header.as_ref().is_some_and(|header| header.is_continued)
+    }
+
+    /// Says what the set lacks; the indexes that follow tell it.
+    pub fn set_lacking(&mut self, lacking: Lacking) {
+        self.lacking = Some(lacking);
     }
 
     /// How often the drive had to wait for data after it had started.

@@ -134,8 +134,8 @@ impl VolumeWriter<'_> {
     }
 
     fn manifest(&self, part: &OpenPart) -> String {
-        let header =
-            IndexHeader { previous_loi: None, ..self.index_header(IndexKind::Manifest, part.number) };
+        let header = self.index_header(IndexKind::Manifest, part.number);
+        let header = IndexHeader { previous_loi: None, lacking: None, ..header };
         let (mut encoder, mut list) = IndexEncoder::new(&header);
         for entry in &part.segments {
             list.push_str(&encoder.segment(entry));

@@ -152,6 +152,80 @@ fn a_damaged_file_is_left_out_and_named_and_all_the_rest_is_archived() {
     assert_same(&vault.sandbox.path("second"), &target);
 }
 
+/// Three generations of `web2`: the second one is in part that of the first, the third one has nothing of either.
+fn three_generations(vault: &Vault) -> Vec<PathBuf> {
+    let source = vault.sandbox.path("second");
+    let backup = || vault.sandbox.good(&["backup", source.to_str().unwrap(), "--client", "web2"]);
+    let before = vault.sandbox.stored(".dtf");
+    fs::create_dir_all(&source).unwrap();
+    for index in 0..3000 {
+        fs::write(source.join(format!("file{index}")), format!("number {index}")).unwrap();
+    }
+    backup();
+    fs::write(source.join("file77"), "changed").unwrap();
+    backup();
+    fs::remove_dir_all(&source).unwrap();
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("other"), "the only file").unwrap();
+    backup();
+    let mut trees: Vec<PathBuf> =
+        vault.sandbox.stored(".dtf").into_iter().filter(|dtf| !before.contains(dtf)).collect();
+    // Their names begin with the time, and end with a number that ascends.
+    let number = |path: &PathBuf| -> u64 {
+        path.file_stem().unwrap().to_str().unwrap().rsplit('.').next().unwrap().parse().unwrap()
+    };
+    trees.sort_by_key(number);
+    trees
+}
+
+#[test]
+fn a_damaged_tree_is_left_out_with_the_generations_that_need_it_and_all_the_rest_is_archived() {
+    let vault = Vault::new(8, 64 * MIB);
+    two_generations(&vault.sandbox, 1_000_000);
+    let trees = three_generations(&vault);
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let [first, second, third] = &trees[..] else { panic!("{trees:?}") };
+    let whole = fs::read(first).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let cut = whole[..whole.len() / 2].to_vec();
+    for damaged in [flipped(20), flipped(whole.len() / 2), flipped(whole.len() - 10), cut, Vec::new()] {
+        fs::write(first, damaged).unwrap();
+        let ended = vault.run(&["archive", "--generations", "all", "--new-set", "--memory", "16"]);
+        assert_eq!(ended.code, 12, "{ended:?}");
+        for left_out in [first, second] {
+            assert!(ended.error.contains(&format!("{} is left out", name(left_out))), "{ended:?}");
+        }
+        assert!(!ended.error.contains(&name(third)), "{ended:?}");
+        assert!(ended.out.contains("archived 3 generations"), "{ended:?}");
+        vault.restore_and_compare();
+        let target = vault.sandbox.path("restored");
+        vault.good(&["restore", "web2", target.to_str().unwrap()]);
+        assert_same(&vault.sandbox.path("second"), &target);
+        fs::remove_dir_all(&target).unwrap();
+    }
+    // No cartridge is spent on a generation that cannot be read.
+    let images: Vec<_> = (1..=8).map(|number| vault.image(&format!("RL000{number}L8")).len()).collect();
+    let ended =
+        vault.run(&["archive", "--client", "web2", "--generations", "-2", "--new-set", "--memory", "16"]);
+    assert_eq!(ended.code, 12, "{ended:?}");
+    assert_eq!(images, (1..=8).map(|n| vault.image(&format!("RL000{n}L8")).len()).collect::<Vec<_>>());
+    let lacking: Vec<Value> =
+        vault.json(&["list"]).into_iter().filter(|line| line["kind"] == "lacking").collect();
+    assert_eq!(lacking.len(), 2 * 5, "two of each set: {lacking:?}");
+    // Once it is sound all is archived.
+    fs::write(first, &whole).unwrap();
+    let mended = vault.archive(&["--generations", "all"]);
+    assert_eq!((&mended["generations"], &mended["left_out"]), (&json!(5), &json!([])), "{mended}");
+    let target = vault.sandbox.path("restored");
+    vault.good(&["restore", "web2@-2", target.to_str().unwrap()]);
+    assert_eq!(fs::read(target.join("file77")).unwrap(), b"changed");
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 3000);
+}
+
 fn begin(vault: &Vault, more: &[&str]) -> Child {
     let arguments: Vec<&str> = ["archive", "--memory", "16"].iter().chain(more).copied().collect();
     let mut command = vault.command(&arguments);

@@ -34,7 +34,7 @@ impl reelfs::clock::Clock for SystemClock {
 }
 
 /// Writes tape files, each a list of blocks, as another program would.
-fn write_cartridge(vault: &Vault, barcode: &str, files: &[Vec<&[u8]>]) {
+pub(super) fn write_cartridge(vault: &Vault, barcode: &str, files: &[Vec<&[u8]>]) {
     let address = LibraryAddress::parse(vault.sandbox.path("library").as_ref()).unwrap();
     let inputs = LibraryInputs { clock: Arc::new(SystemClock), random: Arc::new(|| [7; 32]) };
     let mut library = TapeLibrary::open(&address, &inputs, DriveOptions::default()).unwrap();
@@ -51,7 +51,7 @@ fn write_cartridge(vault: &Vault, barcode: &str, files: &[Vec<&[u8]>]) {
     library.unload(0, None).unwrap();
 }
 
-fn blocks(bytes: &[u8], len: usize) -> Vec<&[u8]> {
+pub(super) fn blocks(bytes: &[u8], len: usize) -> Vec<&[u8]> {
     bytes.chunks(len).collect()
 }
 
@@ -96,7 +96,7 @@ fn tree(vault: &Vault) -> PathBuf {
     root
 }
 
-fn archive(root: &Path, options: &str) -> Vec<u8> {
+pub(super) fn archive(root: &Path, options: &str) -> Vec<u8> {
     shell(root, &format!("tar --sort=name {options} -cf - ."))
 }
 

@@ -6,12 +6,15 @@ mod copying;
 mod foreign;
 mod interrupted;
 mod keeping;
+mod kinds;
 mod labels;
 mod metadata;
 mod mounted;
 mod mounting;
 mod networked;
 mod order;
+mod racing;
+mod reserving;
 mod spanning;
 mod waiting;
 
@@ -22,6 +25,7 @@ use std::sync::Arc;
 
 use reelfs::clock::ManualClock;
 use reelfs::emulator::{EmulatedLibrary, Generation, LibraryShape};
+use reelfs::tape::archive::{IndexDecoder, IndexHeader, IndexLine, encode_index};
 use serde_json::Value;
 
 use crate::support::{Ended, Random, Sandbox, ended};
@@ -291,6 +295,63 @@ fn a_damaged_file_of_the_repository_does_not_go_to_tape() {
         objects.iter().all(|object| object["name"] != name || object["len"] != object["total"]),
         "{objects:?}"
     );
+}
+
+#[test]
+fn what_a_set_lacks_is_known_after_a_scan_into_an_empty_catalogue_too() {
+    let vault = Vault::new(2, 256 * MIB);
+    two_generations(&vault.sandbox, 2_000_000);
+    let bdf = vault.sandbox.stored(".bdf").pop().unwrap();
+    let whole = fs::read(&bdf).unwrap();
+    let mut bytes = whole.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&bdf, bytes).unwrap();
+    let lacking = |catalogue: &str| {
+        let catalogue = vault.sandbox.path(catalogue);
+        let scanned = ["scan", "RL0001L8", "--catalogue", catalogue.to_str().unwrap()];
+        vault.good(&scanned);
+        let mut lines = vault.json(&["list", "--catalogue", catalogue.to_str().unwrap()]);
+        lines.retain(|line| line["kind"] == "lacking");
+        lines
+    };
+    assert_eq!(vault.run(&["archive", "--generations", "all", "--memory", "16"]).code, 12);
+    let told = lacking("first");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(bdf.ends_with(told[0]["name"].as_str().unwrap()), "{told:?}");
+    // An archive that writes something else says it again, one that writes the file says it no more.
+    vault.sandbox.write("more", "more");
+    vault.sandbox.backup(&[]);
+    assert_eq!(vault.run(&["archive", "--generations", "all", "--memory", "16"]).code, 12);
+    assert_eq!(lacking("second"), told);
+    fs::write(&bdf, whole).unwrap();
+    vault.archive(&["--generations", "all"]);
+    assert_eq!(lacking("third"), [] as [Value; 0]);
+    // An index without a word of it, as earlier versions wrote: nobody knows.
+    let catalogue = vault.sandbox.path("third");
+    let find = Command::new("find").arg(&catalogue).args(["-name", "index"]).output().unwrap();
+    let index = PathBuf::from(String::from_utf8(find.stdout).unwrap().trim_end());
+    without_lacking(&index);
+    let text = vault.good(&["list", "--catalogue", catalogue.to_str().unwrap()]);
+    assert!(text.contains("unknown whether it lacks anything"), "{text}");
+}
+
+/// Takes what an index says of files that are lacking out of it.
+fn without_lacking(index: &Path) {
+    let mut lines = Vec::new();
+    let mut decoder = IndexDecoder::new();
+    decoder.push(&fs::read(index).unwrap(), |line| lines.push(line)).unwrap();
+    let mut segments = Vec::new();
+    let mut header = None;
+    for line in lines {
+        match line {
+            IndexLine::Header(found) => header = Some(found),
+            IndexLine::Segment(segment) => segments.push(*segment),
+            IndexLine::End { .. } => {}
+        }
+    }
+    let header = IndexHeader { lacking: None, ..*header.unwrap() };
+    fs::write(index, encode_index(&header, &segments)).unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use reelfs::emulator::{Fault, FaultKind};
 
 use super::assert_same;
 use super::mounting::{Mounted, first_file, xattr};
@@ -136,4 +137,36 @@ fn another_cartridge_of_ours_with_the_barcode_of_the_one_that_is_wanted_is_not_r
     fs::remove_dir(mounted.vault.sandbox.path("aside")).unwrap();
     swap_insides(&mounted.vault, "RL0001L8", "RL0002L8");
     assert_eq!(fs::read(&large).unwrap(), fs::read(original(&mounted, &large)).unwrap());
+}
+
+#[test]
+fn a_reset_of_the_drive_is_no_damage_of_the_tape() {
+    let mounted = Mounted::new(",tape_cache=64");
+    mounted.lose_data();
+    let emulated = mounted.vault.emulated();
+    let small = first_file(&mounted.latest().join("small"));
+    // READ POSITION: the drive is asked where it is before it reads.
+    emulated.add_fault(Fault::new(1, FaultKind::Reset).at(0x34).after(1)).unwrap();
+    assert!(fs::read(&small).unwrap() == fs::read(original(&mounted, &small)).unwrap());
+    assert_eq!(emulated.counters(0).unwrap().fault_count, 1);
+}
+
+#[test]
+fn a_drive_that_refuses_is_no_damage_of_the_tape_and_is_asked_again() {
+    // From the first READ on, and from one behind those by which the cartridge is known.
+    for after in [0, 4] {
+        let mounted = Mounted::new(",tape_cache=64");
+        mounted.lose_data();
+        let emulated = mounted.vault.emulated();
+        let large = mounted.latest().join("large");
+        // 5/24/00 to every READ of the one drive and the other: the file cannot be had, until it stops.
+        let refuses = FaultKind::Sense { key: 5, asc: 0x24, ascq: 0, executed: false };
+        for lun in [1, 2] {
+            emulated.add_fault(Fault::new(lun, refuses.clone()).at(0x08).after(after).times(0)).unwrap();
+        }
+        assert!(fs::read(&large).is_err(), "{after}: it comes from the drive");
+        assert!(emulated.counters(0).unwrap().fault_count > 0);
+        emulated.remove_faults(None).unwrap();
+        assert!(fs::read(&large).unwrap() == fs::read(original(&mounted, &large)).unwrap(), "{after}");
+    }
 }

@@ -294,6 +294,9 @@ impl From<EmulatorError> for Failure {
             EmulatorError::NotEmpty { .. } => {
                 (Kind::Failed, Some("name a new or an empty directory".to_owned()))
             }
+            EmulatorError::Served { .. } => {
+                (Kind::Failed, Some("one target is enough for any number of initiators".to_owned()))
+            }
             EmulatorError::NoCartridge(_) => {
                 (Kind::Failed, Some("'vtape status DIR' lists the cartridges".to_owned()))
             }

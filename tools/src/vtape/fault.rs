@@ -36,7 +36,7 @@ FAULTS
   power-loss                     as reset, and the last record is torn
   end-of-data-missing            no end-of-data mark
   not-ready count=N              becoming ready for N commands
-  load-fails, unload-fails       4/53/00
+  load-fails, unload-fails       4/53/00; load-fails strikes the next cartridge in the drive
   unloaded-by-others             somebody else has unloaded the cartridge
   move-ignored                   a move says that it is done, and is not
   guard-mismatch                 a protected block has a wrong checksum

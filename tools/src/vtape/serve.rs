@@ -40,7 +40,7 @@ EXIT STATUS
 /// Show a library as an iSCSI target until a signal comes
 ///
 /// Logical unit 0 is the changer, 1 the first drive. Several initiators can use it at once, and reelfs the
-/// directory. Whoever can connect can read and write all cartridges, unless a secret is asked for.
+/// directory; a second `serve` of one directory is refused. Whoever can connect can read and write all cartridges, unless a secret is asked for.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct Args {
@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args, json: bool, out: &mut Output) -> Result<(), Failu
         random: Arc::new(|| crate::clock::new_id().0),
     };
     let last = library.last_lun();
-    let server = IscsiTarget::start(library, settings, listener).map_err(Failure::failed)?;
+    let server = IscsiTarget::start(library, settings, listener)?;
     let address = server.address();
     if json {
         out.json(object([

@@ -48,7 +48,12 @@ fn errno(error: &TapeJobError) -> i32 {
         }
         TapeJobError::NoFreeDrive => libc::EBUSY,
         error if error.is_busy() => libc::EBUSY,
-        TapeJobError::Library(error) if matches!(**error, LibraryError::NotReady { .. }) => libc::EBUSY,
+        // Another process was faster, or the changer is not there yet.
+        TapeJobError::Library(error)
+            if matches!(**error, LibraryError::NotReady { .. } | LibraryError::Occupied { .. }) =>
+        {
+            libc::EBUSY
+        }
         _ => libc::EIO,
     }
 }
@@ -89,9 +94,8 @@ fn serve(shared: &Shared, volume: FileId) -> Result<(), TapeJobError> {
     let known = Wanted::find(shared, volume)?;
     let Some((mut library, number, mut drive)) = wait_for_drive(shared, &known)? else { return Ok(()) };
     let served = serve_loaded(shared, &known, &mut drive);
-    drop(drive);
     // The next one to ask finds it in its slot, and the drive free.
-    if let Err(error) = library.unload(number, None) {
+    if let Err(error) = library.put_away(drive, number, None) {
         log::warn!("recall: {}", crate::job::chain(&error));
     }
     served
@@ -134,12 +138,10 @@ fn load(shared: &Shared, known: &Wanted) -> Result<Loaded, TapeJobError> {
         shared.queue.set_has_drive(volume, true);
         return Ok((library, number, drive));
     };
-    let inventory = library.inventory()?;
-    let number = library.free_drive(&inventory, &barcode, preferred)?;
     // Somebody else may have the drive and the cartridge in it; to find that out is no loading.
-    drop(library.open_drive(number)?);
+    let (number, drive) = library.take_drive(&barcode, preferred, true)?;
     shared.queue.set_has_drive(volume, true);
-    let drive = library.load(&barcode, number, &shared.progress)?;
+    let drive = library.load_into(drive, number, &barcode, &shared.progress)?;
     Ok((library, number, drive))
 }
 

@@ -33,7 +33,7 @@ EXAMPLES
   the end the cartridge is put away. An archive that was interrupted is gone on with by the same command.
 
   A file of the repository that is damaged is left out and named, and all else is archived: exit 12. It is
-  not tried again before it can be read.
+  not tried again before it can be read. If it is a tree, its generation is left out, and others that need it.
 
   --retain holds for all that the generations need: cartridges with parts of it from earlier sessions
   are loaded and marked. --cartridge names those that may be written, the open one of the set among them.
@@ -295,7 +295,7 @@ fn show(
             ("kind", "summary".into()),
             ("set", summary.set.map(|set| set.to_string()).into()),
             ("barcodes", barcodes.into()),
-            ("generations", generations.len().into()),
+            ("generations", summary.generation_count.into()),
             ("objects", summary.object_count.into()),
             ("bytes", summary.bytes.into()),
             ("skipped_objects", summary.skipped_count.into()),
@@ -328,7 +328,7 @@ fn show(
     let rate = u64::try_from(u128::from(summary.bytes) * 1000 / milliseconds).unwrap_or(u64::MAX);
     Ok(context.out.line(&format!(
         "archived {}: {}, {} to {}; on tape already: {}; {}, {} per second",
-        human::count(generations.len() as u64, "generation"),
+        human::count(summary.generation_count, "generation"),
         human::count(summary.object_count, "file"),
         human::bytes(summary.bytes),
         barcodes.join(", "),

@@ -118,24 +118,38 @@ fn show(catalogue: &Catalogue, set: &VolumeSet, context: &mut Context) -> Result
 
 // Files that were damaged when the set was written: generations on it are not whole.
 fn show_lacking(catalogue: &Catalogue, set: &VolumeSet, context: &mut Context) -> Result<(), Failure> {
-    for known in &set.volumes {
-        let lacking = catalogue.lacking(known.description.volume).map_err(TapeJobError::from)?;
-        for name in lacking.into_iter().filter(|name| set.content.complete(name).is_none()) {
-            if context.global.json {
-                context.out.json(object([
-                    ("kind", "lacking".into()),
-                    ("set", set.id.to_string().into()),
-                    ("name", name.into()),
-                ]))?;
-            } else {
-                let name = reelfs::path::display(name.as_bytes());
-                context.out.line(&format!(
-                    "    lacks {name}, which could not be read when it was archived: files in it are not on tape"
-                ))?;
-            }
+    let lacks = set.lacks(catalogue)?;
+    let set_id = set.id.to_string();
+    for name in &lacks.names {
+        if context.global.json {
+            context.out.json(object([
+                ("kind", "lacking".into()),
+                ("set", set_id.clone().into()),
+                ("name", name.clone().into()),
+            ]))?;
+        } else {
+            let lost = if name.ends_with(".dtf") { "its generation is" } else { "files in it are" };
+            let name = reelfs::path::display(name.as_bytes());
+            context.out.line(&format!(
+                "    lacks {name}, which could not be read when it was archived: {lost} not on tape"
+            ))?;
         }
     }
-    Ok(())
+    let more = human::count(lacks.more_count, "more file");
+    let rest = match (lacks.is_known, lacks.more_count) {
+        (true, 0) => return Ok(()),
+        (true, _) => format!("lacks {more} that could not be read; their names are not on the cartridge"),
+        (false, _) => "unknown whether it lacks anything: no index at hand tells".to_owned(),
+    };
+    if context.global.json {
+        return Ok(context.out.json(object([
+            ("kind", "lacking".into()),
+            ("set", set_id.into()),
+            ("name", serde_json::Value::Null),
+            ("count", lacks.is_known.then_some(lacks.more_count).into()),
+        ]))?);
+    }
+    Ok(context.out.line(&format!("    {rest}"))?)
 }
 
 fn show_foreign(volume: &ForeignDescription, context: &mut Context) -> Result<(), Failure> {

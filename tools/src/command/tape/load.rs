@@ -30,10 +30,9 @@ pub(super) fn run(args: &Args, place: &Place, context: &mut Context) -> Result<(
     context.watch_signals()?;
     let barcode = place::barcode(&args.barcode)?;
     let mut library = place.open()?;
-    let inventory = library.inventory()?;
-    let number = library.choose_drive(&inventory, &barcode, place.drive())?;
+    let (number, drive) = library.take_drive(&barcode, place.drive(), false)?;
     let device = library.drive(number)?.unit.clone().unwrap_or_default();
-    drop(library.load(&barcode, number, &context.progress)?);
+    drop(library.load_into(drive, number, &barcode, &context.progress)?);
     if context.global.json {
         context.out.json(object([
             ("barcode", barcode.to_string().into()),

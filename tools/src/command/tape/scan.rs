@@ -161,8 +161,8 @@ fn sessions(
         let index = reader.index(&context.progress)?;
         Ok((description, reader.sessions(&index, &context.progress)?))
     });
-    drop((display, drive));
-    let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
+    drop(display);
+    let unloaded = if barcode.is_some() { library.put_away(drive, number, None).map(drop) } else { Ok(()) };
     let (description, sessions) = made?;
     for session in &sessions {
         show_session(&description.barcode, session, context)?;
@@ -213,8 +213,8 @@ pub(super) fn cartridge(
             .and_then(|_| scan_volume(&catalogue, &mut drive, options, &context.progress))
             .map(|made| Scanned::Ours(Box::new(made))),
     };
-    drop((display, drive));
-    let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
+    drop(display);
+    let unloaded = if barcode.is_some() { library.put_away(drive, number, None).map(drop) } else { Ok(()) };
     let found = match made? {
         Scanned::Foreign(description) => {
             show_foreign(&description, context)?;

@@ -86,9 +86,9 @@ fn cartridge(
     let mut damages = Vec::new();
     let made = ours(&drive, mounted.identified)
         .and_then(|description| Ok((description, verify(&mut drive, &mut damages, context)?)));
-    drop((display, drive));
+    drop(display);
     // It goes back whatever it is.
-    let unloaded = if barcode.is_some() { library.unload(number, None).map(drop) } else { Ok(()) };
+    let unloaded = if barcode.is_some() { library.put_away(drive, number, None).map(drop) } else { Ok(()) };
     let (description, (index, totals)) = made?;
     for damage in &damages {
         tell(&description.barcode, damage, context)?;
