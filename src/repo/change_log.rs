@@ -16,8 +16,11 @@ use super::tree_writer::Change;
 use crate::codec::len_u32;
 use crate::storage::{ReadFile, Storage};
 
-// Keys and values in memory before they are written out.
-const RUN_LEN: usize = 32 << 20;
+// Keys and values in memory before the first run is written out.
+const RUN_LEN: usize = 4 << 20;
+// After so many runs they are twice as long, a few times: memory stays bounded, and so do the files to be merged.
+const RUNS_OF_ONE_LEN: usize = 16;
+const DOUBLING_COUNT_MAX: usize = 3;
 const BUFFER_LEN: usize = 64 << 10;
 const HEAD_LEN: usize = 8;
 
@@ -27,6 +30,7 @@ pub(super) struct ChangeLog {
     storage: Arc<dyn Storage>,
     // Name of a run without its number and suffix.
     prefix: String,
+    // Length of the first run.
     run_len: usize,
     recent: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     recent_len: usize,
@@ -57,7 +61,7 @@ impl ChangeLog {
     pub(super) fn insert(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.recent_len += key.len() + value.as_ref().map_or(0, Vec::len) + 64;
         self.recent.insert(key, value);
-        if self.recent_len >= self.run_len
+        if self.recent_len >= self.run_len << (self.runs.len() / RUNS_OF_ONE_LEN).min(DOUBLING_COUNT_MAX)
             && self.failed.is_none()
             && let Err(error) = self.write_run()
         {

@@ -73,6 +73,8 @@ pub struct GenerationWriter<'r> {
     area: Area,
     added_bytes: u64,
     changes: ChangeLog,
+    // Records of new directories that come in any order; without it they come in ascending order.
+    new_directories: Option<ChangeLog>,
     tail: TailBuilder,
     has_tail: bool,
     tail_totals: Totals,
@@ -158,6 +160,7 @@ impl<'r> GenerationWriter<'r> {
             bdfs: Vec::new(),
             added_bytes: 0,
             changes: ChangeLog::new(Arc::clone(storage), catalog::work_prefix(client, id)),
+            new_directories: None,
             tail: TailBuilder::new(TreeKind::Directory),
             has_tail: false,
             tail_totals: Totals::default(),
@@ -187,7 +190,14 @@ impl<'r> GenerationWriter<'r> {
         catalog::work_prefix(&self.client, self.id)
     }
 
-    /// A new object id for a directory; its records must be put after those of all ids before.
+    /// Takes records of new directories in any order from now on, and keeps them until the commit. Otherwise they
+    /// are written as they come.
+    pub fn sort_new_directories(&mut self) {
+        let prefix = format!("{}.directories", self.work_prefix());
+        self.new_directories = Some(ChangeLog::new(Arc::clone(self.repository.storage()), prefix));
+    }
+
+    /// A new object id for a directory.
     pub fn new_directory(&mut self) -> u64 {
         let id = self.next_directory;
         self.next_directory += 1;
@@ -261,13 +271,18 @@ impl<'r> GenerationWriter<'r> {
 
     /// Sets the record of an entry, or of an object if the name is empty.
     ///
-    /// Records of new directories are put in ascending order; all others in any order.
+    /// Records of new directories are put in ascending order, unless they are sorted
+    /// ([`GenerationWriter::sort_new_directories`]); all others in any order.
     ///
     /// # Errors
     /// [`RepoError`] if a page cannot be written.
     pub fn put(&mut self, object: u64, name: &[u8], record: &Record) -> Result<(), RepoError> {
         let key = entry_key(object, name);
         if self.is_new_directory(object) {
+            if let Some(log) = &mut self.new_directories {
+                log.insert(key, Some(record.encode()));
+                return Ok(());
+            }
             self.tail_totals = self.tail_totals.plus(record.totals(name));
             self.has_tail = true;
             return self.tail.push(&mut self.sink, key, record.encode());
@@ -319,7 +334,8 @@ impl<'r> GenerationWriter<'r> {
     /// Tells whether anything differs from the generation before.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || self.has_tail || self.previous.is_none()
+        let has_new = self.new_directories.as_ref().is_some_and(|log| !log.is_empty());
+        !self.changes.is_empty() || has_new || self.has_tail || self.previous.is_none()
     }
 
     /// Makes the generation exist.
@@ -352,8 +368,21 @@ impl<'r> GenerationWriter<'r> {
         if self.bdfs.is_empty() { Ok(()) } else { self.sync_areas() }
     }
 
+    fn write_new_directories(&mut self) -> Result<(), RepoError> {
+        let Some(mut log) = self.new_directories.take() else { return Ok(()) };
+        let mut sorted = log.merged()?;
+        for (key, value) in sorted.by_ref() {
+            let Some(value) = value else { continue };
+            self.tail_totals = self.tail_totals.plus(totals_of(&key, &value));
+            self.tail.push(&mut self.sink, key, value)?;
+        }
+        sorted.finish()?;
+        log.clear()
+    }
+
     // Returns what the generation holds, and the length of its DTF.
     fn write_tree(&mut self, message: &[u8], source: &[u8]) -> Result<(Totals, u64), RepoError> {
+        self.write_new_directories()?;
         let mut added = self.tail_totals;
         let mut removed = Totals::default();
         let new_from = entry_key(self.first_new_directory, b"");

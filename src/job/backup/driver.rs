@@ -1,4 +1,4 @@
-//! The driver: walks the source level by level, compares, gives tasks, and writes what comes back.
+//! The driver: walks the source depth first, compares, gives tasks, and writes what comes back.
 
 use std::sync::Arc;
 
@@ -76,7 +76,9 @@ pub(super) struct Driver<'a, 'r> {
 }
 
 impl<'a, 'r> Driver<'a, 'r> {
-    pub(super) fn new(context: Context<'a>, writer: GenerationWriter<'r>, pipeline: Pipeline) -> Self {
+    pub(super) fn new(context: Context<'a>, mut writer: GenerationWriter<'r>, pipeline: Pipeline) -> Self {
+        // Ids are given as directories are found, not as they are visited.
+        writer.sort_new_directories();
         let previous = writer.previous().cloned();
         let work_prefix = writer.work_prefix();
         let emitter = Emitter::new(context.repository, context.claims, context.progress, writer, pipeline);

@@ -1,8 +1,9 @@
-//! The directories that the walk has still to visit, first come, first served.
+//! The directories that the walk has still to visit, depth first: what lies below a directory comes before what
+//! comes after it. Data is stored in the order of the walk, and whoever copies a tree reads it in this order.
 //!
-//! A level of a wide tree has more directories than memory should hold: beyond a bounded piece of it they wait
-//! in files beside the DTF under construction, each read once and removed. After a crash the next writer
-//! removes them.
+//! A wide tree has more directories than memory should hold. They are kept in pieces; beyond a bounded number of
+//! bytes the pieces that are wanted last wait in files beside the DTF under construction, each read once and
+//! removed. After a crash the next writer removes them.
 //!
 //! ```text
 //! visit: varints: object, parent, flags (1 known, 2 nodump), permissions, uid, gid, three times (seconds signed,
@@ -20,6 +21,8 @@ use crate::repo::{ReadError, RepoError};
 use crate::storage::Storage;
 
 const MEMORY_LEN_MAX: usize = 4 << 20;
+// A piece is written and read as a whole.
+const PIECES_IN_MEMORY: usize = 16;
 // What a visit takes beside its path.
 const VISIT_LEN: usize = 200;
 
@@ -34,20 +37,33 @@ pub(super) struct Visit {
     pub(super) is_known: bool,
 }
 
-/// The queue of visits.
+impl Visit {
+    fn memory_len(&self) -> usize {
+        self.path.len() + VISIT_LEN
+    }
+}
+
+/// Visits one after the other.
+#[derive(Debug)]
+enum Piece {
+    Memory { visits: VecDeque<Visit>, len: usize },
+    File(String),
+}
+
+/// The directories found in one directory that were not visited yet, in pieces.
+type Level = VecDeque<Piece>;
+
+/// The visits to come.
 #[derive(Debug)]
 pub(super) struct Frontier {
     storage: Arc<dyn Storage>,
     // Name of a file without its number and suffix.
     prefix: String,
     memory_len_max: usize,
-    first: VecDeque<Visit>,
-    first_len: usize,
-    // Files of visits that come after those, oldest first.
-    files: VecDeque<String>,
+    memory_len: usize,
     file_count: u64,
-    // Visits that come last, encoded.
-    last: Vec<u8>,
+    // The root first, last what was found by the visit that goes on.
+    levels: Vec<Level>,
 }
 
 impl Frontier {
@@ -56,59 +72,85 @@ impl Frontier {
             storage,
             prefix,
             memory_len_max: MEMORY_LEN_MAX,
-            first: VecDeque::new(),
-            first_len: 0,
-            files: VecDeque::new(),
+            memory_len: 0,
             file_count: 0,
-            last: Vec::new(),
+            levels: vec![Level::new()],
         }
     }
 
-    /// Adds a visit at the end.
+    /// Adds a directory that the visit popped last has found, behind all others that it found.
     pub(super) fn push(&mut self, visit: Visit) -> Result<(), RepoError> {
-        if self.files.is_empty() && self.last.is_empty() && self.first_len < self.memory_len_max {
-            self.first_len += visit.path.len() + VISIT_LEN;
-            self.first.push_back(visit);
-            return Ok(());
+        let piece_len_max = self.memory_len_max / PIECES_IN_MEMORY;
+        let level = self.levels.last_mut().expect("a visit has opened one");
+        let more = visit.memory_len();
+        self.memory_len += more;
+        match level.back_mut() {
+            Some(Piece::Memory { visits, len }) if *len < piece_len_max => {
+                visits.push_back(visit);
+                *len += more;
+            }
+            _ => level.push_back(Piece::Memory { visits: VecDeque::from([visit]), len: more }),
         }
-        put(&mut self.last, &visit);
-        if self.last.len() >= self.memory_len_max {
-            let name = format!("{}.walk-{}.partial", self.prefix, self.file_count);
-            let mut file = self.storage.create(&name)?;
-            self.files.push_back(name);
-            self.file_count += 1;
-            file.append(&self.last)?;
-            self.last.clear();
-        }
-        Ok(())
+        self.make_room()
     }
 
-    /// Takes the first visit.
+    // Writes the piece that is wanted last out of memory; returns whether there was one.
+    fn spill(&mut self) -> Result<bool, RepoError> {
+        let mut pieces = self.levels.iter_mut().flat_map(|level| level.iter_mut().rev());
+        let Some(piece) = pieces.find(|piece| matches!(piece, Piece::Memory { .. })) else {
+            return Ok(false);
+        };
+        let name = format!("{}.walk-{}.partial", self.prefix, self.file_count);
+        self.file_count += 1;
+        let mut bytes = Vec::new();
+        if let Piece::Memory { visits, len } = std::mem::replace(piece, Piece::File(name.clone())) {
+            self.memory_len -= len;
+            visits.iter().for_each(|visit| put(&mut bytes, visit));
+        }
+        self.storage.create(&name)?.append(&bytes)?;
+        Ok(true)
+    }
+
+    /// Takes the next visit; what is pushed from now on is below it.
     pub(super) fn pop(&mut self) -> Result<Option<Visit>, RepoError> {
-        if self.first.is_empty() {
-            self.first_len = 0;
-            let bytes = match self.files.pop_front() {
-                Some(name) => self.read(&name)?,
-                None => std::mem::take(&mut self.last),
-            };
-            self.first = decode(&bytes).map_err(|source| ReadError::Format {
-                path: self.prefix.clone(),
-                offset: 0,
-                source,
-            })?;
+        while let Some(level) = self.levels.last_mut() {
+            match level.pop_front() {
+                None => {
+                    self.levels.pop();
+                }
+                Some(Piece::File(name)) => self.read_back(&name)?,
+                Some(Piece::Memory { mut visits, len }) => {
+                    let Some(visit) = visits.pop_front() else { continue };
+                    self.memory_len -= visit.memory_len();
+                    if !visits.is_empty() {
+                        level.push_front(Piece::Memory { visits, len: len - visit.memory_len() });
+                    }
+                    self.levels.push(Level::new());
+                    return Ok(Some(visit));
+                }
+            }
         }
-        let visit = self.first.pop_front();
-        self.first_len =
-            self.first_len.saturating_sub(visit.as_ref().map_or(0, |v| v.path.len() + VISIT_LEN));
-        Ok(visit)
+        Ok(None)
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>, RepoError> {
+    fn read_back(&mut self, name: &str) -> Result<(), RepoError> {
         let file = self.storage.open(name)?;
         let mut bytes = vec![0; usize::try_from(file.len()).unwrap_or_default()];
         file.read_exact_at(&mut bytes, 0)?;
         self.storage.remove(name)?;
-        Ok(bytes)
+        let malformed = |source| ReadError::Format { path: name.to_owned(), offset: 0, source };
+        let visits = decode(&bytes).map_err(malformed)?;
+        let len = visits.iter().map(Visit::memory_len).sum();
+        if let Some(level) = self.levels.last_mut() {
+            level.push_front(Piece::Memory { visits, len });
+            self.memory_len += len;
+        }
+        self.make_room()
+    }
+
+    fn make_room(&mut self) -> Result<(), RepoError> {
+        while self.memory_len > self.memory_len_max && self.spill()? {}
+        Ok(())
     }
 }
 
@@ -196,24 +238,40 @@ mod test {
         Visit { path, object: number, parent: number / 2, attributes, is_known: number.is_multiple_of(2) }
     }
 
+    // Depth first, each with so many below it as it has to its depth.
+    fn expected(order: &mut Vec<u64>, number: u64, depth: u64, widths: &[u64]) {
+        order.push(number);
+        let Some((width, deeper)) = widths.split_first() else { return };
+        (0..*width).for_each(|index| expected(order, number * 1000 + index, depth + 1, deeper));
+    }
+
     #[test]
-    fn visits_that_do_not_fit_into_memory_come_in_order_and_leave_nothing() {
-        let storage = MemoryStorage::new();
-        let mut frontier = Frontier::new(Arc::new(storage.clone()), "run".to_owned());
-        frontier.memory_len_max = 4000;
-        let (mut pushed, mut popped) = (0, 0);
-        // Each visit finds up to two more, as a walk does.
-        frontier.push(visit(0)).expect("pushes");
-        while let Some(found) = frontier.pop().expect("pops") {
-            assert_eq!(found, visit(popped));
-            popped += 1;
-            for _ in 0..if pushed < 3000 { 2 } else { 0 } {
-                pushed += 1;
-                frontier.push(visit(pushed)).expect("pushes");
+    fn what_lies_below_a_directory_comes_first_and_what_does_not_fit_into_memory_leaves_nothing() {
+        for (memory_len_max, widths) in
+            [(usize::MAX, [3, 40, 2, 5]), (9000, [300, 3, 9, 2]), (9000, [2, 300, 3, 9])]
+        {
+            let storage = MemoryStorage::new();
+            let mut frontier = Frontier::new(Arc::new(storage.clone()), "run".to_owned());
+            frontier.memory_len_max = memory_len_max;
+            let mut order = Vec::new();
+            expected(&mut order, 1, 0, &widths);
+            frontier.push(visit(1)).expect("pushes");
+            for number in order {
+                let found = frontier.pop().expect("pops").expect("one is left");
+                assert_eq!(found, visit(number));
+                let depth = number.ilog10() as usize / 3;
+                for index in 0..widths.get(depth).copied().unwrap_or(0) {
+                    frontier.push(visit(number * 1000 + index)).expect("pushes");
+                }
+                assert!(frontier.memory_len <= memory_len_max, "{} bytes", frontier.memory_len);
             }
+            assert!(frontier.pop().expect("pops").is_none());
+            assert_eq!(frontier.memory_len, 0);
+            let is_small = memory_len_max < usize::MAX;
+            assert_eq!(frontier.file_count > 5, is_small, "{}", frontier.file_count);
+            // A piece of the widest directory is not written again for each directory in it.
+            assert!(frontier.file_count < 2000, "{}", frontier.file_count);
+            assert_eq!(storage.names(), Vec::<String>::new());
         }
-        assert_eq!(popped, pushed + 1);
-        assert!(frontier.file_count > 20, "{}", frontier.file_count);
-        assert_eq!(storage.names(), Vec::<String>::new());
     }
 }

@@ -1,6 +1,6 @@
 //! Backup of a directory tree as the next generation of a client.
 //!
-//! The driver walks the source level by level and compares it with the generation before; what did not
+//! The driver walks the source depth first and compares it with the generation before; what did not
 //! change is a pointer into earlier pages and is not read. How the rest is stored is told in
 //! `job/store`.
 
