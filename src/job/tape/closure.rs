@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
+use super::bdf_order;
 use super::error::TapeJobError;
 use crate::format::page::{ALIGNMENT, Page, PageRef, TreeKind};
 use crate::format::record::{Content, Detail, Extent, Inode, Record, Xattrs};
@@ -16,7 +17,7 @@ use crate::repo::{GenerationId, ReadError, RepoError, Repository};
 pub struct Closure {
     /// DTFs that hold a page of their trees.
     pub dtfs: BTreeSet<Ordinal>,
-    /// BDFs that their trees point into, in the order in which the trees, oldest first, come to them. The
+    /// BDFs that their trees point into, in the order in which copies of the trees, oldest first, come to them. The
     /// BDFs that those are compressed against are not among them: their frames name them.
     pub bdfs: Vec<FileId>,
     /// Whether a list of extended attributes is among what the BDFs hold.
@@ -47,6 +48,7 @@ pub fn of_generations(
             Ok(()) => {
                 closure.dtfs.append(&mut walk.dtfs);
                 walk.bdfs.extend(&walk.bdfs_in_order);
+                walk.sort_bdfs(generation.ordinal)?;
                 closure.bdfs.append(&mut walk.bdfs_in_order);
                 closure.has_lists |= walk.has_lists;
                 closure.readable.push(generation.ordinal);
@@ -155,6 +157,21 @@ impl<'a> Walk<'a> {
         self.has_lists = false;
         let root = self.repository.generation(ordinal)?.footer.root;
         self.tree(root, TreeKind::Directory)
+    }
+
+    // Any order is right.
+    fn sort_bdfs(&mut self, ordinal: Ordinal) -> Result<(), TapeJobError> {
+        if self.bdfs_in_order.len() < 2 {
+            return Ok(());
+        }
+        match bdf_order::sort(self.repository, ordinal, &mut self.bdfs_in_order, self.progress) {
+            Err(RepoError::Cancelled(cancelled)) => Err(cancelled.into()),
+            Err(error) => {
+                log::debug!("BDFs in the order of keys: {}", crate::job::chain(&error));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn tree(&mut self, root: PageRef, kind: TreeKind) -> Result<(), RepoError> {

@@ -24,3 +24,4 @@ mod walk;
 
 pub use self::kept::{KeptOrders, make_newest};
 pub use self::table::{OrderError, TapeOrder};
+pub(super) use self::walk::Seen;

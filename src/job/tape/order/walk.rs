@@ -148,11 +148,11 @@ impl Walk<'_> {
 
 /// Object ids of directories that were met, a bit for each: they are given out one after the other.
 #[derive(Debug, Default)]
-struct Seen(HashMap<u64, [u64; 8]>);
+pub(in crate::job::tape) struct Seen(HashMap<u64, [u64; 8]>);
 
 impl Seen {
-    // Tells whether it is a new one.
-    fn insert(&mut self, object: u64) -> bool {
+    /// Notes one; tells whether it is a new one.
+    pub(in crate::job::tape) fn insert(&mut self, object: u64) -> bool {
         let bits = self.0.entry(object / 512).or_default();
         let word = usize::try_from(object % 512 / 64).unwrap_or_default();
         let Some(word) = bits.get_mut(word) else { return false };
