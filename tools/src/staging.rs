@@ -102,20 +102,22 @@ fn ask(
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // A signal hangs up, and the daemon stops what it does for us.
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+        let watching = scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
                 if context.progress.check().is_err() {
                     closer.shutdown(Shutdown::Both).unwrap_or_default();
                     return;
                 }
-                std::thread::sleep(CANCEL_PERIOD);
+                // Until the answer is there.
+                std::thread::park_timeout(CANCEL_PERIOD);
             }
         });
         let result = match daemon.ask(request) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Attempt::Ending),
             asked => asked.map_err(refused).and_then(|()| listen(context, &mut daemon, take)),
         };
-        done.store(true, Ordering::Relaxed);
+        done.store(true, Ordering::Release);
+        watching.thread().unpark();
         context.progress.check()?;
         result
     })
