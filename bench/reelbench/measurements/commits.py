@@ -14,6 +14,8 @@ CHANGED_COUNT = 100
 FULL_FILES, QUICK_FILES = 1_000_000, 20_000
 # Files that the daemon keeps ready for a client that is written to stay for some seconds.
 CLEAN_UP_S_MAX = 60
+# What is left of writing the data, on the disk and in the daemon, is over before either is measured.
+SETTLE_S = 6
 
 
 def measure(context):
@@ -33,7 +35,7 @@ def _backup(context, tree, repetition):
     reelfs = context.reelfs
     reelfs.start()
     process.warm(tree)
-    os.sync()
+    _settle()
     usage = reelfs.backup(tree, "")
     context.journal.add("commit, elapsed", "D1", "", BACKUP, repetition, usage.elapsed_s, "s")
     context.journal.add("commit, CPU", "D1", "", BACKUP, repetition, usage.cpu_s, "s")
@@ -51,7 +53,7 @@ def _staged(context, tree, repetition):
         client = mount.mountpoint / "staging" / CLIENT
         client.mkdir()
         process.run(["cp", "-a", f"{tree}/.", str(client)])
-        os.sync()
+        _settle()
         before_s, before_bytes = mount.cpu_s(), mount.peak_rss_bytes()
         usage = process.run(reelfs.command("commit", CLIENT))
         add("commit, elapsed", usage.elapsed_s, "s")
@@ -61,6 +63,11 @@ def _staged(context, tree, repetition):
         add("mountd RSS, peak before the commit", before_bytes, "B")
         add("mountd RSS, peak after the commit", mount.peak_rss_bytes(), "B")
     reelfs.finish()
+
+
+def _settle():
+    os.sync()
+    time.sleep(SETTLE_S)
 
 
 def _wait_until_removed(data):
