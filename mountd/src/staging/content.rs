@@ -45,9 +45,10 @@ struct Way {
 }
 
 impl Way {
-    fn asked(tree: &StagingTree) -> Self {
+    fn asked(tree: &StagingTree, number: u64) -> Self {
         // Otherwise it reads anew what it has in memory.
-        let flags = if tree.has_unknown_holders() { 0 } else { OPENED_KEEP_CACHE };
+        let is_stale = tree.has_unknown_holders() || tree.is_mapped(number);
+        let flags = if is_stale { 0 } else { OPENED_KEEP_CACHE };
         Self { flags, backing: 0, is_new: false }
     }
 
@@ -140,7 +141,8 @@ impl Adapter {
     }
 
     fn way(&self, opening: &Opening, is_empty: bool) -> Result<Way, Refusal> {
-        let asked = Way::asked(&opening.tree);
+        let number = opening.handle.number();
+        let asked = Way::asked(&opening.tree, number);
         let usage = self.handles.usage(opening.node);
         if usage.backing != 0 {
             if !opening.handle.is_passthrough() {
@@ -153,7 +155,9 @@ impl Adapter {
         }
         let is_long =
             |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() >= PASSTHROUGH_LEN_MIN);
-        let may_pass = || opening.handle.passthrough().is_some_and(|file| is_empty || is_long(&file));
+        // What is written through a mapping of the backing file is seen there alone.
+        let is_worth = |file: &File| is_empty || is_long(file) || opening.tree.is_mapped(number);
+        let may_pass = || opening.handle.passthrough().is_some_and(|file| is_worth(&file));
         if usage.count > 0 || !may_pass() {
             return Ok(asked);
         }
@@ -215,7 +219,7 @@ impl Adapter {
                 refused => {
                     self.backings.close(registered);
                     refused?;
-                    Way::asked(&opening.tree)
+                    Way::asked(&opening.tree, opening.handle.number())
                 }
             }
         };

@@ -34,6 +34,8 @@ pub(super) struct OpenFile {
     pub(super) direct: AtomicUsize,
     /// Handles that may write.
     pub(super) writers: AtomicUsize,
+    /// All handles. Others hold the file up for a moment, too.
+    pub(super) handles: AtomicUsize,
     /// The name is one of a database, whose files are never written directly.
     pub(super) is_database: AtomicBool,
     /// The database knows that it may be open for direct writes.
@@ -101,6 +103,7 @@ impl OpenFiles {
             state: RwLock::new(state),
             direct: AtomicUsize::new(0),
             writers: AtomicUsize::new(0),
+            handles: AtomicUsize::new(0),
             is_database: AtomicBool::new(false),
             is_noted: AtomicBool::new(false),
             is_past_stamp: AtomicBool::new(false),
@@ -149,8 +152,13 @@ impl OpenFiles {
         let mut noted = Vec::new();
         self.with(|files| {
             for number in &numbers {
-                if files.get(number).is_some_and(|file| Arc::strong_count(file) == 1)
-                    && let Some(file) = files.remove(number)
+                let Some(file) = files.get(number) else { continue };
+                if Arc::strong_count(file) > 1 {
+                    // Somebody looks at it who will not say when that is over.
+                    if file.handles.load(Ordering::Acquire) == 0 {
+                        self.releases.push(*number);
+                    }
+                } else if let Some(file) = files.remove(number)
                     && file.is_noted.load(Ordering::Acquire)
                 {
                     noted.push(file);
@@ -310,5 +318,35 @@ impl StagingTree {
     pub(super) fn has_unnamed_row(&self, number: u64) -> bool {
         let row = self.rows.get(&number);
         row.is_some_and(|row| row.state.as_ref().is_some_and(|state| state.link_count == 0))
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use std::sync::atomic::AtomicU32;
+
+    use super::super::handle::FileHandle;
+    use super::*;
+
+    #[test]
+    fn a_file_that_somebody_looks_at_when_it_is_closed_goes_when_that_is_over() {
+        let files = OpenFiles::default();
+        let backing = || Arc::new(tempfile::tempfile().expect("a file"));
+        let open = |number| {
+            let file = files.insert(number, FileState::created(ContentRow::default(), backing()));
+            FileHandle::new(file, false, Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)))
+        };
+        let (first, second) = (open(7), open(7));
+        let looked_at = files.get(7);
+        drop(first);
+        files.take_released();
+        assert!(files.take_released().is_none(), "who has it open tells when it is closed");
+        drop(second);
+        files.take_released();
+        assert!(files.is_known(7), "somebody looks at it");
+        drop(looked_at);
+        files.take_released();
+        assert!(!files.is_known(7));
+        assert!(files.take_released().is_none());
     }
 }

@@ -16,7 +16,7 @@ use super::content::OpenFile;
 use super::error::StagingError;
 use super::handle::FileHandle;
 use super::tree::{Core, StagingTree};
-use crate::index::staging::{NumberSet, StagingBatch};
+use crate::index::staging::{NumberSet, ObjectState, StagingBatch};
 use crate::storage::openers;
 
 /// Notes of closed files that are removed together.
@@ -129,6 +129,12 @@ impl StagingTree {
         Ok(Some(backing))
     }
 
+    /// Tells whether the kernel may write a file directly though nobody has it open here.
+    #[must_use]
+    pub fn is_mapped(&self, number: u64) -> bool {
+        self.direct.is_unseen(number)
+    }
+
     /// Notes that a file may be written directly from now on.
     pub(super) fn note_direct(&self, file: &OpenFile) -> Result<(), StagingError> {
         if file.is_noted.swap(true, Ordering::AcqRel) {
@@ -205,13 +211,20 @@ impl StagingTree {
     /// Files that are written directly, or may be, though nobody has them open. The others that were so are forgotten.
     pub(super) fn unseen_files(&self, core: &Core) -> Vec<Written> {
         let unseen: Vec<_> = self.direct.unseen().iter().map(|(at, layer)| (*at, layer.clone())).collect();
-        let mut asked: Vec<Written> = unseen
-            .into_iter()
-            .filter_map(|(number, known)| {
-                let (layer, file) = self.plain_layer(core, number, known)?;
-                Some(Written { number, layer, file })
-            })
-            .collect();
+        let mut asked: Vec<Written> = Vec::new();
+        let mut gone = Vec::new();
+        for (number, known) in unseen {
+            match self.stored(number) {
+                Ok(Some(row)) if core.is_valid(row.epoch) => {
+                    let found = row.state.as_ref().and_then(|state| self.plain_layer(state, number, known));
+                    asked.extend(found.map(|(layer, file)| Written { number, layer, file }));
+                }
+                // It is in the base, if anywhere, or was discarded: what is written to it is nobody's any more.
+                Ok(_) => gone.push(number),
+                Err(error) => log::debug!("{error}"),
+            }
+        }
+        self.direct.forgotten(&gone);
         // Closed a moment ago.
         for file in self.files.all() {
             let is_closed = file.direct.load(Ordering::Acquire) == 0 && file.is_noted.load(Ordering::Acquire);
@@ -239,12 +252,11 @@ impl StagingTree {
     // The backing file of an object that nothing lies below.
     fn plain_layer(
         &self,
-        core: &Core,
+        state: &ObjectState,
         number: u64,
         known: Option<(u64, Arc<File>)>,
     ) -> Option<(u64, Arc<File>)> {
-        let object = self.load(core, number).ok()?;
-        let top = object.state.content()?.layers.last().filter(|top| top.below_len == 0)?.file;
+        let top = state.content()?.layers.last().filter(|top| top.below_len == 0)?.file;
         let open = self.files.get(number).and_then(|open| {
             let state = open.state();
             state.plain().map(|(layer, file)| (layer.file, Arc::clone(file)))

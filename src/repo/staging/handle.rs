@@ -28,6 +28,7 @@ impl FileHandle {
         frozen: Arc<AtomicU32>,
         is_bounded: Arc<AtomicBool>,
     ) -> Self {
+        file.handles.fetch_add(1, Ordering::AcqRel);
         if writable {
             file.writers.fetch_add(1, Ordering::AcqRel);
         }
@@ -122,6 +123,7 @@ impl Drop for FileHandle {
         if self.writable {
             file.writers.fetch_sub(1, Ordering::AcqRel);
         }
+        file.handles.fetch_sub(1, Ordering::AcqRel);
         let (number, releases) = (file.number, Arc::clone(&file.releases));
         // Who takes notice counts those who still hold it.
         drop(file);

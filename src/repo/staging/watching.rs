@@ -66,7 +66,8 @@ impl StagingTree {
             let Some((_, top)) = state.top().filter(|_| !state.is_stale) else { continue };
             add(file.number, top)?;
         }
-        for written in self.unseen_files(&self.core()) {
+        let unseen = self.unseen_files(&self.core());
+        for written in unseen {
             add(written.number, &written.file)?;
         }
         Ok(writers)
@@ -88,7 +89,9 @@ impl StagingTree {
         let mut before = HashMap::new();
         let open = self.files.all().into_iter().filter(|file| is_written_directly(file));
         let open: Vec<Written> = open.filter_map(|file| top(&file)).collect();
-        for written in open.into_iter().chain(self.unseen_files(&self.core())) {
+        // The loop waits for the disk, which nobody else is to wait for.
+        let unseen = self.unseen_files(&self.core());
+        for written in open.into_iter().chain(unseen) {
             if let Ok(status) = sparse::status(&written.file) {
                 before.insert(written.number, moment(&status));
                 self.expose(&written);

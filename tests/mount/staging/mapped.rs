@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use reelfs::job::control::{Answer, CommitRequest, ControlClient, Request};
 
 use super::committed::{ask, commit, generation_count};
+use super::failed_syncs::Failing;
 use super::{Stage, has};
-use crate::support::{can_mount, wait_until};
+use crate::support::{can_mount, shell_ok, wait_until};
 
 const LEN: usize = 4 << 20;
 
@@ -169,4 +171,50 @@ fn a_commit_waits_for_who_writes_through_a_mapping_of_a_file_that_was_closed() {
     let mut mapper = Mapper::start(&stage, &stage.path("mapped"));
     mapper.order(5);
     assert!(unsafe_files(&stage).contains("mapped"));
+}
+
+#[test]
+fn what_is_written_through_a_mapping_of_a_short_file_is_seen_by_who_opens_it() {
+    if !can_mount() || !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    // The module for mappings would keep the file open.
+    let script = "import ctypes, os, sys
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o644)
+os.ftruncate(fd, 8192)
+mapping = libc.mmap(None, 8192, 3, 1, fd, 0)
+os.close(fd)
+for text in (b'AAAA', b'BBBB', b'CCCC'):
+    ctypes.memmove(mapping, text, 4)
+    assert open(sys.argv[1], 'rb').read(4) == text, text
+";
+    shell_ok("python3 -c \"$1\" $2", &[Path::new(script), &stage.path("short")]);
+}
+
+#[test]
+fn nobody_waits_while_a_freeze_writes_to_a_slow_disk_what_was_written_directly() {
+    if !can_mount() || !has("strace") {
+        return;
+    }
+    let stage = Stage::new();
+    let mut open = fs::File::create(stage.path("open")).unwrap();
+    open.write_all(&vec![1; 1 << 20]).unwrap();
+    let slow = "delay_enter=10000000:when=1";
+    let Some(_failing) = Failing::inject(&stage, "fdatasync", slow) else { return };
+    std::thread::scope(|scope| {
+        let committing = scope.spawn(|| commit(&stage));
+        std::thread::sleep(Duration::from_secs(1));
+        let begun = Instant::now();
+        for number in 0..10 {
+            fs::create_dir(stage.path(&format!("made{number}"))).unwrap();
+        }
+        let waited = begun.elapsed();
+        assert!(!committing.is_finished(), "the disk is slower than that");
+        assert!(waited < Duration::from_secs(6), "{waited:?} of the ten seconds that the disk takes");
+        committing.join().unwrap();
+    });
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use reelfs::repo::staging::{Limits, OpenMode, ROOT, StagingError, StagingTree};
 
+use super::commit::commit;
 use super::support::{Place, caller, find, options};
 use crate::support::{backup, client, random};
 
@@ -107,4 +108,23 @@ fn after_a_takeover_the_base_is_searched_for_no_name_that_can_be_looked_up_and_o
         .unwrap();
     open(numbers[200]);
     assert_eq!(tree.looks().base_records, twice);
+}
+
+#[test]
+fn after_a_takeover_files_that_were_committed_are_not_searched_for_who_may_still_write_them() {
+    let place = Place::new();
+    let tree = place.create();
+    for number in 0..200 {
+        let name = format!("file{number}");
+        let (_, handle) = tree.create_file(ROOT, name.as_bytes(), 0o644, caller(), None).unwrap();
+        tree.write(&handle, 0, b"content", false, caller()).unwrap();
+        // Its note stays until there are enough of them to be removed together.
+        tree.begin_passthrough(&handle).unwrap().unwrap();
+    }
+    commit(&place.repository, tree.freeze().unwrap());
+    drop(tree);
+    let repository = Arc::clone(&place.repository);
+    let tree = StagingTree::open(repository, &client(), &options(OpenMode::Takeover)).unwrap();
+    assert_eq!(tree.writers().unwrap().len(), 0);
+    assert_eq!(tree.looks().base_records, 0);
 }
