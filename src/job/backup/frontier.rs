@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! visit: varints: object, parent, flags (1 known, 2 nodump), permissions, uid, gid, three times (seconds signed,
-//!        nanoseconds), inode, size, blocks, link count, major and minor of the device; path with its length
+//!        nanoseconds), inode, size, blocks, link count, major and minor of the device; name with its length
 //! ```
 
 use std::collections::VecDeque;
@@ -43,7 +43,7 @@ impl Visit {
     }
 }
 
-/// Visits one after the other.
+/// Visits one after the other, with their names instead of paths: a path is as long as the tree is deep.
 #[derive(Debug)]
 enum Piece {
     Memory { visits: VecDeque<Visit>, len: usize },
@@ -51,7 +51,12 @@ enum Piece {
 }
 
 /// The directories found in one directory that were not visited yet, in pieces.
-type Level = VecDeque<Piece>;
+#[derive(Debug, Default)]
+struct Level {
+    // Length of the directory's path, with the slash behind it.
+    path_len: usize,
+    pieces: VecDeque<Piece>,
+}
 
 /// The visits to come.
 #[derive(Debug)]
@@ -64,6 +69,8 @@ pub(super) struct Frontier {
     file_count: u64,
     // The root first, last what was found by the visit that goes on.
     levels: Vec<Level>,
+    // Path of the last visit, with a slash behind it.
+    path: Vec<u8>,
 }
 
 impl Frontier {
@@ -74,29 +81,32 @@ impl Frontier {
             memory_len_max: MEMORY_LEN_MAX,
             memory_len: 0,
             file_count: 0,
-            levels: vec![Level::new()],
+            levels: vec![Level::default()],
+            path: Vec::new(),
         }
     }
 
     /// Adds a directory that the visit popped last has found, behind all others that it found.
-    pub(super) fn push(&mut self, visit: Visit) -> Result<(), RepoError> {
+    pub(super) fn push(&mut self, mut visit: Visit) -> Result<(), RepoError> {
         let piece_len_max = self.memory_len_max / PIECES_IN_MEMORY;
         let level = self.levels.last_mut().expect("a visit has opened one");
+        visit.path.drain(..level.path_len.min(visit.path.len()));
         let more = visit.memory_len();
         self.memory_len += more;
-        match level.back_mut() {
+        match level.pieces.back_mut() {
             Some(Piece::Memory { visits, len }) if *len < piece_len_max => {
                 visits.push_back(visit);
                 *len += more;
             }
-            _ => level.push_back(Piece::Memory { visits: VecDeque::from([visit]), len: more }),
+            _ => level.pieces.push_back(Piece::Memory { visits: VecDeque::from([visit]), len: more }),
         }
-        self.make_room()
+        while self.memory_len > self.memory_len_max && self.spill()? {}
+        Ok(())
     }
 
     // Writes the piece that is wanted last out of memory; returns whether there was one.
     fn spill(&mut self) -> Result<bool, RepoError> {
-        let mut pieces = self.levels.iter_mut().flat_map(|level| level.iter_mut().rev());
+        let mut pieces = self.levels.iter_mut().flat_map(|level| level.pieces.iter_mut().rev());
         let Some(piece) = pieces.find(|piece| matches!(piece, Piece::Memory { .. })) else {
             return Ok(false);
         };
@@ -114,18 +124,25 @@ impl Frontier {
     /// Takes the next visit; what is pushed from now on is below it.
     pub(super) fn pop(&mut self) -> Result<Option<Visit>, RepoError> {
         while let Some(level) = self.levels.last_mut() {
-            match level.pop_front() {
+            match level.pieces.pop_front() {
                 None => {
                     self.levels.pop();
                 }
                 Some(Piece::File(name)) => self.read_back(&name)?,
                 Some(Piece::Memory { mut visits, len }) => {
-                    let Some(visit) = visits.pop_front() else { continue };
-                    self.memory_len -= visit.memory_len();
+                    let Some(mut visit) = visits.pop_front() else { continue };
+                    let less = visit.memory_len();
+                    self.memory_len -= less;
                     if !visits.is_empty() {
-                        level.push_front(Piece::Memory { visits, len: len - visit.memory_len() });
+                        level.pieces.push_front(Piece::Memory { visits, len: len - less });
                     }
-                    self.levels.push(Level::new());
+                    self.path.truncate(level.path_len);
+                    self.path.append(&mut visit.path);
+                    visit.path.clone_from(&self.path);
+                    if !self.path.is_empty() {
+                        self.path.push(b'/');
+                    }
+                    self.levels.push(Level { path_len: self.path.len(), pieces: VecDeque::new() });
                     return Ok(Some(visit));
                 }
             }
@@ -142,14 +159,9 @@ impl Frontier {
         let visits = decode(&bytes).map_err(malformed)?;
         let len = visits.iter().map(Visit::memory_len).sum();
         if let Some(level) = self.levels.last_mut() {
-            level.push_front(Piece::Memory { visits, len });
+            level.pieces.push_front(Piece::Memory { visits, len });
             self.memory_len += len;
         }
-        self.make_room()
-    }
-
-    fn make_room(&mut self) -> Result<(), RepoError> {
-        while self.memory_len > self.memory_len_max && self.spill()? {}
         Ok(())
     }
 }
@@ -234,8 +246,25 @@ mod test {
             special: Device::default(),
             is_nodump: number.is_multiple_of(3),
         };
-        let path = vec![b'p'; usize::try_from(number % 300).expect("small")];
-        Visit { path, object: number, parent: number / 2, attributes, is_known: number.is_multiple_of(2) }
+        Visit {
+            path: path(number),
+            object: number,
+            parent: number / 2,
+            attributes,
+            is_known: number.is_multiple_of(2),
+        }
+    }
+
+    // Of the numbers that lead to it, each three digits longer than the one before.
+    fn path(number: u64) -> Vec<u8> {
+        let name = |number: u64| "n".repeat(usize::try_from(number % 250 + 1).expect("small"));
+        let above =
+            std::iter::successors(Some(number), |number| Some(number / 1000).filter(|above| *above > 0));
+        let mut names: Vec<String> = above.map(name).collect();
+        // The root has no name.
+        names.pop();
+        names.reverse();
+        names.join("/").into_bytes()
     }
 
     // Depth first, each with so many below it as it has to its depth.
@@ -263,7 +292,9 @@ mod test {
                 for index in 0..widths.get(depth).copied().unwrap_or(0) {
                     frontier.push(visit(number * 1000 + index)).expect("pushes");
                 }
-                assert!(frontier.memory_len <= memory_len_max, "{} bytes", frontier.memory_len);
+                // A piece that was read back comes to it.
+                let most = memory_len_max.saturating_add(memory_len_max / PIECES_IN_MEMORY + 1000);
+                assert!(frontier.memory_len <= most, "{} bytes", frontier.memory_len);
             }
             assert!(frontier.pop().expect("pops").is_none());
             assert_eq!(frontier.memory_len, 0);
@@ -273,5 +304,24 @@ mod test {
             assert!(frontier.file_count < 2000, "{}", frontier.file_count);
             assert_eq!(storage.names(), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn a_very_deep_tree_takes_the_memory_of_its_names_and_no_file() {
+        let storage = MemoryStorage::new();
+        let mut frontier = Frontier::new(Arc::new(storage.clone()), "run".to_owned());
+        frontier.push(Visit { path: Vec::new(), ..visit(1) }).expect("pushes");
+        let mut deepest = 0;
+        for _ in 0..2000 {
+            let found = frontier.pop().expect("pops").expect("one is left");
+            deepest = deepest.max(found.path.len());
+            for name in ["d", "e"] {
+                let name = name.repeat(255).into_bytes();
+                let path = [&found.path[..], &name].join(&b"/"[..usize::from(!found.path.is_empty())]);
+                frontier.push(Visit { path, ..found.clone() }).expect("pushes");
+            }
+        }
+        assert_eq!(deepest, 1999 * 256 - 1);
+        assert_eq!(frontier.file_count, 0);
     }
 }
