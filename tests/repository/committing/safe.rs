@@ -49,6 +49,13 @@ fn commit(scene: &Scene, staged: &Staged) -> CommitSummary {
     commit.run(&mut |_| {}).unwrap()
 }
 
+fn commit_now(mut scene: Scene, staged: &Staged) -> (Scene, CommitSummary) {
+    scene.options.now = true;
+    let summary = commit(&scene, staged);
+    scene.options.now = false;
+    (scene, summary)
+}
+
 /// Runs `then` while a thread writes to the file again and again.
 fn while_written<T>(staged: &Staged, path: &str, then: impl FnOnce() -> T) -> T {
     let handle = staged.open(path, false);
@@ -283,6 +290,39 @@ fn a_file_that_is_being_written_and_has_lost_its_name_to_a_directory_is_there_al
     staged.write("next", b"later");
     let after = commit(&scene, &staged);
     assert!(after.is_complete(), "{after:?}");
+    assert_eq!(scene.read(&after), staged.seen());
+    scene.verify();
+}
+
+#[test]
+fn a_hard_link_with_the_name_of_a_file_that_is_being_written_is_taken_and_staging_keeps_it() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    for path in ["a1", "a2"] {
+        staged.write(path, b"old");
+    }
+    commit(&scene, &staged);
+    let (one, two) = (staged.open("a1", false), staged.open("a2", false));
+    for handle in [&one, &two] {
+        staged.write_at(handle, 0, b"HOT");
+    }
+    staged.rename("a1", "b1");
+    staged.rename("a2", "b2");
+    staged.write("a1", b"PRECIOUS");
+    staged.link("a1", "a2");
+    let seen = staged.seen();
+    let summary = commit_now(scene, &staged);
+    let mut marked: Vec<_> = summary.1.inconsistent.listed.iter().map(|problem| &*problem.path).collect();
+    marked.sort_unstable();
+    assert_eq!(marked, ["b1", "b2"], "{:?}", summary.1);
+    let scene = summary.0;
+    assert_eq!(staged.seen(), seen, "staging is as it was");
+    assert_eq!(scene.read(&summary.1), seen);
+    scene.verify();
+    drop((one, two));
+    staged.write("a1", b"PRECIOUS still");
+    let after = commit(&scene, &staged);
+    assert_eq!(scene.read(&after)["a2"], b"PRECIOUS still");
     assert_eq!(scene.read(&after), staged.seen());
     scene.verify();
 }
