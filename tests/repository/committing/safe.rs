@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use reelfs::format::record::Time;
+use reelfs::format::record::{ROOT_OBJECT, Time};
 use reelfs::format::staging_policy::{Inconsistent, Span};
 use reelfs::id::FileId;
 use reelfs::job::commit::{CommitSummary, Outside};
 use reelfs::progress::Progress;
+use reelfs::repo::staging::Listed;
 
 use super::scene::{Scene, Staged};
 use crate::support::{new_id, random};
@@ -324,5 +325,44 @@ fn a_hard_link_with_the_name_of_a_file_that_is_being_written_is_taken_and_stagin
     let after = commit(&scene, &staged);
     assert_eq!(scene.read(&after)["a2"], b"PRECIOUS still");
     assert_eq!(scene.read(&after), staged.seen());
+    scene.verify();
+}
+
+#[test]
+fn of_a_turned_log_whose_commit_kept_the_old_name_each_name_is_a_file_of_its_own() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    staged.write("log", b"old");
+    commit(&scene, &staged);
+    staged.rename("log", "log.1");
+    let handle = staged.open("log", false);
+    staged.write_at(&handle, 0, b"new");
+    let (scene, summary) = commit_now(scene, &staged);
+    let kept = scene.read(&summary);
+    assert_eq!((&kept["log"][..], &kept["log.1"][..]), (&b"old"[..], &b"old"[..]));
+    drop(handle);
+    staged.tree.discard().unwrap();
+    // Listed first, then looked up, and listed again.
+    assert_eq!(staged.seen(), kept);
+    let numbers = (staged.number("log"), staged.number("log.1"));
+    assert_ne!(numbers.0, numbers.1);
+    let mut listing = staged.tree.open_directory(ROOT_OBJECT).unwrap();
+    let mut listed = Vec::new();
+    let mut take = |entry: Listed<'_>| {
+        listed.push(entry.number);
+        true
+    };
+    staged.tree.list(&mut listing, 0, true, &mut take).unwrap();
+    assert_eq!(listed, <[u64; 2]>::from(numbers), "as they were looked up");
+    staged.write("log.1", b"oldX");
+    let read = |path| {
+        let handle = staged.tree.open_file(staged.number(path), false, false, staged.caller()).unwrap();
+        staged.tree.read(&handle, 0, 100).unwrap()
+    };
+    assert_eq!((read("log"), read("log.1")), (b"old".to_vec(), b"oldX".to_vec()));
+    let after = commit(&scene, &staged);
+    let expected = scene.read(&after);
+    assert_eq!((&expected["log"][..], &expected["log.1"][..]), (&b"old"[..], &b"oldX"[..]));
+    assert_eq!((read("log"), read("log.1")), (b"old".to_vec(), b"oldX".to_vec()));
     scene.verify();
 }
