@@ -67,7 +67,8 @@ impl Driver<'_, '_, '_> {
         }
     }
 
-    fn number_before(&self, directory: u64, name: &[u8]) -> Result<Option<u64>, CommitError> {
+    /// Number of the file that has a name in the base.
+    pub(super) fn number_before(&self, directory: u64, name: &[u8]) -> Result<Option<u64>, CommitError> {
         let (frozen, tree) = (self.context.frozen, self.context.tree);
         frozen.base_number(directory, name).map_err(|source| super::staging_error(tree, source))
     }

@@ -1,5 +1,7 @@
 //! Files that are being written: waited for, marked, or left as they last were, groups only together.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -55,6 +57,28 @@ fn commit_now(mut scene: Scene, staged: &Staged) -> (Scene, CommitSummary) {
     let summary = commit(&scene, staged);
     scene.options.now = false;
     (scene, summary)
+}
+
+/// Writes through the backing file whenever the generation's id is made, which is after the freeze.
+#[derive(Debug)]
+struct WritesAtFreeze {
+    backing: Arc<File>,
+    large: Vec<u8>,
+}
+
+impl Outside for WritesAtFreeze {
+    fn now(&self) -> Time {
+        Clock.now()
+    }
+
+    fn sleep(&self, span: Duration) {
+        Clock.sleep(span);
+    }
+
+    fn new_id(&self) -> FileId {
+        self.backing.write_all_at(&self.large[..1000], 0).unwrap();
+        Clock.new_id()
+    }
 }
 
 /// Runs `then` while a thread writes to the file again and again.
@@ -364,5 +388,31 @@ fn of_a_turned_log_whose_commit_kept_the_old_name_each_name_is_a_file_of_its_own
     let expected = scene.read(&after);
     assert_eq!((&expected["log"][..], &expected["log.1"][..]), (&b"old"[..], &b"oldX"[..]));
     assert_eq!((read("log"), read("log.1")), (b"old".to_vec(), b"oldX".to_vec()));
+    scene.verify();
+}
+
+#[test]
+fn a_file_that_replaced_another_and_is_written_while_it_is_read_is_taken_and_marked() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    staged.write("a", &random(1, 100_000));
+    staged.write("b", b"replaced");
+    commit(&scene, &staged);
+    let handle = staged.open("a", true);
+    let backing = staged.tree.begin_passthrough(&handle).unwrap().expect("all of it was written anew");
+    let large = random(2, 4_000_000);
+    backing.write_all_at(&large, 0).unwrap();
+    staged.rename("a", "b");
+    thread::sleep(Duration::from_millis(350));
+    // What the kernel writes directly once the file was frozen.
+    let progress = Progress::new();
+    let mut job = scene.commit_of(&staged, &progress);
+    job.outside = Arc::new(WritesAtFreeze { backing, large: large.clone() });
+    let summary = job.run(&mut |_| {}).unwrap();
+    let marked: Vec<_> = summary.inconsistent.listed.iter().map(|problem| &*problem.path).collect();
+    assert_eq!((marked, summary.kept_back.count), (vec!["b"], 0), "{summary:?}");
+    let read = scene.read(&summary);
+    assert_eq!(read.keys().collect::<Vec<_>>(), ["b"]);
+    assert_eq!(read["b"].len(), large.len());
     scene.verify();
 }
