@@ -193,10 +193,7 @@ impl Driver<'_, '_, '_> {
         is_moved: bool,
         report: Option<Box<FileReport>>,
     ) -> Result<(), CommitError> {
-        if is_moved
-            && self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe
-            && file.before.is_some()
-        {
+        if is_moved && self.can_keep_back(&file)? {
             self.emitter.discard_large();
             return self.keep_back(&file.path, file.number);
         }
@@ -209,6 +206,19 @@ impl Driver<'_, '_, '_> {
         let stored = StoredFile { target, before, described, signature, bytes, inconsistent: false, report };
         self.emitter.queue_large(stored)?;
         Ok(self.emitter.poll()?)
+    }
+
+    // By policy what the base has at the name stays, if that is the same file: one that was moved would be nowhere.
+    fn can_keep_back(&self, file: &File) -> Result<bool, CommitError> {
+        if self.context.policy.safe.inconsistent != Inconsistent::KeepLastSafe || file.before.is_none() {
+            return Ok(false);
+        }
+        match &file.target {
+            Target::Entry { object, name } if !name.is_empty() => {
+                Ok(self.number_before(*object, name)? == Some(file.number))
+            }
+            _ => Ok(true),
+        }
     }
 
     // RFE: the index names candidates, the signature of the file's own data decides.

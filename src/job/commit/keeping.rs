@@ -1,8 +1,9 @@
 //! Policy keep-last-safe: what is not safe stays in the generation as it last was, under the name that it had.
 //!
 //! A file that was moved since is to be there all the same, so the name that it had stays too, and what has
-//! taken that name since waits with it; and so on, should that have been moved. A directory does not wait: a file whose
-//! name one has taken, or whose directory is gone, is taken as it stood at the freeze.
+//! taken that name since waits with it; and so on, should that have been moved. A directory does not wait, nor does a
+//! safe file with several names: a file whose name one has taken, or whose directory is gone, is taken as it stood at
+//! the freeze.
 
 use super::driver::Driver;
 use super::error::CommitError;
@@ -26,11 +27,7 @@ impl Driver<'_, '_, '_> {
             return Ok(());
         }
         let (frozen, tree) = (self.context.frozen, self.context.tree);
-        for number in frozen.displaced().map_err(|source| super::staging_error(tree, source))? {
-            if self.stays(number)? {
-                self.displaced.insert(number);
-            }
-        }
+        self.displaced = frozen.displaced().map_err(|source| super::staging_error(tree, source))?;
         Ok(())
     }
 
@@ -47,8 +44,8 @@ impl Driver<'_, '_, '_> {
         }
         let number = match target {
             FrozenTarget::Directory { .. } => return Ok(false),
-            // Its names wait with it.
-            FrozenTarget::Linked { object, .. } if self.kept_linked.contains(object) => return Ok(true),
+            // All its names wait with it, or none does: its record counts them.
+            FrozenTarget::Linked { object, .. } => return Ok(self.kept_linked.contains(object)),
             FrozenTarget::Object(object) => {
                 let is_displaced = self.displaced.contains(&object.number);
                 if !is_displaced && self.is_unsafe(object.content.as_ref(), object.number, (directory, name))
@@ -70,7 +67,8 @@ impl Driver<'_, '_, '_> {
         }
     }
 
-    fn number_before(&self, directory: u64, name: &[u8]) -> Result<Option<u64>, CommitError> {
+    /// Number of the file that has a name in the base.
+    pub(super) fn number_before(&self, directory: u64, name: &[u8]) -> Result<Option<u64>, CommitError> {
         let (frozen, tree) = (self.context.frozen, self.context.tree);
         frozen.base_number(directory, name).map_err(|source| super::staging_error(tree, source))
     }
@@ -125,7 +123,7 @@ impl Driver<'_, '_, '_> {
 
     /// Keeps a file with several names back, if it is not safe; its names stay as they are in the base.
     pub(super) fn must_keep_linked(&mut self, object: u64, file: &FrozenObject) -> Result<bool, CommitError> {
-        if !self.keeps_last_safe() || file.content.is_none() {
+        if !self.keeps_last_safe() || file.content.is_none() || self.displaced.contains(&file.number) {
             return Ok(false);
         }
         let unsafe_files = self.context.unsafe_files;

@@ -1,6 +1,6 @@
 //! A frozen epoch: what a commit reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::attributes::time;
@@ -330,18 +330,20 @@ impl<'t> FrozenEpoch<'t> {
     }
 
     /// Numbers of files, or of anything else but directories, of the base whose names cannot lead to them any more: a
-    /// directory has the name now, or the one that they were in is gone. Some have other names.
+    /// directory or a file with several names has the name now, or the directory that they were in is gone. Some have
+    /// other names.
     ///
     /// # Errors
     /// [`StagingError`] if rows or the base cannot be read.
-    pub fn displaced(&self) -> Result<Vec<u64>, StagingError> {
-        let mut displaced = Vec::new();
+    pub fn displaced(&self) -> Result<HashSet<u64>, StagingError> {
+        let mut displaced = HashSet::new();
         let mut last = (0, false);
         for row in self.snapshot.entries() {
             let (home, row) = row?;
             let is_one = match row.target {
                 _ if !self.is_of(row.epoch) => false,
-                Some((kind, _)) => kind == FileKind::Directory,
+                Some((FileKind::Directory, _)) => true,
+                Some((_, number)) => self.snapshot.object(number)?.is_some_and(|row| row.linked.is_some()),
                 None => {
                     if last.0 != home.directory {
                         last = (home.directory, self.is_gone(home.directory)?);
@@ -350,7 +352,9 @@ impl<'t> FrozenEpoch<'t> {
                 }
             };
             if is_one {
-                displaced.extend(self.base_number(home.directory, &home.name)?);
+                let before = self.base_number(home.directory, &home.name)?;
+                let now = row.target.map(|(_, number)| number);
+                displaced.extend(before.filter(|before| now != Some(*before)));
             }
         }
         Ok(displaced)

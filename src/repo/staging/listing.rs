@@ -178,7 +178,7 @@ impl StagingTree {
     ) -> Result<bool, StagingError> {
         let (number, kind) = (found.number, found.kind);
         let is_taken = plus
-            && found.base.as_ref().is_some_and(|base| base.linked.is_none())
+            && found.base.as_ref().is_some_and(|base| base.linked.is_none() && base.number == number)
             && kind != FileKind::Directory
             && self.is_taken(core, number, &Home::new(listing.directory, name))?;
         let mut place = None;
@@ -219,7 +219,7 @@ impl StagingTree {
     ) -> impl Iterator<Item = Result<(Vec<u8>, Option<FoundName>), StagingError>> + use<'t> {
         let rows = core.is_changed.then(|| self.store.entries(directory, from));
         let rows = rows.into_iter().flatten().filter(move |row| match row {
-            Ok((_, row)) => core.is_valid(row.epoch) && row.epoch != PINNED,
+            Ok((_, row)) => core.is_valid(row.epoch),
             Err(_) => true,
         });
         Merged { rows: rows.peekable(), base: core.base.list(directory, from).peekable() }
@@ -250,11 +250,17 @@ where
                 (name, Some(FoundName { number, kind, base: Some(entry) }))
             }));
         }
-        if order.is_eq() {
-            // The row says what is there now.
-            let _hidden = self.base.next();
-        }
+        // The row says what is there now, or only which number that has.
+        let below = if order.is_eq() { self.base.next() } else { None };
         Some(match self.rows.next()? {
+            Ok((name, row)) if row.epoch == PINNED => match below {
+                Some(Ok((_, base))) => {
+                    let number = row.target.map_or(base.number, |(_, number)| number);
+                    Ok((name, Some(FoundName { number, kind: base.kind, base: Some(base) })))
+                }
+                Some(Err(error)) => Err(error),
+                None => Ok((name, None)),
+            },
             Ok((name, row)) => {
                 let found = row.target.map(|(kind, number)| FoundName { number, kind, base: None });
                 Ok((name, found))

@@ -185,11 +185,9 @@ impl StagingTree {
         Ok(Some(FoundName { number, kind: entry.kind, base: Some(entry) }))
     }
 
-    /// Tells whether the number of an untouched entry already stands for another object.
+    /// Tells whether the number of an untouched entry already stands for another object: two names have the same hash,
+    /// or a commit took a file under a new name and left what it had been under the old one.
     pub(super) fn is_taken(&self, core: &Core, number: u64, home: &Home) -> Result<bool, StagingError> {
-        if number & base::HASH_BIT == 0 {
-            return Ok(false);
-        }
         if let Some(FrozenPlace::Entry(other)) = self.nodes.place(number, &self.store)
             && other != *home
         {

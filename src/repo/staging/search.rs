@@ -9,7 +9,7 @@ use super::base;
 use super::error::StagingError;
 use super::tree::{Core, StagingTree};
 use crate::format::record::FIRST_DIRECTORY_OBJECT;
-use crate::index::staging::{FrozenPlace, Home, PINNED};
+use crate::index::staging::{FrozenPlace, Home};
 
 const MISSING_COUNT_MAX: usize = 4096;
 
@@ -72,7 +72,8 @@ impl StagingTree {
         let mut missing = numbers.clone();
         let is_hidden = |home: &Home| -> Result<bool, StagingError> {
             let row = self.store.entry(home.directory, &home.name)?;
-            Ok(row.is_some_and(|row| core.is_valid(row.epoch) && row.epoch != PINNED))
+            // What is there has another number: changed, or pinned to one.
+            Ok(core.is_changed && row.is_some_and(|row| core.is_valid(row.epoch)))
         };
         let count = core.base.find(numbers, is_hidden, |number, place| {
             missing.remove(&number);

@@ -1,15 +1,18 @@
 //! Files that are being written: waited for, marked, or left as they last were, groups only together.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use reelfs::format::record::Time;
+use reelfs::format::record::{ROOT_OBJECT, Time};
 use reelfs::format::staging_policy::{Inconsistent, Span};
 use reelfs::id::FileId;
 use reelfs::job::commit::{CommitSummary, Outside};
 use reelfs::progress::Progress;
+use reelfs::repo::staging::Listed;
 
 use super::scene::{Scene, Staged};
 use crate::support::{new_id, random};
@@ -47,6 +50,35 @@ fn commit(scene: &Scene, staged: &Staged) -> CommitSummary {
     let mut commit = scene.commit_of(staged, &progress);
     commit.outside = Arc::new(Clock);
     commit.run(&mut |_| {}).unwrap()
+}
+
+fn commit_now(mut scene: Scene, staged: &Staged) -> (Scene, CommitSummary) {
+    scene.options.now = true;
+    let summary = commit(&scene, staged);
+    scene.options.now = false;
+    (scene, summary)
+}
+
+/// Writes through the backing file whenever the generation's id is made, which is after the freeze.
+#[derive(Debug)]
+struct WritesAtFreeze {
+    backing: Arc<File>,
+    large: Vec<u8>,
+}
+
+impl Outside for WritesAtFreeze {
+    fn now(&self) -> Time {
+        Clock.now()
+    }
+
+    fn sleep(&self, span: Duration) {
+        Clock.sleep(span);
+    }
+
+    fn new_id(&self) -> FileId {
+        self.backing.write_all_at(&self.large[..1000], 0).unwrap();
+        Clock.new_id()
+    }
 }
 
 /// Runs `then` while a thread writes to the file again and again.
@@ -284,5 +316,103 @@ fn a_file_that_is_being_written_and_has_lost_its_name_to_a_directory_is_there_al
     let after = commit(&scene, &staged);
     assert!(after.is_complete(), "{after:?}");
     assert_eq!(scene.read(&after), staged.seen());
+    scene.verify();
+}
+
+#[test]
+fn a_hard_link_with_the_name_of_a_file_that_is_being_written_is_taken_and_staging_keeps_it() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    for path in ["a1", "a2"] {
+        staged.write(path, b"old");
+    }
+    commit(&scene, &staged);
+    let (one, two) = (staged.open("a1", false), staged.open("a2", false));
+    for handle in [&one, &two] {
+        staged.write_at(handle, 0, b"HOT");
+    }
+    staged.rename("a1", "b1");
+    staged.rename("a2", "b2");
+    staged.write("a1", b"PRECIOUS");
+    staged.link("a1", "a2");
+    let seen = staged.seen();
+    let summary = commit_now(scene, &staged);
+    let mut marked: Vec<_> = summary.1.inconsistent.listed.iter().map(|problem| &*problem.path).collect();
+    marked.sort_unstable();
+    assert_eq!(marked, ["b1", "b2"], "{:?}", summary.1);
+    let scene = summary.0;
+    assert_eq!(staged.seen(), seen, "staging is as it was");
+    assert_eq!(scene.read(&summary.1), seen);
+    scene.verify();
+    drop((one, two));
+    staged.write("a1", b"PRECIOUS still");
+    let after = commit(&scene, &staged);
+    assert_eq!(scene.read(&after)["a2"], b"PRECIOUS still");
+    assert_eq!(scene.read(&after), staged.seen());
+    scene.verify();
+}
+
+#[test]
+fn of_a_turned_log_whose_commit_kept_the_old_name_each_name_is_a_file_of_its_own() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    staged.write("log", b"old");
+    commit(&scene, &staged);
+    staged.rename("log", "log.1");
+    let handle = staged.open("log", false);
+    staged.write_at(&handle, 0, b"new");
+    let (scene, summary) = commit_now(scene, &staged);
+    let kept = scene.read(&summary);
+    assert_eq!((&kept["log"][..], &kept["log.1"][..]), (&b"old"[..], &b"old"[..]));
+    drop(handle);
+    staged.tree.discard().unwrap();
+    // Listed first, then looked up, and listed again.
+    assert_eq!(staged.seen(), kept);
+    let numbers = (staged.number("log"), staged.number("log.1"));
+    assert_ne!(numbers.0, numbers.1);
+    let mut listing = staged.tree.open_directory(ROOT_OBJECT).unwrap();
+    let mut listed = Vec::new();
+    let mut take = |entry: Listed<'_>| {
+        listed.push(entry.number);
+        true
+    };
+    staged.tree.list(&mut listing, 0, true, &mut take).unwrap();
+    assert_eq!(listed, <[u64; 2]>::from(numbers), "as they were looked up");
+    staged.write("log.1", b"oldX");
+    let read = |path| {
+        let handle = staged.tree.open_file(staged.number(path), false, false, staged.caller()).unwrap();
+        staged.tree.read(&handle, 0, 100).unwrap()
+    };
+    assert_eq!((read("log"), read("log.1")), (b"old".to_vec(), b"oldX".to_vec()));
+    let after = commit(&scene, &staged);
+    let expected = scene.read(&after);
+    assert_eq!((&expected["log"][..], &expected["log.1"][..]), (&b"old"[..], &b"oldX"[..]));
+    assert_eq!((read("log"), read("log.1")), (b"old".to_vec(), b"oldX".to_vec()));
+    scene.verify();
+}
+
+#[test]
+fn a_file_that_replaced_another_and_is_written_while_it_is_read_is_taken_and_marked() {
+    let scene = quick(Inconsistent::KeepLastSafe);
+    let staged = scene.stage("web1");
+    staged.write("a", &random(1, 100_000));
+    staged.write("b", b"replaced");
+    commit(&scene, &staged);
+    let handle = staged.open("a", true);
+    let backing = staged.tree.begin_passthrough(&handle).unwrap().expect("all of it was written anew");
+    let large = random(2, 4_000_000);
+    backing.write_all_at(&large, 0).unwrap();
+    staged.rename("a", "b");
+    thread::sleep(Duration::from_millis(350));
+    // What the kernel writes directly once the file was frozen.
+    let progress = Progress::new();
+    let mut job = scene.commit_of(&staged, &progress);
+    job.outside = Arc::new(WritesAtFreeze { backing, large: large.clone() });
+    let summary = job.run(&mut |_| {}).unwrap();
+    let marked: Vec<_> = summary.inconsistent.listed.iter().map(|problem| &*problem.path).collect();
+    assert_eq!((marked, summary.kept_back.count), (vec!["b"], 0), "{summary:?}");
+    let read = scene.read(&summary);
+    assert_eq!(read.keys().collect::<Vec<_>>(), ["b"]);
+    assert_eq!(read["b"].len(), large.len());
     scene.verify();
 }
