@@ -268,10 +268,10 @@ mod test {
     }
 
     // Depth first, each with so many below it as it has to its depth.
-    fn expected(order: &mut Vec<u64>, number: u64, depth: u64, widths: &[u64]) {
+    fn expected(order: &mut Vec<u64>, number: u64, widths: &[u64]) {
         order.push(number);
         let Some((width, deeper)) = widths.split_first() else { return };
-        (0..*width).for_each(|index| expected(order, number * 1000 + index, depth + 1, deeper));
+        (0..*width).for_each(|index| expected(order, number * 1000 + index, deeper));
     }
 
     #[test]
@@ -283,7 +283,7 @@ mod test {
             let mut frontier = Frontier::new(Arc::new(storage.clone()), "run".to_owned());
             frontier.memory_len_max = memory_len_max;
             let mut order = Vec::new();
-            expected(&mut order, 1, 0, &widths);
+            expected(&mut order, 1, &widths);
             frontier.push(visit(1)).expect("pushes");
             for number in order {
                 let found = frontier.pop().expect("pops").expect("one is left");
