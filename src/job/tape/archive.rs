@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::bases::Bases;
 use super::catalogue::{Catalogue, KnownVolume, copy_file};
 use super::error::TapeJobError;
 use super::library::TapeLibrary;
@@ -145,7 +146,7 @@ pub fn plan(
     progress: &Progress,
 ) -> Result<Plan, TapeJobError> {
     let set = OpenSet::find(catalogue, repository.id(), options)?;
-    let needed = Needed::of(repository, generations, &set.content, progress)?;
+    let needed = Needed::of(repository, generations, &set.content, &mut Bases::read(catalogue), progress)?;
     Ok(needed.missing(repository, &set.content, 0))
 }
 
@@ -167,7 +168,9 @@ pub fn run<'a>(
         return Err(TapeJobError::NothingChosen);
     }
     let set = OpenSet::find(catalogue, repository.id(), options)?;
-    let needed = Needed::of(repository, generations, &set.content, progress)?;
+    let mut bases = Bases::read(catalogue);
+    let needed = Needed::of(repository, generations, &set.content, &mut bases, progress)?;
+    bases.keep(catalogue);
     let mut run = Run {
         repository,
         library,

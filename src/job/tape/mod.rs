@@ -1,6 +1,7 @@
 //! Archives on tape: generations copied whole onto cartridges, listed, verified, restored.
 
 pub mod archive;
+pub mod bases;
 mod bdf_order;
 pub mod cartridges;
 pub mod catalogue;
