@@ -3,6 +3,7 @@
 //! A BDF never changes, and to read what it needs takes a seek for each of its frames. So the catalogue keeps the answer,
 //! and an archive reads only what is new. What is kept can be made anew at any time: a list that is not whole is as none.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -54,11 +55,14 @@ impl Bases {
     /// [`TapeJobError`] if they are not known and it cannot be read, or the operation is asked to stop.
     pub fn of(&mut self, file: &BdfFile, progress: &Progress) -> Result<&BTreeSet<FileId>, TapeJobError> {
         let id = file.header().file;
-        if !self.known.contains_key(&id) {
-            self.known.insert(id, read_bases(file, progress)?);
-            self.is_changed = true;
-        }
-        Ok(self.known.entry(id).or_default())
+        Ok(match self.known.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let bases = read_bases(file, progress)?;
+                self.is_changed = true;
+                unknown.insert(bases)
+            }
+        })
     }
 
     /// Keeps what was read since; if that fails it is read again by the next archive.
