@@ -33,3 +33,4 @@ pub mod sealed;
 pub mod sets;
 pub mod source;
 pub mod storage;
+mod waiting;

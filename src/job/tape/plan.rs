@@ -96,6 +96,7 @@ impl Needed {
             bytes: 0,
             objects: Vec::new(),
             from: Place::default(),
+            left_out: Vec::new(),
         };
         for file in &self.files {
             let pieces = content.complete(&file.name);
@@ -135,6 +136,8 @@ pub struct Plan {
     pub skipped_count: u64,
     /// Bytes of them.
     pub skipped_bytes: u64,
+    /// Files that are needed and cannot be read, if they were looked for.
+    pub left_out: Vec<LeftOut>,
 }
 
 fn total_len(pieces: &[Piece]) -> u64 {
