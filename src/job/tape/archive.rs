@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::bases::Bases;
 use super::catalogue::{Catalogue, KnownVolume, copy_file};
 use super::error::TapeJobError;
 use super::library::TapeLibrary;
@@ -16,6 +17,7 @@ use super::order;
 use super::plan::{LeftOut, Needed, NeededFile, Plan};
 use super::pool_lock::PoolLock;
 use super::sealed::SealedKind;
+use super::sets::lacks;
 use crate::id::{ClientName, FileId};
 use crate::library::Barcode;
 use crate::progress::Progress;
@@ -63,6 +65,8 @@ pub enum ArchiveEvent {
     Rejected(String, String),
     /// A cartridge was labelled: its barcode and its number in the set.
     Labelled(String, u32),
+    /// The archive waits for a drive that others have, and why.
+    Waiting(String),
     /// So many objects and bytes are written to a cartridge.
     Writing(String, u64, u64),
     /// A cartridge is full.
@@ -145,8 +149,11 @@ pub fn plan(
     progress: &Progress,
 ) -> Result<Plan, TapeJobError> {
     let set = OpenSet::find(catalogue, repository.id(), options)?;
-    let needed = Needed::of(repository, generations, &set.content, progress)?;
-    Ok(needed.missing(repository, &set.content, 0))
+    let mut needed =
+        Needed::of(repository, generations, &set.content, &mut Bases::read(catalogue), progress)?;
+    let lacking = lacks(catalogue, &set.volumes, &set.content)?.names;
+    let left_out = needed.take_unreadable(repository, &lacking, progress)?;
+    Ok(Plan { left_out, ..needed.missing(repository, &set.content, 0) })
 }
 
 /// Writes all that these generations need to the newest set of the pool, cartridge by cartridge. A file of the
@@ -167,7 +174,9 @@ pub fn run<'a>(
         return Err(TapeJobError::NothingChosen);
     }
     let set = OpenSet::find(catalogue, repository.id(), options)?;
-    let needed = Needed::of(repository, generations, &set.content, progress)?;
+    let mut bases = Bases::read(catalogue);
+    let needed = Needed::of(repository, generations, &set.content, &mut bases, progress)?;
+    bases.keep(catalogue);
     let mut run = Run {
         repository,
         library,
@@ -241,8 +250,7 @@ impl Run<'_> {
             let (number, mut drive, description) = match open.take() {
                 Some(description) => {
                     (self.inputs.event)(ArchiveEvent::Loading(description.barcode.clone()));
-                    let (number, drive) =
-                        self.library.mount_volume(&description, self.options.drive, self.progress)?;
+                    let (number, drive) = self.mount_volume(&description)?;
                     (number, drive, description)
                 }
                 None => self.next_cartridge()?,

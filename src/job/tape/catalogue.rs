@@ -340,7 +340,15 @@ impl Catalogue {
         Ok(self.storage.sync_directory(directory)?)
     }
 
-    // For what is known by its name to be whole.
+    // All of a file that is not of one cartridge.
+    pub(super) fn read_whole(&self, name: &str, len_max: u64) -> Result<Vec<u8>, StorageError> {
+        let file = self.storage.open(name)?;
+        let mut bytes = vec![0; usize::try_from(file.len().min(len_max)).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    // For what tells itself whether it is whole.
     pub(super) fn write_unsynced(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
         let partial = format!("{name}{PARTIAL}");
         self.remove_if_there(&partial)?;

@@ -4,24 +4,48 @@ use std::collections::BTreeSet;
 
 use super::archive::{ArchiveEvent, Run};
 use super::error::TapeJobError;
-use super::plan::LeftOut;
+use super::plan::{LeftOut, Needed};
 use super::sets::lacks;
 use super::source::read_through;
+use crate::progress::Progress;
+use crate::repo::Repository;
+
+impl Needed {
+    /// Takes out what cannot be read; what is known to be `lacking` was damaged once, and is looked at again.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if the operation is asked to stop.
+    pub(super) fn take_unreadable(
+        &mut self,
+        repository: &Repository,
+        lacking: &BTreeSet<String>,
+        progress: &Progress,
+    ) -> Result<Vec<LeftOut>, TapeJobError> {
+        let mut left_out = std::mem::take(&mut self.left_out);
+        let mut readable = Vec::with_capacity(self.files.len());
+        for file in std::mem::take(&mut self.files) {
+            let is_suspect = lacking.contains(&*file.name);
+            let read = is_suspect.then(|| read_through(&*file.object(repository, 0).source, progress));
+            match read {
+                Some(Err(error @ TapeJobError::Repo(_))) => left_out
+                    .push(LeftOut { name: file.name.as_ref().to_owned(), reason: crate::job::chain(&error) }),
+                Some(Err(error)) => return Err(error),
+                Some(Ok(())) | None => readable.push(file),
+            }
+        }
+        self.files = readable;
+        Ok(left_out)
+    }
+}
 
 impl Run<'_> {
     // What is known to be lacking was damaged once: no tape is spent on it while it still is.
     pub(super) fn leave_out_unreadable(&mut self) -> Result<(), TapeJobError> {
-        for LeftOut { name, reason } in std::mem::take(&mut self.needed.left_out) {
-            self.leave_out(&name, reason);
-        }
         let lacking = self.lacking()?;
-        let suspects: Vec<_> =
-            self.needed.files.iter().filter(|file| lacking.contains(&*file.name)).cloned().collect();
-        for file in suspects {
-            match read_through(&*file.object(self.repository, 0).source, self.progress) {
-                Err(error @ TapeJobError::Repo(_)) => self.leave_out(&file.name, crate::job::chain(&error)),
-                other => other?,
-            }
+        for LeftOut { name, reason } in
+            self.needed.take_unreadable(self.repository, &lacking, self.progress)?
+        {
+            self.leave_out(&name, reason);
         }
         Ok(())
     }

@@ -61,6 +61,8 @@ pub struct TapeLibrary {
     options: DriveOptions,
     changer: Option<ChangerUnit>,
     drives: Vec<DriveUnit>,
+    // Units that other processes had when they were to be asked what they are.
+    unidentified: Vec<String>,
 }
 
 impl TapeLibrary {
@@ -86,8 +88,14 @@ impl TapeLibrary {
         mut options: DriveOptions,
     ) -> Result<Self, TapeJobError> {
         options.reservations.get_or_insert_with(|| Arc::new(ProcessKeys::new()));
-        let mut library =
-            Self { devices, clock: Arc::clone(clock), options, changer: None, drives: Vec::new() };
+        let mut library = Self {
+            devices,
+            clock: Arc::clone(clock),
+            options,
+            changer: None,
+            drives: Vec::new(),
+            unidentified: Vec::new(),
+        };
         let mut refused = None;
         for name in library.devices.units()? {
             let attempts =
@@ -96,6 +104,9 @@ impl TapeLibrary {
                 Ok(transport) => LogicalUnit::new(transport),
                 Err(error) => {
                     log::info!("{name} is left out: {}", crate::job::chain(&error));
+                    if error.is_busy() {
+                        library.unidentified.push(name);
+                    }
                     refused.get_or_insert(error);
                     continue;
                 }
@@ -113,6 +124,41 @@ impl TapeLibrary {
         }
         library.map_drives()?;
         Ok(library)
+    }
+
+    /// Asks those units what they are that could not be asked yet; tells whether some still cannot. Numbers of drives stay
+    /// what they are.
+    ///
+    /// # Errors
+    /// [`TapeJobError`] if one that lets itself be asked does not answer, or the changer does not.
+    pub(super) fn identify_again(&mut self) -> Result<bool, TapeJobError> {
+        if self.changer.is_none() {
+            return Ok(false);
+        }
+        let mut is_found = false;
+        for name in std::mem::take(&mut self.unidentified) {
+            let mut unit = match self.connect(&name, self.devices.session(), 1) {
+                Ok(transport) => LogicalUnit::new(transport),
+                Err(error) if error.is_busy() => {
+                    self.unidentified.push(name);
+                    continue;
+                }
+                Err(error) => {
+                    log::info!("{name} is left out: {}", crate::job::chain(&error));
+                    continue;
+                }
+            };
+            let identity = DeviceIdentity::read(&mut unit)?;
+            if identity.is_drive() {
+                self.drives.push(DriveUnit { unit: Some(name), identity: Some(identity), element: None });
+                is_found = true;
+            }
+        }
+        if is_found {
+            self.drives.retain(|drive| drive.unit.is_some());
+            self.map_drives()?;
+        }
+        Ok(!self.unidentified.is_empty())
     }
 
     pub(super) fn pause(&self) -> impl FnMut(Duration) + 'static {

@@ -64,6 +64,7 @@ impl TapeLibrary {
     ) -> Result<(usize, Drive), TapeJobError> {
         let mut attempt = 1;
         loop {
+            let is_one_unidentified = self.identify_again()?;
             let inventory = self.inventory()?;
             let (numbers, is_holding) = match self.choice(&inventory, barcode, preferred)? {
                 Choice::Holding(number) => (vec![number], true),
@@ -82,7 +83,7 @@ impl TapeLibrary {
                     Err(error) => return Err(error),
                 }
             }
-            if numbers.is_empty() || attempt == DRIVE_ATTEMPTS {
+            if (numbers.is_empty() && !is_one_unidentified) || attempt == DRIVE_ATTEMPTS {
                 // Who has reserved it may be gone, so that it is worth telling.
                 let told = refused.filter(|error| is_holding || error.is_reserved());
                 return Err(told.unwrap_or(TapeJobError::NoFreeDrive));

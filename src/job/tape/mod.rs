@@ -1,6 +1,7 @@
 //! Archives on tape: generations copied whole onto cartridges, listed, verified, restored.
 
 pub mod archive;
+pub mod bases;
 mod bdf_order;
 pub mod cartridges;
 pub mod catalogue;
@@ -32,3 +33,4 @@ pub mod sealed;
 pub mod sets;
 pub mod source;
 pub mod storage;
+mod waiting;

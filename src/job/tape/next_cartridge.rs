@@ -91,7 +91,7 @@ impl Run<'_> {
 
     // Loads a cartridge and labels it if that may be; otherwise puts it back and tells why.
     fn try_cartridge(&mut self, barcode: &Barcode) -> Result<Result<Found, String>, TapeJobError> {
-        let mounted = self.library.mount(Some(barcode), self.options.drive, self.progress)?;
+        let mounted = self.mount_free(barcode)?;
         let Mounted { number, mut drive, identified } = mounted;
         let text = label_text(barcode)?;
         match self.judge(&mut drive, &identified, &text)? {

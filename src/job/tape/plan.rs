@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::catalogue::SetContent;
+use super::bases::Bases;
+use super::catalogue::{Piece, SetContent};
 use super::closure;
 use super::error::TapeJobError;
 use super::sealed::SealedKind;
 use super::source::{RepositoryFile, read_through};
-use crate::format::bdf;
 use crate::format::config;
 use crate::id::{ClientName, FileId, FingerprintHasher, Ordinal};
 use crate::progress::Progress;
-use crate::repo::bdf_file::{BdfFile, all_bdfs, bdf_name};
-use crate::repo::pages::read_sealed;
+use crate::repo::bdf_file::{all_bdfs, bdf_name};
 use crate::repo::{GenerationId, ReadError, Repository, catalog};
 use crate::storage::MemoryFile;
 use crate::tape::writer::Place;
@@ -58,7 +57,8 @@ pub struct Needed {
 }
 
 impl Needed {
-    /// Finds what these generations need; of BDFs that `content` holds, what they need in their turn is there too.
+    /// Finds what these generations need, also what `content` holds of it. `bases` knows what each of the BDFs needs in its
+    /// turn then, but for those that `content` holds and that cannot be read any more.
     ///
     /// # Errors
     /// [`TapeJobError`] if the configuration cannot be read, or the operation is asked to stop.
@@ -66,6 +66,7 @@ impl Needed {
         repository: &Repository,
         generations: &[(ClientName, GenerationId)],
         content: &SetContent,
+        bases: &mut Bases,
         progress: &Progress,
     ) -> Result<Self, TapeJobError> {
         let mut check = |ordinal| check_tree(repository, ordinal, content, progress);
@@ -79,7 +80,7 @@ impl Needed {
         if !closure.readable.is_empty() {
             files.push(configuration(repository)?);
         }
-        files.extend(data_files(repository, closure.bdfs, content, &mut left_out, progress)?);
+        files.extend(data_files(repository, closure.bdfs, content, bases, &mut left_out, progress)?);
         for ordinal in closure.dtfs {
             files.push(tree_file(repository, ordinal)?);
         }
@@ -95,6 +96,7 @@ impl Needed {
             bytes: 0,
             objects: Vec::new(),
             from: Place::default(),
+            left_out: Vec::new(),
         };
         for file in &self.files {
             let pieces = content.complete(&file.name);
@@ -134,12 +136,17 @@ pub struct Plan {
     pub skipped_count: u64,
     /// Bytes of them.
     pub skipped_bytes: u64,
+    /// Files that are needed and cannot be read, if they were looked for.
+    pub left_out: Vec<LeftOut>,
+}
+
+fn total_len(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| piece.segment.len).sum()
 }
 
 // Sealed files never change; a configuration does.
-fn is_same(file: &NeededFile, pieces: &[super::catalogue::Piece]) -> bool {
-    let len: u64 = pieces.iter().map(|piece| piece.segment.len).sum();
-    if len != file.len {
+fn is_same(file: &NeededFile, pieces: &[Piece]) -> bool {
+    if total_len(pieces) != file.len {
         return false;
     }
     let (Some(bytes), [piece]) = (&file.snapshot, pieces) else { return true };
@@ -212,13 +219,11 @@ fn data_files(
     repository: &Repository,
     first: Vec<FileId>,
     content: &SetContent,
+    bases: &mut Bases,
     left_out: &mut Vec<LeftOut>,
     progress: &Progress,
 ) -> Result<Vec<NeededFile>, TapeJobError> {
-    let names: BTreeMap<FileId, String> = all_bdfs(&**repository.storage())?
-        .into_iter()
-        .map(|(file, client, area)| (file, bdf_name(area, client.as_str(), file)))
-        .collect();
+    let names = data_names(repository, content)?;
     let mut known: HashSet<FileId> = first.iter().copied().collect();
     let mut left = first;
     let mut found = Vec::new();
@@ -226,34 +231,62 @@ fn data_files(
     while let Some(id) = left.get(next).copied() {
         progress.check()?;
         let name = names.get(&id).map(String::as_str);
-        match data_file(repository, id, name, content, progress) {
-            Ok((ordinal, file, needed)) => {
-                left.extend(needed.into_iter().filter(|base| known.insert(*base)));
-                found.push(((ordinal, file.mtime_seconds, next), file));
+        let on_tape = name.and_then(|name| Some((name, content.complete(name)?)));
+        match (data_file(repository, id, name, bases, progress), on_tape) {
+            // One that has become shorter since is on tape as it was.
+            (Ok((ordinal, mut file)), on_tape) => {
+                file.len = on_tape.map_or(file.len, |(_, pieces)| total_len(pieces));
+                found.push(((Some(ordinal), file.mtime_seconds, next), file));
             }
-            Err(error @ TapeJobError::Repo(_)) => left_out.push(LeftOut {
+            // It is on tape whole, and needed there.
+            (Err(TapeJobError::Repo(error)), Some((name, pieces))) => {
+                log::info!("{name} is on tape: {}", crate::job::chain(&error));
+                found.push(((None, 0, next), file_on_tape(name, pieces)));
+            }
+            (Err(error @ TapeJobError::Repo(_)), None) => left_out.push(LeftOut {
                 name: name.map_or_else(|| format!("{id}.bdf"), str::to_owned),
                 reason: crate::job::chain(&error),
             }),
-            Err(error) => return Err(error),
+            (Err(error), _) => return Err(error),
         }
+        // Also of one that is on tape: a base may be there no more, or may never have been readable.
+        left.extend(bases.known(id).into_iter().flatten().filter(|base| known.insert(**base)));
         next += 1;
     }
     found.sort_by_key(|(order, _)| *order);
     Ok(found.into_iter().map(|(_, file)| file).collect())
 }
 
-// A BDF with its ordinal, and the BDFs that it needs in its turn, unless it is on tape with them.
+// BDFs of the repository by their names, and those that are gone and on tape whole.
+fn data_names(
+    repository: &Repository,
+    content: &SetContent,
+) -> Result<BTreeMap<FileId, String>, TapeJobError> {
+    let mut names: BTreeMap<FileId, String> = all_bdfs(&**repository.storage())?
+        .into_iter()
+        .map(|(file, client, area)| (file, bdf_name(area, client.as_str(), file)))
+        .collect();
+    for name in content.names() {
+        let id = name.strip_suffix(".bdf").and_then(|name| name.rsplit('/').next()?.parse().ok());
+        if let Some(id) = id.filter(|id| !names.contains_key(id) && content.complete(name).is_some()) {
+            names.insert(id, name.to_string());
+        }
+    }
+    Ok(names)
+}
+
+// A BDF with its ordinal; what it needs in its turn is known then.
 fn data_file(
     repository: &Repository,
     id: FileId,
     name: Option<&str>,
-    content: &SetContent,
+    bases: &mut Bases,
     progress: &Progress,
-) -> Result<(Ordinal, NeededFile, HashSet<FileId>), TapeJobError> {
+) -> Result<(Ordinal, NeededFile), TapeJobError> {
     let name = name.ok_or(ReadError::NoBdf { file: id })?;
     let bdf = repository.frames().bdf(id)?;
     let header = bdf.header();
+    bases.of(&bdf, progress)?;
     let file = NeededFile {
         name: name.into(),
         len: bdf.file().len(),
@@ -261,23 +294,10 @@ fn data_file(
         kind: Some(SealedKind::Bdf),
         snapshot: None,
     };
-    let is_new = content.complete(name).is_none();
-    let needed = if is_new { bases(&bdf, progress)? } else { HashSet::new() };
-    Ok((header.ordinal, file, needed))
+    Ok((header.ordinal, file))
 }
 
-// BDFs that hold chunks against which frames of this one are compressed.
-fn bases(file: &BdfFile, progress: &Progress) -> Result<HashSet<FileId>, TapeJobError> {
-    let (seal, footer) = read_sealed(file.file(), file.header().file)?;
-    let spans = bdf::decode_footer(&footer, seal.footer_crc).map_err(|source| ReadError::Format {
-        path: file.file().path().to_owned(),
-        offset: seal.footer_offset,
-        source,
-    })?;
-    let mut bases = HashSet::new();
-    for span in spans {
-        progress.check()?;
-        bases.extend(file.read_header(span.offset)?.bases.iter().map(|base| base.location.file));
-    }
-    Ok(bases)
+fn file_on_tape(name: &str, pieces: &[Piece]) -> NeededFile {
+    let len = total_len(pieces);
+    NeededFile { name: name.into(), len, mtime_seconds: 0, kind: Some(SealedKind::Bdf), snapshot: None }
 }

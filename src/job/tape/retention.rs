@@ -57,7 +57,7 @@ impl Run<'_> {
             return Err(not_retained(TapeJobError::NotWritten { barcode: barcode.clone() }));
         }
         (self.inputs.event)(ArchiveEvent::Loading(barcode.clone()));
-        let mounted = self.library.mount_volume(&known.description, self.options.drive, self.progress);
+        let mounted = self.mount_volume(&known.description);
         let (number, mut drive) = mounted.map_err(&not_retained)?;
         let made = self.extend(&mut drive, &known.description);
         if let Err(error) = drive.set_removal_prevented(false) {

@@ -207,6 +207,17 @@ fn a_damaged_tree_is_left_out_with_the_generations_that_need_it_and_all_the_rest
         assert_same(&vault.sandbox.path("second"), &target);
         fs::remove_dir_all(&target).unwrap();
     }
+    // A plan tells the same, and what is left out is no generation that is on tape.
+    let wanted = ["archive", "--client", "web2", "--generations", "all", "--memory", "16"];
+    let planned = vault.run(&[&wanted[..], &["--dry-run"]].concat());
+    assert_eq!(planned.code, 12, "{planned:?}");
+    for left_out in [first, second] {
+        assert!(planned.error.contains(&format!("{} is left out", name(left_out))), "{planned:?}");
+    }
+    let ended = vault.run(&wanted);
+    assert_eq!(ended.code, 12, "{ended:?}");
+    let text = "1 generation: everything is on tape already; 2 generations left out";
+    assert!(ended.out.contains(text), "{ended:?}");
     // No cartridge is spent on a generation that cannot be read.
     let images: Vec<_> = (1..=8).map(|number| vault.image(&format!("RL000{number}L8")).len()).collect();
     let ended =

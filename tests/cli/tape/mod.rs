@@ -1,5 +1,6 @@
 //! The tape commands over an emulated library in a directory.
 
+mod bases;
 mod changer;
 mod choosing;
 mod copying;

@@ -9,6 +9,7 @@ use reelfs::format::record::Time as FileTime;
 use reelfs::id::ClientName;
 use reelfs::job::tape::archive::{self, ArchiveEvent, ArchiveInputs, ArchiveOptions, ArchiveSummary};
 use reelfs::job::tape::history::History;
+use reelfs::job::tape::plan::{LeftOut, Plan};
 use reelfs::job::tape::pool_lock::PoolLock;
 use reelfs::repo::{GenerationId, RepoError, Repository};
 use reelfs::tape::writer::WriterOptions;
@@ -34,11 +35,13 @@ EXAMPLES
 
   A file of the repository that is damaged is left out and named, and all else is archived: exit 12. It is
   not tried again before it can be read. If it is a tree, its generation is left out, and others that need it.
+  --dry-run tells what of that is known before anything is written.
 
   --retain holds for all that the generations need: cartridges with parts of it from earlier sessions
   are loaded and marked. --cartridge names those that may be written, the open one of the set among them.
 
   Archives to one pool follow one another; to write with two drives at once, name two pools.
+  While others have all drives, an archive says so and waits for one.
 
   --finish-by waits, so that the archive is done at that time of day, by the rate of earlier ones.
 
@@ -97,7 +100,10 @@ pub(super) fn run(args: Args, place: &Place, context: &mut Context) -> Result<()
         let start = start_seconds(&args, &history, plan.bytes)?;
         show_plan(&plan, &history, start, context)?;
         if args.dry_run {
-            return Ok(());
+            for LeftOut { name, reason } in &plan.left_out {
+                tell_event(&ArchiveEvent::LeftOut(name.clone(), reason.clone()), false);
+            }
+            return told_of_damage(&plan.left_out);
         }
         if let Some(start) = start {
             schedule::wait_until(start, context)?;
@@ -131,12 +137,15 @@ pub(super) fn run(args: Args, place: &Place, context: &mut Context) -> Result<()
         context.warn(&format!("the rate is not remembered: {error}"));
     }
     show(&summary, &generations, started, context)?;
-    if summary.left_out.is_empty() {
+    told_of_damage(&summary.left_out)
+}
+
+fn told_of_damage(left_out: &[LeftOut]) -> Result<(), Failure> {
+    if left_out.is_empty() {
         return Ok(());
     }
-    Err(Failure::told(Kind::Damaged).hint(
-        "nothing damaged goes to tape; all else was archived. 'reelfs verify' lists all that is damaged",
-    ))
+    Err(Failure::told(Kind::Damaged)
+        .hint("nothing damaged goes to tape; all else does. 'reelfs verify' lists all that is damaged"))
 }
 
 fn chosen(repository: &Repository, args: &Args) -> Result<Vec<(ClientName, GenerationId)>, Failure> {
@@ -205,7 +214,7 @@ fn start_seconds(args: &Args, history: &History, bytes: u64) -> Result<Option<i6
 }
 
 fn show_plan(
-    plan: &reelfs::job::tape::plan::Plan,
+    plan: &Plan,
     history: &History,
     start: Option<i64>,
     context: &mut Context,
@@ -221,6 +230,7 @@ fn show_plan(
             ("bytes_per_second", history.bytes_per_second().into()),
             ("seconds", takes.as_secs().into()),
             ("start_seconds", start.into()),
+            ("left_out", plan.left_out.iter().map(|left| left.name.clone()).collect::<Vec<_>>().into()),
         ]))?);
     }
     if context.global.quiet {
@@ -254,6 +264,7 @@ fn tell_event(event: &ArchiveEvent, quiet: bool) {
         ArchiveEvent::Writing(barcode, objects, bytes) => {
             format!("writing {}, {} to {barcode}", human::count(*objects, "file"), human::bytes(*bytes))
         }
+        ArchiveEvent::Waiting(reason) => format!("{reason}; waiting for a drive"),
         ArchiveEvent::Full(barcode) => format!("{barcode} is full"),
         ArchiveEvent::Lost(barcode, reason) => format!("{barcode} is not written again: {reason}"),
         ArchiveEvent::Ejected(barcode) => format!("{barcode} was put away"),
@@ -309,20 +320,7 @@ fn show(
         return Ok(());
     }
     if summary.volumes.is_empty() {
-        let count = human::count(generations.len() as u64, "generation");
-        let text = match (summary.left_out.len() as u64, summary.retained.is_empty()) {
-            (0, true) => format!("{count}: everything is on tape already"),
-            (0, false) => {
-                format!(
-                    "{count}: everything is on tape already; kept longer: {}",
-                    summary.retained.join(", ")
-                )
-            }
-            (left_out, _) => {
-                format!("{count}: on tape already, but for {}", human::count(left_out, "damaged file"))
-            }
-        };
-        return Ok(context.out.line(&text)?);
+        return Ok(context.out.line(&nothing_written(summary, generations.len() as u64))?);
     }
     let milliseconds = started.elapsed().as_millis().max(1);
     let rate = u64::try_from(u128::from(summary.bytes) * 1000 / milliseconds).unwrap_or(u64::MAX);
@@ -336,4 +334,26 @@ fn show(
         human::duration(started.elapsed()),
         human::bytes(rate),
     ))?)
+}
+
+// A generation whose tree cannot be read is left out as one file: that is no count of what is damaged.
+fn nothing_written(summary: &ArchiveSummary, wanted: u64) -> String {
+    let left_out_generations = wanted.saturating_sub(summary.generation_count);
+    let damaged = (summary.left_out.len() as u64).saturating_sub(left_out_generations);
+    let mut text = human::count(summary.generation_count, "generation");
+    text += match damaged {
+        0 => ": everything is on tape already",
+        _ => ": on tape already, but for ",
+    };
+    if damaged > 0 {
+        text += &human::count(damaged, "damaged file");
+    }
+    if left_out_generations > 0 {
+        let count = human::count(left_out_generations, "generation");
+        text += &format!("; {count} left out, of which a tree is damaged");
+    }
+    if !summary.retained.is_empty() {
+        text += &format!("; kept longer: {}", summary.retained.join(", "));
+    }
+    text
 }
