@@ -6,15 +6,12 @@
 
 use std::collections::HashSet;
 
-use super::order::Seen;
+use super::order::{DEPTH_MAX, Seen};
 use crate::format::record::{FileKind, ROOT_OBJECT};
 use crate::id::{FileId, Ordinal};
 use crate::progress::Progress;
 use crate::repo::node::RecordAddress;
 use crate::repo::{Generation, Node, ReadError, RepoError, Repository};
-
-/// Deepest directory; no path of a program leads so deep.
-const DEPTH_MAX: usize = 1 << 16;
 
 /// Puts BDFs into the order in which a copy of a generation comes to them; what it does not come to stays at the end.
 /// The tree is walked as far as it takes to find them all.

@@ -24,4 +24,4 @@ mod walk;
 
 pub use self::kept::{KeptOrders, make_newest};
 pub use self::table::{OrderError, TapeOrder};
-pub(super) use self::walk::Seen;
+pub(super) use self::walk::{DEPTH_MAX, Seen};

@@ -13,7 +13,7 @@ use crate::repo::node::RecordAddress;
 use crate::repo::{Entry, Generation, Node, ReadError, Repository};
 
 /// Deepest directory; no path of a program leads so deep.
-const DEPTH_MAX: usize = 1 << 16;
+pub(in crate::job::tape) const DEPTH_MAX: usize = 1 << 16;
 
 /// Hands all names of a generation to a builder. `place` says where a BDF begins.
 ///
