@@ -173,7 +173,8 @@ impl More {
 
     fn serve_tapes(&self, fuse: &OwnedFd) {
         let catalogue = Path::new(&self.plan.repository).join(CATALOGUE);
-        let tree = tapes::open(&self.plan, Catalogue::new(&catalogue), control::now());
+        // The process may not end before: who watches the tree has it for longer, sometimes.
+        let (tree, _ending) = tapes::open(&self.plan, Catalogue::new(&catalogue), control::now());
         let started = Pool::start(TAPE_READER_COUNT).and_then(|pool| {
             let tree = Arc::clone(&tree);
             Connection::new(ReelFilesystem::new(tree, pool, None), fuse, self.is_resumed)

@@ -29,8 +29,21 @@ const AHEAD_BYTES_MAX: u64 = 256 << 20;
 // One cartridge that is read need not wait for another one.
 const DRIVE_COUNT_MAX: usize = 2;
 
-/// The tree of cartridges of a mount.
-pub(crate) fn open(plan: &Plan, catalogue: Catalogue, started: Time) -> Arc<TapeTree> {
+/// Ends all reading of a mount when it is dropped: it waits until the cartridges are put away, whoever has the tree still.
+#[derive(Debug)]
+pub(crate) struct Ending(Arc<LateRecall>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Nothing that is not begun begins any more.
+        if let Some(recall) = self.0.recall.get_or_init(|| None) {
+            recall.end();
+        }
+    }
+}
+
+/// The tree of cartridges of a mount, and what ends the reading of them.
+pub(crate) fn open(plan: &Plan, catalogue: Catalogue, started: Time) -> (Arc<TapeTree>, Ending) {
     let options = &plan.options;
     let library = library(options);
     let inputs = LibraryInputs { clock: Arc::new(SystemClock), random: Arc::new(random) };
@@ -58,16 +71,9 @@ pub(crate) fn open(plan: &Plan, catalogue: Catalogue, started: Time) -> Arc<Tape
     let cache = CacheBytes { pages: options.page_cache_bytes, frames: options.frame_cache_bytes };
     let refused = options.tape_refuse.clone();
     let owners = options.owners;
-    Arc::new(TapeTree::new(TapesOptions {
-        catalogue,
-        library,
-        inputs,
-        reader,
-        refused,
-        owners,
-        cache,
-        started,
-    }))
+    let ending = Ending(Arc::clone(&reader));
+    let options = TapesOptions { catalogue, library, inputs, reader, refused, owners, cache, started };
+    (Arc::new(TapeTree::new(options)), ending)
 }
 
 fn library(options: &MountOptions) -> Option<LibraryAddress> {

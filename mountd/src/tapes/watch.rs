@@ -14,7 +14,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 
 /// Starts the thread that watches the catalogue.
 ///
-/// It ends with the tree: a cartridge in a drive is put away when nobody has the tree any more.
+/// It ends with the tree.
 pub(crate) fn start(tree: &Arc<TapeTree>, notices: Notices) -> io::Result<()> {
     let mut known = times(tree.catalogue());
     // As with generations: a change in the same tick of the clock does not show, so each is looked at twice.

@@ -128,6 +128,19 @@ impl ExtentCache {
         Ok(())
     }
 
+    /// Removes what is there and takes nothing in any more.
+    pub fn end(&mut self) {
+        (self.bytes, self.bytes_max) = (0, 0);
+        self.known.clear();
+        self.by_use.clear();
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::info!("{} stays: {error}", self.directory.display());
+            }
+            _ => {}
+        }
+    }
+
     // Who has it open still reads it.
     fn remove_oldest(&mut self) -> io::Result<bool> {
         let Some((_, _, key)) = self.by_use.pop_first() else { return Ok(false) };
@@ -145,9 +158,7 @@ impl ExtentCache {
 
 impl Drop for ExtentCache {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            log::info!("{} stays: {error}", self.directory.display());
-        }
+        self.end();
     }
 }
 

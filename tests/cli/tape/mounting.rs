@@ -67,13 +67,12 @@ impl Mounted {
         let ended = self.vault.sandbox.run(&["umount", self.at.to_str().unwrap()]);
         assert_eq!(ended.code, 0, "{ended:?}");
         let end = Instant::now() + Duration::from_secs(60);
-        while self
-            .vault
-            .json(&["inventory"])
-            .iter()
-            .any(|line| line["kind"] == "drive" && line["full"] == true)
-        {
-            assert!(Instant::now() < end, "a cartridge stays in a drive");
+        loop {
+            let inventory = self.vault.json(&["inventory"]);
+            if !inventory.iter().any(|line| line["kind"] == "drive" && line["full"] == true) {
+                break;
+            }
+            assert!(Instant::now() < end, "a cartridge stays in a drive: {inventory:?}");
             std::thread::sleep(Duration::from_millis(200));
         }
         self.is_mounted = false;

@@ -17,7 +17,7 @@ use super::mounting::{Mounted, first_file};
 use super::{MIB, Vault, two_generations};
 use crate::support::Random;
 
-/// Takes a drive, as another program would.
+/// Takes a drive, or the changer, as another program would.
 fn hold_drive(vault: &Vault, lun: u16) -> File {
     let file = vault.sandbox.path(&format!("library/unit-{lun}.lock"));
     let file = File::options().write(true).create(true).truncate(false).open(file).unwrap();
@@ -217,4 +217,26 @@ fn a_cartridge_that_is_read_all_the_time_gives_the_only_drive_up_to_another_one(
         assert!(count > 10, "{count} reads of the busy one");
         assert!(!read.unwrap().is_empty());
     });
+}
+
+#[test]
+fn a_cartridge_is_put_away_at_the_unmount_whatever_the_mount_just_does() {
+    let mut mounted = Mounted::new(",tape_idle=600");
+    mounted.lose_data();
+    fs::read(first_file(&mounted.latest())).unwrap();
+    assert_eq!(mounted.vault.place_of("RL0001L8").0, "drive");
+    // The changer is in use, while the mount asks it what has come since it was asked last.
+    let changer = hold_drive(&mounted.vault, 0);
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(fs::read_dir(mounted.at.join("tapes")).unwrap().count() > 0);
+    std::thread::sleep(Duration::from_secs(1));
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        drop(changer);
+    });
+    mounted.unmount();
+    release.join().unwrap();
+    let catalogue = fs::read_dir(mounted.vault.sandbox.repository().join("tapes")).unwrap();
+    let mut names = catalogue.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!names.any(|name| name.starts_with("cache-")), "what was read stays on disk");
 }

@@ -145,11 +145,12 @@ fn foreign_parts(foreign: &ForeignDescription) -> Parts {
 #[derive(Debug)]
 pub struct Recall {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Recall {
-    /// Starts the threads, which move nothing until something is asked for, and end when this is dropped.
+    /// Starts the threads, which move nothing until something is asked for, and end with [`Recall::end`] or
+    /// when this is dropped.
     ///
     /// # Errors
     /// The refusal of the cache's directory or of a thread.
@@ -171,13 +172,26 @@ impl Recall {
             in_vain: Mutex::default(),
             progress,
         });
-        let mut recall = Self { shared, workers: Vec::new() };
+        let recall = Self { shared, workers: Mutex::default() };
         for _ in 0..count {
             let of_worker = Arc::clone(&recall.shared);
             let thread = thread::Builder::new().name("recall".to_owned());
-            recall.workers.push(thread.spawn(move || worker::run(&of_worker))?);
+            let worker = thread.spawn(move || worker::run(&of_worker))?;
+            recall.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         }
         Ok(recall)
+    }
+
+    /// Ends all reading, and returns when the threads have put their cartridges away. What is asked for afterwards fails
+    /// with `EIO`.
+    pub fn end(&self) {
+        self.shared.queue.stop();
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in workers {
+            // A panic in it was told by the panic itself.
+            worker.join().unwrap_or_default();
+        }
+        self.shared.cache().end();
     }
 
     /// Asks for the run that holds a block without waiting for it.
@@ -264,13 +278,8 @@ fn touches(bad_blocks: &[u32], block_len: u32, skip: u64, len: usize) -> bool {
 }
 
 impl Drop for Recall {
-    // The threads put their cartridges away before they end.
     fn drop(&mut self) {
-        self.shared.queue.stop();
-        for worker in self.workers.drain(..) {
-            // A panic in it was told by the panic itself.
-            worker.join().unwrap_or_default();
-        }
+        self.end();
     }
 }
 
