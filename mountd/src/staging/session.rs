@@ -27,10 +27,11 @@ use crate::wire::init::Agreed;
 use crate::wire::request::{Operation, decode};
 
 const WORKER_COUNT: usize = 4;
-// Who gives up the processor for a moment and gets it back later than this is not alone. A thread that
-// sleeps is then served before one that was always there.
-const CROWDED: Duration = Duration::from_micros(150);
-const CROWDED_PERIOD: Duration = Duration::from_millis(100);
+// Who gives up the processor for a moment and gets it back later than this does not share it with a client alone, which
+// uses it for less until its next request: there is more than one other. A thread that sleeps is then served before one
+// that was always there. To find that out anew costs so much that it is done seldom.
+const CROWDED: Duration = Duration::from_millis(4);
+const CROWDED_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a session is made of.
 #[derive(Debug)]
