@@ -296,6 +296,7 @@ impl Adapter {
         let target = self.target(header.number)?;
         let source = Place::of(node).filter(|source| source.slot == target.place.slot);
         let source = source.ok_or(Refusal(libc::EXDEV))?;
+        self.want_place(node, &Target { place: source, tree: Arc::clone(&target.tree) })?;
         match target.tree.link(source.number, target.place.number, name, caller(header, 0)) {
             Err(StagingError::Exists) if header.is_resent() => {
                 let entry = target.tree.lookup(target.place.number, name)?;

@@ -115,7 +115,7 @@ impl Adapter {
         let flags = flags.cast_signed();
         let _closed = self.close_unanswered(header);
         let opened = self.target(header.number).and_then(|target| {
-            self.want_place(header, &target)?;
+            self.want_place(header.number, &target)?;
             let is_truncated = flags & libc::O_TRUNC != 0;
             let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
             let opening = open_in(header, &target, is_writable, is_truncated, kills_set_id)?;

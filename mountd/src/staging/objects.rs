@@ -3,7 +3,7 @@
 use reelfs::format::record::Time;
 use reelfs::repo::staging::{SetAttributes, SetTime, StagingError, XattrMode};
 
-use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, caller, done_before};
+use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, Target, caller, done_before};
 use crate::staging::nodes::{self, KEPT};
 use crate::wire::answer::{self, Room};
 use crate::wire::request::{self, Header, Operation};
@@ -16,36 +16,48 @@ const SET_GID: u16 = 0o2000;
 impl Adapter {
     pub(super) fn object(&self, header: &Header, operation: Operation<'_>) -> Answer {
         match operation {
-            Operation::GetAttributes => {
-                let target = self.target(header.number)?;
-                let attributes = target.tree.attributes(target.place.number)?;
-                let shown = self.shown(target.place.slot, &attributes);
-                Ok(answer::attributes(&shown, KEPT).into())
-            }
-            Operation::SetAttributes(set) => self.set_attributes(header, &set),
-            Operation::ReadLink => {
-                let target = self.target(header.number)?;
-                Ok(Answered::Bytes(target.tree.read_link(target.place.number)?))
-            }
-            Operation::StatFs => self.room(header),
-            Operation::SetXattr { name, value, flags, kills_set_gid } => {
-                self.set_xattr(header, name, value, flags, kills_set_gid)
-            }
-            Operation::GetXattr { name, len_max } => self.xattr(header, name, len_max),
-            Operation::ListXattrs { len_max } => self.xattrs(header, len_max),
-            Operation::RemoveXattr { name } => {
-                let target = self.target(header.number)?;
-                let removed = target.tree.remove_xattr(target.place.number, name, caller(header, 0));
-                done_before(header, removed, |error| matches!(error, StagingError::NoAttribute))
-            }
+            Operation::StatFs => room(&self.target(header.number)?),
             Operation::Ioctl => Err(Refusal(libc::ENOTTY)),
+            Operation::GetAttributes
+            | Operation::SetAttributes(_)
+            | Operation::ReadLink
+            | Operation::SetXattr { .. }
+            | Operation::GetXattr { .. }
+            | Operation::ListXattrs { .. }
+            | Operation::RemoveXattr { .. } => {
+                let target = self.target(header.number)?;
+                // Who asks has come by a name mostly, and can look it up again.
+                self.want_place(header.number, &target)?;
+                self.attribute(header, &target, operation)
+            }
             // The kernel then does without, and does not ask again.
             _ => Err(Refusal(libc::ENOSYS)),
         }
     }
 
-    fn set_attributes(&self, header: &Header, wanted: &request::SetAttributes) -> Answer {
-        let target = self.target(header.number)?;
+    fn attribute(&self, header: &Header, target: &Target, operation: Operation<'_>) -> Answer {
+        match operation {
+            Operation::GetAttributes => {
+                let attributes = target.tree.attributes(target.place.number)?;
+                let shown = self.shown(target.place.slot, &attributes);
+                Ok(answer::attributes(&shown, KEPT).into())
+            }
+            Operation::SetAttributes(set) => self.set_attributes(header, target, &set),
+            Operation::ReadLink => Ok(Answered::Bytes(target.tree.read_link(target.place.number)?)),
+            Operation::SetXattr { name, value, flags, kills_set_gid } => {
+                set_xattr(header, target, (name, value), flags, kills_set_gid)
+            }
+            Operation::GetXattr { name, len_max } => xattr(target, name, len_max),
+            Operation::ListXattrs { len_max } => xattrs(target, len_max),
+            Operation::RemoveXattr { name } => {
+                let removed = target.tree.remove_xattr(target.place.number, name, caller(header, 0));
+                done_before(header, removed, |error| matches!(error, StagingError::NoAttribute))
+            }
+            _ => Err(Refusal(libc::ENOSYS)),
+        }
+    }
+
+    fn set_attributes(&self, header: &Header, target: &Target, wanted: &request::SetAttributes) -> Answer {
         let time = |time: request::SetTime| match time {
             request::SetTime::Now => SetTime::Now,
             request::SetTime::At(seconds, nanoseconds) => SetTime::At(Time { seconds, nanoseconds }),
@@ -64,71 +76,67 @@ impl Adapter {
         let shown = self.shown(target.place.slot, &attributes);
         Ok(answer::attributes(&shown, KEPT).into())
     }
+}
 
-    fn room(&self, header: &Header) -> Answer {
-        let space = self.target(header.number)?.tree.space()?;
-        let blocks = |bytes: u64| bytes / u64::from(BLOCK_LEN);
-        let room = Room {
-            blocks: blocks(space.total_bytes),
-            free_blocks: blocks(space.available_bytes),
-            available_blocks: blocks(space.available_bytes),
-            files: space.object_count.saturating_add(space.free_object_count),
-            free_files: space.free_object_count,
-            block_len: BLOCK_LEN,
-            fragment_len: BLOCK_LEN,
-        };
-        Ok(answer::room(&room).into())
-    }
+fn room(target: &Target) -> Answer {
+    let space = target.tree.space()?;
+    let blocks = |bytes: u64| bytes / u64::from(BLOCK_LEN);
+    let room = Room {
+        blocks: blocks(space.total_bytes),
+        free_blocks: blocks(space.available_bytes),
+        available_blocks: blocks(space.available_bytes),
+        files: space.object_count.saturating_add(space.free_object_count),
+        free_files: space.free_object_count,
+        block_len: BLOCK_LEN,
+        fragment_len: BLOCK_LEN,
+    };
+    Ok(answer::room(&room).into())
+}
 
-    fn set_xattr(
-        &self,
-        header: &Header,
-        name: &[u8],
-        value: &[u8],
-        flags: u32,
-        kills_set_gid: bool,
-    ) -> Answer {
-        let target = self.target(header.number)?;
-        let mode = match flags.cast_signed() {
-            0 => XattrMode::Either,
-            libc::XATTR_CREATE if header.is_resent() => XattrMode::Either,
-            libc::XATTR_CREATE => XattrMode::Create,
-            libc::XATTR_REPLACE => XattrMode::Replace,
-            _ => return Err(Refusal(libc::EINVAL)),
-        };
-        let (number, caller) = (target.place.number, caller(header, 0));
-        target.tree.set_xattr(number, name, value, mode, caller)?;
-        if kills_set_gid {
-            let permissions = target.tree.attributes(number)?.permissions & !SET_GID;
-            let set = SetAttributes { permissions: Some(permissions), ..SetAttributes::default() };
-            target.tree.set_attributes(number, &set, caller)?;
-        }
-        Ok(Answered::Done)
+fn set_xattr(
+    header: &Header,
+    target: &Target,
+    (name, value): (&[u8], &[u8]),
+    flags: u32,
+    kills_set_gid: bool,
+) -> Answer {
+    let mode = match flags.cast_signed() {
+        0 => XattrMode::Either,
+        libc::XATTR_CREATE if header.is_resent() => XattrMode::Either,
+        libc::XATTR_CREATE => XattrMode::Create,
+        libc::XATTR_REPLACE => XattrMode::Replace,
+        _ => return Err(Refusal(libc::EINVAL)),
+    };
+    let (number, caller) = (target.place.number, caller(header, 0));
+    target.tree.set_xattr(number, name, value, mode, caller)?;
+    if kills_set_gid {
+        let permissions = target.tree.attributes(number)?.permissions & !SET_GID;
+        let set = SetAttributes { permissions: Some(permissions), ..SetAttributes::default() };
+        target.tree.set_attributes(number, &set, caller)?;
     }
+    Ok(Answered::Done)
+}
 
-    fn xattr(&self, header: &Header, name: &[u8], len_max: u32) -> Answer {
-        let target = self.target(header.number)?;
-        match target.tree.xattr(target.place.number, name) {
-            Ok(value) => sized(value, len_max),
-            // `ls -l` then stops asking each file for one.
-            Err(StagingError::NoAttribute) if name == SELINUX_LABEL => Err(Refusal(libc::EOPNOTSUPP)),
-            Err(error) => Err(error.into()),
-        }
+fn xattr(target: &Target, name: &[u8], len_max: u32) -> Answer {
+    match target.tree.xattr(target.place.number, name) {
+        Ok(value) => sized(value, len_max),
+        // `ls -l` then stops asking each file for one.
+        Err(StagingError::NoAttribute) if name == SELINUX_LABEL => Err(Refusal(libc::EOPNOTSUPP)),
+        Err(error) => Err(error.into()),
     }
+}
 
-    fn xattrs(&self, header: &Header, len_max: u32) -> Answer {
-        let target = self.target(header.number)?;
-        let mut names = Vec::new();
-        for (name, _) in target.tree.xattrs(target.place.number)? {
-            names.extend_from_slice(&name);
-            names.push(0);
-        }
-        // The kernel takes no longer list (listxattr(2), BUGS).
-        if names.len() > XATTR_LIST_LEN_MAX {
-            return Err(Refusal(libc::E2BIG));
-        }
-        sized(names, len_max)
+fn xattrs(target: &Target, len_max: u32) -> Answer {
+    let mut names = Vec::new();
+    for (name, _) in target.tree.xattrs(target.place.number)? {
+        names.extend_from_slice(&name);
+        names.push(0);
     }
+    // The kernel takes no longer list (listxattr(2), BUGS).
+    if names.len() > XATTR_LIST_LEN_MAX {
+        return Err(Refusal(libc::E2BIG));
+    }
+    sized(names, len_max)
 }
 
 /// The value, or its length if that is what is asked for.

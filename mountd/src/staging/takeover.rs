@@ -50,18 +50,18 @@ impl Adapter {
 
     // After a takeover only the kernel knows where it had found the file. Told that it is stale, it looks the name up
     // again and then asks again; or it asks again at once, if it has come by no name (/proc/PID/fd).
-    pub(super) fn want_place(&self, header: &Header, target: &Target) -> Result<(), Refusal> {
+    pub(super) fn want_place(&self, node: u64, target: &Target) -> Result<(), Refusal> {
         if !target.tree.must_search(target.place.number)? {
             return Ok(());
         }
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.remove(&header.number) {
+        if refused.remove(&node) {
             return Ok(());
         }
         if refused.len() >= REFUSED_COUNT_MAX {
             refused.clear();
         }
-        refused.insert(header.number);
+        refused.insert(node);
         Err(Refusal(libc::ESTALE))
     }
 

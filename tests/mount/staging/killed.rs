@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
 
 use reelfs::job::control::{ControlClient, Request};
+use rustix::fs::XattrFlags;
 
 use super::committed::{ask, commit};
 use super::failed_syncs::Failing;
@@ -159,6 +161,48 @@ fn after_a_takeover_names_of_files_are_looked_up_again_when_they_are_opened() {
     // Who has no name to look up gets it all the same.
     let text = fs::read(format!("/proc/self/fd/{}", by_number.as_raw_fd())).unwrap();
     assert_eq!(text, paths[1].as_os_str().as_encoded_bytes());
+}
+
+#[test]
+fn after_a_takeover_whatever_comes_by_a_name_has_it_looked_up_again() {
+    if !can_mount() {
+        return;
+    }
+    let mut stage = Stage::new();
+    let paths: Vec<_> = (0..60).map(|number| stage.path(&format!("file{number}"))).collect();
+    for (number, path) in paths.iter().enumerate() {
+        if number % 6 == 5 {
+            std::os::unix::fs::symlink(format!("to {number}"), path).unwrap();
+        } else {
+            fs::write(path, path.as_os_str().as_encoded_bytes()).unwrap();
+            rustix::fs::setxattr(path, "user.n", number.to_string().as_bytes(), XattrFlags::empty()).unwrap();
+        }
+    }
+    commit(&stage);
+    stage.remount();
+    paths.iter().for_each(|path| drop(fs::symlink_metadata(path).unwrap()));
+    stage.mount().kill_server();
+    // It answers, and knows nothing but the directory.
+    fs::metadata(stage.root()).unwrap();
+    let before = requests(&stage);
+    for (number, path) in paths.iter().enumerate() {
+        let mut value = [0; 8];
+        match number % 6 {
+            0 => {
+                let len = rustix::fs::getxattr(path, "user.n", &mut value).unwrap();
+                assert_eq!(value[..len], *number.to_string().as_bytes());
+            }
+            1 => assert_eq!(rustix::fs::listxattr(path, &mut value).unwrap(), b"user.n\0".len()),
+            2 => rustix::fs::setxattr(path, "user.n", b"new", XattrFlags::empty()).unwrap(),
+            3 => fs::set_permissions(path, fs::Permissions::from_mode(0o604)).unwrap(),
+            4 => fs::hard_link(path, path.with_extension("link")).unwrap(),
+            _ => assert_eq!(fs::read_link(path).unwrap().to_str(), Some(&*format!("to {number}"))),
+        }
+    }
+    let after = requests(&stage);
+    assert!(count(&after, "lookup") - count(&before, "lookup") >= 60, "{before:?} {after:?}");
+    assert_eq!(fs::metadata(&paths[3]).unwrap().mode() & 0o777, 0o604);
+    assert_eq!(fs::read(paths[4].with_extension("link")).unwrap(), paths[4].as_os_str().as_encoded_bytes());
 }
 
 #[test]
