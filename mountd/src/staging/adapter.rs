@@ -140,6 +140,7 @@ impl Adapter {
             | Operation::Open { .. }
             | Operation::Allocate { .. }
             | Operation::CopyRange { .. } => return self.content(header, operation, reply),
+            Operation::Lookup { name } if header.number == nodes::ROOT => self.look_up_client(name, reply),
             operation => send(reply, self.answer(header, operation)),
         }
         Pace::Spin

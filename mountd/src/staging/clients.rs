@@ -99,20 +99,6 @@ impl Clients {
         StagingOptions { limits, ..self.options.clone() }
     }
 
-    // A daemon that was unmounted a moment ago may have it open still, and one of another mount be away.
-    fn open_tree(&self, name: &ClientName) -> Result<StagingTree, StagingError> {
-        let options = self.options(name);
-        for _ in 0..OPEN_ATTEMPT_COUNT {
-            match StagingTree::open(Arc::clone(&self.repository), name, &options) {
-                Err(StagingError::Locked { .. } | StagingError::Mounted) if !self.is_served_elsewhere() => {
-                    thread::sleep(OPEN_PAUSE);
-                }
-                opened => return opened,
-            }
-        }
-        StagingTree::open(Arc::clone(&self.repository), name, &options)
-    }
-
     // By a process that is not about to end.
     fn is_served_elsewhere(&self) -> bool {
         !self.is_answering.load(Ordering::Acquire)
@@ -134,11 +120,26 @@ impl Clients {
         self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// The client's tree.
+    /// The client's tree. A daemon that was unmounted a moment ago may have it open still, and one of another mount be
+    /// away: it is waited for, for some seconds.
     ///
     /// # Errors
     /// [`StagingError::NotFound`] if it has none, or why it cannot be opened.
     pub(crate) fn by_name(&self, name: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
+        for _ in 0..OPEN_ATTEMPT_COUNT {
+            match self.by_name_now(name) {
+                Err(error) if self.may_come(&error) => thread::sleep(OPEN_PAUSE),
+                found => return found,
+            }
+        }
+        self.by_name_now(name)
+    }
+
+    /// The same without waiting for others.
+    ///
+    /// # Errors
+    /// As for [`Clients::by_name`].
+    pub(crate) fn by_name_now(&self, name: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
         if let Some(tree) = self.opened(name) {
             return Ok(tree);
         }
@@ -146,9 +147,15 @@ impl Clients {
         if let Some(tree) = open.values().find(|tree| tree.client() == name) {
             return Ok(Arc::clone(tree));
         }
-        let tree = self.ready(self.open_tree(name)?);
+        let tree = StagingTree::open(Arc::clone(&self.repository), name, &self.options(name))?;
+        let tree = self.ready(tree);
         open.insert(tree.slot(), Arc::clone(&tree));
         Ok(tree)
+    }
+
+    /// Tells whether a tree that could not be opened may let itself be opened soon.
+    pub(crate) fn may_come(&self, error: &StagingError) -> bool {
+        matches!(error, StagingError::Locked { .. } | StagingError::Mounted) && !self.is_served_elsewhere()
     }
 
     /// The tree whose inode numbers have this slot.

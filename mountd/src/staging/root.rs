@@ -1,5 +1,7 @@
 //! The directory of the clients: to make a directory in it makes a client.
 
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use nix::unistd::{getegid, geteuid};
@@ -7,9 +9,10 @@ use reelfs::format::record::FileKind;
 use reelfs::id::ClientName;
 use reelfs::repo::staging::{self, StagingError, StagingTree};
 
-use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, caller, list_dots};
+use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, caller, list_dots, send};
 use crate::staging::nodes::{self, Place};
 use crate::wire::answer::{self, Room};
+use crate::wire::channel::Reply;
 use crate::wire::request::{Header, Operation};
 
 const PERMISSIONS: u32 = 0o755;
@@ -18,15 +21,31 @@ const ATTRIBUTES_KEPT: Duration = Duration::from_secs(1);
 const FIRST_COOKIE: u64 = 3;
 
 impl Adapter {
+    /// Looks a client up. Where its tree is still in use by another process, a thread of its own waits for that.
+    pub(super) fn look_up_client(&self, name: &[u8], reply: Reply) {
+        let Some(name) = client_name(name) else { return reply.error(libc::ENOENT) };
+        let refused = match self.clients.by_name_now(&name) {
+            Ok(tree) => return send(reply, client_entry(&tree)),
+            Err(error) => error,
+        };
+        if !self.clients.may_come(&refused) {
+            return reply.error(Refusal::from(refused).0);
+        }
+        let clients = Arc::clone(&self.clients);
+        let wait = move || {
+            let found = clients.by_name(&name).map_err(Refusal::from);
+            send(reply, found.and_then(|tree| client_entry(&tree)));
+        };
+        // A reply that is dropped is an error.
+        if let Err(error) = thread::Builder::new().name("opening".to_owned()).spawn(wait) {
+            log::error!("cannot wait for a client: {error}");
+        }
+    }
+
     pub(super) fn root(&self, header: &Header, operation: Operation<'_>) -> Answer {
         match operation {
             Operation::GetAttributes => {
                 Ok(answer::attributes(&self.root_attributes(), ATTRIBUTES_KEPT).into())
-            }
-            Operation::Lookup { name } => {
-                let name = client_name(name).ok_or(Refusal(libc::ENOENT))?;
-                let tree = self.clients.by_name(&name)?;
-                self.client_entry(&tree)
             }
             Operation::MakeDirectory { name, mode, umask } => {
                 // What is no name of a client is refused as vfat refuses names.
@@ -36,7 +55,7 @@ impl Adapter {
                     Err(StagingError::Exists) if header.is_resent() => self.clients.by_name(&name)?,
                     created => created?,
                 };
-                self.client_entry(&tree)
+                client_entry(&tree)
             }
             Operation::RemoveDirectory { name } => self.remove_client(header, name),
             Operation::OpenDirectory => Ok(answer::opened(0, 0, 0).into()),
@@ -78,18 +97,9 @@ impl Adapter {
         shown
     }
 
-    fn client_entry(&self, tree: &StagingTree) -> Answer {
-        // The kernel never gives back the look-up of a root that is also one of the tree's own: it is counted
-        // by inode number, and a tree's root is never without a name.
-        let attributes = tree.attributes(staging::ROOT)?;
-        let shown = nodes::shown(tree.slot(), &attributes);
-        // Only the kernel removes a client, and what a command does to one it is told of.
-        Ok(answer::entry(&shown, nodes::KEPT, nodes::KEPT).into())
-    }
-
     fn remove_client(&self, header: &Header, name: &[u8]) -> Answer {
         let name = client_name(name).ok_or(Refusal(libc::ENOENT))?;
-        let tree = match self.clients.by_name(&name) {
+        let tree = match self.clients.by_name_now(&name) {
             Err(StagingError::NotFound) if header.is_resent() => return Ok(Answered::Done),
             tree => tree?,
         };
@@ -139,6 +149,15 @@ impl Adapter {
 }
 
 const BLOCK_LEN: u32 = 4096;
+
+fn client_entry(tree: &StagingTree) -> Answer {
+    // The kernel never gives back the look-up of a root that is also one of the tree's own: it is counted
+    // by inode number, and a tree's root is never without a name.
+    let attributes = tree.attributes(staging::ROOT)?;
+    let shown = nodes::shown(tree.slot(), &attributes);
+    // Only the kernel removes a client, and what a command does to one it is told of.
+    Ok(answer::entry(&shown, nodes::KEPT, nodes::KEPT).into())
+}
 
 fn client_name(name: &[u8]) -> Option<ClientName> {
     std::str::from_utf8(name).ok()?.parse().ok()

@@ -16,6 +16,7 @@ mod requests;
 mod semantics;
 mod space;
 mod suites;
+mod two_mounts;
 
 use std::path::PathBuf;
 
