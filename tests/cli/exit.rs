@@ -263,6 +263,59 @@ fn what_cannot_be_read_any_more_stays_as_the_generation_before_has_it() {
 }
 
 #[test]
+fn names_of_files_in_a_directory_that_cannot_be_read_stay_as_long_as_that_is_so() {
+    let mut sandbox = Sandbox::with_repository();
+    let names = ["closed/first", "closed/below/second", "closed/third", "outside"];
+    for (file, name) in [("both inside", names[0]), ("one outside", names[2])] {
+        sandbox.write(name, file);
+    }
+    fs::create_dir(sandbox.source().join("closed/below")).unwrap();
+    for (from, to) in [(names[0], names[1]), (names[2], names[3])] {
+        fs::hard_link(sandbox.source().join(from), sandbox.source().join(to)).unwrap();
+    }
+    let is_root = sandbox.give_to_nobody().is_some();
+    let source = sandbox.source();
+    let back_up = |code: i32| {
+        let arguments = ["backup", source.to_str().unwrap(), "--client", "web1", "--quiet"];
+        let mut command =
+            if is_root { sandbox.command_as_nobody(&arguments) } else { sandbox.command(&arguments) };
+        let ended = ended(&mut command);
+        assert_eq!(ended.code, code, "{ended:?}");
+    };
+    let read = |name: &str| sandbox.good(&["cat", &format!("web1:{name}")]);
+    let all = ["closed/", "closed/below/", "closed/below/second", "closed/first", "closed/third"];
+    let close = |mode: u32| {
+        fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    back_up(0);
+    close(0o000);
+    // The name outside stays, is written to, and goes; what is inside follows as far as it can be seen.
+    for (text, expected) in [(None, "one outside"), (Some("written"), "written")] {
+        if let Some(text) = text {
+            fs::write(source.join("outside"), text).unwrap();
+        }
+        fs::write(source.join("more"), expected).unwrap();
+        back_up(3);
+        assert_eq!(sandbox.saved(), [&all[..], &["more", "outside"]].concat());
+        assert!(names[..2].iter().all(|name| read(name) == "both inside"));
+        assert!(names[2..].iter().all(|name| read(name) == expected));
+        assert_eq!(sandbox.run(&["verify"]).code, 0);
+    }
+    fs::remove_file(source.join("outside")).unwrap();
+    back_up(3);
+    assert_eq!(sandbox.saved(), [&all[..], &["more"]].concat());
+    assert_eq!(read("closed/third"), "written");
+    close(0o755);
+    back_up(0);
+    assert_eq!(sandbox.saved(), [&all[..], &["more"]].concat());
+    assert_eq!((read("closed/below/second"), read("closed/third")), ("both inside".into(), "written".into()));
+    fs::remove_dir_all(source.join("closed")).unwrap();
+    back_up(0);
+    assert_eq!(sandbox.saved(), ["more"]);
+    assert_eq!(sandbox.run(&["verify"]).code, 0);
+}
+
+#[test]
 fn a_full_disk_ends_with_1_and_nothing_is_visible() {
     if !nix::unistd::geteuid().is_root() {
         return;

@@ -18,7 +18,6 @@ use crate::job::store::queue::Target;
 use crate::job::store::record;
 use crate::job::store::spilling::{Spilled, SpillingMap};
 use crate::live::Exclusions;
-use crate::live::LiveError;
 use crate::live::{Attributes, Scanned, SourceDirectory};
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
@@ -70,6 +69,8 @@ pub(super) struct Driver<'a, 'r> {
     pub(super) linked_objects: ObjectSet,
     // Object ids of the generation before that lost a name.
     pub(super) unlinked: ObjectSet,
+    // Directories that cannot be read and have names of what has several.
+    pub(super) kept: ObjectSet,
     selection: Selection<'a>,
     // Directories of the generation before that came by in the directory that is visited.
     seen: ObjectSet,
@@ -90,6 +91,7 @@ impl<'a, 'r> Driver<'a, 'r> {
             linked: SpillingMap::new(b'i', context.claims.scratch(), LINKED_COUNT_MAX),
             linked_objects: ObjectSet::default(),
             unlinked: ObjectSet::default(),
+            kept: ObjectSet::default(),
             selection: Selection::new(context.repository, context.options, context.exclusions),
             seen: ObjectSet::default(),
             context,
@@ -129,6 +131,7 @@ impl<'a, 'r> Driver<'a, 'r> {
             self.emitter.poll()?;
         }
         self.emitter.flush()?;
+        self.keep_names()?;
         let (unlinked, linked) = (&self.unlinked, &self.linked_objects);
         Ok(self.emitter.drain(unlinked.iter().filter(|object| !linked.contains(*object)))?)
     }
@@ -196,46 +199,6 @@ impl<'a, 'r> Driver<'a, 'r> {
         Ok(())
     }
 
-    // What the directory had stays as it was, but for files with several names: where their other names are
-    // cannot be told.
-    fn unreadable(
-        &mut self,
-        visit: &Visit,
-        directory: Option<&Arc<SourceDirectory>>,
-        error: &LiveError,
-    ) -> Result<(), BackupError> {
-        self.put_directory(visit, directory)?;
-        if !visit.is_known {
-            self.emitter.failed(error, Unread::LeftOut);
-            return Ok(());
-        }
-        self.emitter.failed(error, Unread::Kept);
-        self.keep_below(visit.object)
-    }
-
-    // Keeps what was in a directory that cannot be read now.
-    fn keep_below(&mut self, directory: u64) -> Result<(), BackupError> {
-        let previous = self.previous.clone();
-        let mut directories = vec![directory];
-        let mut seen = ObjectSet::default();
-        while let Some(directory) = directories.pop() {
-            self.context.progress.check()?;
-            for old in self.listed_before(previous.as_deref(), directory)? {
-                let old = old?;
-                match old.node {
-                    Node::Object { object, .. } if old.kind == FileKind::Directory => {
-                        if self.has_parent(object, directory)? && seen.insert(object) {
-                            directories.push(object);
-                        }
-                    }
-                    Node::Object { .. } => self.remove(directory, &old)?,
-                    Node::Entry(_) | Node::Synthetic(_) => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn entry(
         &mut self,
         visit: &Visit,
@@ -273,22 +236,6 @@ impl<'a, 'r> Driver<'a, 'r> {
         }
     }
 
-    // The system does not tell what the entry is.
-    fn unseen(&mut self, visit: &Visit, old: Option<Entry>, error: &LiveError) -> Result<(), BackupError> {
-        let is_kept = |old: &Entry| matches!(old.node, Node::Entry(_)) || old.kind == FileKind::Directory;
-        let is_kept = old.as_ref().is_some_and(is_kept);
-        self.emitter.failed(error, if is_kept { Unread::Kept } else { Unread::LeftOut });
-        match old {
-            Some(Entry { kind: FileKind::Directory, node: Node::Object { object, .. }, .. })
-                if self.is_in_place(visit.object, object)? =>
-            {
-                self.keep_below(object)
-            }
-            Some(old) if !is_kept => self.remove(visit.object, &old),
-            _ => Ok(()),
-        }
-    }
-
     fn subdirectory(
         &mut self,
         visit: &Visit,
@@ -312,7 +259,7 @@ impl<'a, 'r> Driver<'a, 'r> {
         Ok(self.visits.push(Visit { path, object, parent, attributes, is_known: known.is_some() })?)
     }
 
-    fn put_directory(
+    pub(super) fn put_directory(
         &mut self,
         visit: &Visit,
         directory: Option<&Arc<SourceDirectory>>,
@@ -348,7 +295,7 @@ impl<'a, 'r> Driver<'a, 'r> {
     }
 
     // What a directory had, as it streams by: it may be of any size.
-    fn listed_before<'p>(
+    pub(super) fn listed_before<'p>(
         &self,
         previous: Option<&'p Generation>,
         directory: u64,
@@ -362,7 +309,7 @@ impl<'a, 'r> Driver<'a, 'r> {
     }
 
     // Removes an entry and all that only it leads to.
-    fn remove(&mut self, directory: u64, entry: &Entry) -> Result<(), BackupError> {
+    pub(super) fn remove(&mut self, directory: u64, entry: &Entry) -> Result<(), BackupError> {
         self.forget(directory, entry)?;
         self.emitter.remove(directory, &entry.name);
         Ok(())
@@ -403,11 +350,11 @@ impl<'a, 'r> Driver<'a, 'r> {
 
     // Tells whether a directory of the generation before has its place in `parent` and was not met there
     // under another name: what a damaged tree names twice is not the same directory twice.
-    fn is_in_place(&mut self, parent: u64, object: u64) -> Result<bool, BackupError> {
+    pub(super) fn is_in_place(&mut self, parent: u64, object: u64) -> Result<bool, BackupError> {
         Ok(self.has_parent(object, parent)? && self.seen.insert(object))
     }
 
-    fn has_parent(&self, object: u64, expected: u64) -> Result<bool, BackupError> {
+    pub(super) fn has_parent(&self, object: u64, expected: u64) -> Result<bool, BackupError> {
         let Some(previous) = &self.previous else { return Ok(false) };
         let inode = previous.object(self.context.repository.pages(), object)?;
         Ok(inode.detail == Detail::Directory { parent: expected })

@@ -11,6 +11,7 @@ mod objects;
 mod open_directories;
 mod selection;
 mod source;
+mod unreadable;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

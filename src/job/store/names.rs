@@ -81,6 +81,11 @@ impl Emitter<'_, '_> {
         Ok(self.groups.look(&object.to_be_bytes(), |group| group.is_failed)?.unwrap_or_default())
     }
 
+    /// Tells whether names of a file with several may still come: it was not put yet.
+    pub(in crate::job) fn has_more_names(&self, object: u64) -> Result<bool, StoreError> {
+        Ok(self.groups.look(&object.to_be_bytes(), |_| ())?.is_some())
+    }
+
     // Changes what is known of a file with several names.
     fn change_group(&mut self, object: u64, change: impl FnOnce(&mut Group)) -> Result<(), StoreError> {
         let key = object.to_be_bytes();

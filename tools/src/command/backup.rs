@@ -30,8 +30,8 @@ EXAMPLES
 
   A client whose staging has changes takes no backup until these are committed or discarded.
 
-  What cannot be read is named, and stays as the last generation has it; a file with several names, and what
-  that generation does not have, is left out.
+  What cannot be read is named, and stays as the last generation has it; a file that has several names
+  and cannot be read itself, and what that generation does not have, is left out.
 
   A file that did not change since the last generation, by size, times and inode number, is taken over
   without being read, unless some of its data is known to be damaged: that is read and stored anew.
