@@ -102,7 +102,8 @@ pub(super) fn run(args: &Args, json: bool, out: &mut Output) -> Result<(), Failu
             ("last_lun", last.into()),
         ]))?;
     } else {
-        out.line(&format!("iscsi://{address}/{name}/0 is the changer, /1 to /{last} are the drives"))?;
+        let target = format!("iscsi://{address}/{name}");
+        out.line(&format!("{target} is the library; {target}/0 is its changer, /1 to /{last} are its drives"))?;
     }
     out.flush()?;
     wait_for_signal()?;
