@@ -276,7 +276,10 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 true => "could not be synced: what was written to it may be lost",
                 false => "was being written at the freeze",
             };
-            self.summary.inconsistent.note(path::display(&path), why.to_owned());
+            // For one with several names all that were changed are looked at: not for each file, but for these.
+            let named = name.is_empty().then(|| self.context.tree.path(number).ok()).flatten();
+            let shown = path::display(named.as_ref().unwrap_or(&path));
+            self.summary.inconsistent.note(shown, why.to_owned());
         }
         let described = Described { inode, xattrs };
         let file = File { target: Target::Entry { object, name }, before, number, described, path };

@@ -3,12 +3,12 @@
 //! A file that was moved since is to be there all the same, so the name that it had stays too, and what has
 //! taken that name since waits with it; and so on, should that have been moved. A directory does not wait, nor does a
 //! safe file with several names: a file whose name one has taken, or whose directory is gone, is taken as it stood at
-//! the freeze.
+//! the freeze. So is one that has taken a name of a file with several, or of a directory.
 
 use super::driver::Driver;
 use super::error::CommitError;
 use crate::format::staging_policy::Inconsistent;
-use crate::index::staging::FrozenPlace;
+use crate::index::staging::{FrozenPlace, Home};
 use crate::path;
 use crate::repo::staging::{FrozenObject, FrozenTarget};
 use crate::repo::{Entry, Node};
@@ -26,8 +26,15 @@ impl Driver<'_, '_, '_> {
         if !self.keeps_last_safe() || self.context.unsafe_files.is_empty() {
             return Ok(());
         }
-        let (frozen, tree) = (self.context.frozen, self.context.tree);
-        self.displaced = frozen.displaced().map_err(|source| super::staging_error(tree, source))?;
+        let (frozen, tree, unsafe_files) =
+            (self.context.frozen, self.context.tree, self.context.unsafe_files);
+        let mut is_unsafe = |number, home: &Home| {
+            unsafe_files.contains(number)
+                || unsafe_files.has_groups()
+                    && unsafe_files.is_in_group(&self.paths.of(home.directory, &home.name))
+        };
+        let displaced = frozen.displaced(&mut is_unsafe);
+        self.displaced = displaced.map_err(|source| super::staging_error(tree, source))?;
         Ok(())
     }
 
@@ -48,7 +55,14 @@ impl Driver<'_, '_, '_> {
             FrozenTarget::Linked { object, .. } => return Ok(self.kept_linked.contains(object)),
             FrozenTarget::Object(object) => {
                 let is_displaced = self.displaced.contains(&object.number);
-                if !is_displaced && self.is_unsafe(object.content.as_ref(), object.number, (directory, name))
+                // The name of a directory, or of a file with several that does not wait, cannot stay: that is counted, or gone.
+                let is_counted = match before.map(|before| before.node) {
+                    Some(Node::Object { object, .. }) => !self.kept_linked.contains(&object),
+                    _ => false,
+                };
+                if !is_displaced
+                    && !is_counted
+                    && self.is_unsafe(object.content.as_ref(), object.number, (directory, name))
                 {
                     return Ok(true);
                 }

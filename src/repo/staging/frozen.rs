@@ -331,15 +331,30 @@ impl<'t> FrozenEpoch<'t> {
 
     /// Numbers of files, or of anything else but directories, of the base whose names cannot lead to them any more: a
     /// directory or a file with several names has the name now, or the directory that they were in is gone. Some have
-    /// other names.
+    /// other names. With them files that `is_unsafe` and have the name of one with several, or of a directory, which cannot
+    /// wait for it: neither stays where it was.
     ///
     /// # Errors
     /// [`StagingError`] if rows or the base cannot be read.
-    pub fn displaced(&self) -> Result<HashSet<u64>, StagingError> {
+    pub fn displaced(
+        &self,
+        is_unsafe: &mut dyn FnMut(u64, &Home) -> bool,
+    ) -> Result<HashSet<u64>, StagingError> {
         let mut displaced = HashSet::new();
         let mut last = (0, false);
         for row in self.snapshot.entries() {
             let (home, row) = row?;
+            let now = row.target.map(|(_, number)| number);
+            let is_file = row.target.is_some_and(|(kind, _)| kind != FileKind::Directory);
+            if let Some(number) = now.filter(|_| is_file && self.is_of(row.epoch))
+                && is_unsafe(number, &home)
+                && let Some(before) = self.base.lookup(home.directory, &home.name)?
+                && (before.linked.is_some() || before.kind == FileKind::Directory)
+                && before.number != number
+            {
+                displaced.extend([before.number, number]);
+                continue;
+            }
             let is_one = match row.target {
                 _ if !self.is_of(row.epoch) => false,
                 Some((FileKind::Directory, _)) => true,
@@ -353,7 +368,6 @@ impl<'t> FrozenEpoch<'t> {
             };
             if is_one {
                 let before = self.base_number(home.directory, &home.name)?;
-                let now = row.target.map(|(_, number)| number);
                 displaced.extend(before.filter(|before| now != Some(*before)));
             }
         }

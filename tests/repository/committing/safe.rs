@@ -320,6 +320,54 @@ fn a_file_that_is_being_written_and_has_lost_its_name_to_a_directory_is_there_al
 }
 
 #[test]
+fn a_file_that_is_being_written_and_has_taken_the_name_of_a_hard_link_is_there() {
+    // One name of two is left, none, both wait, or a directory had the name; the file is new, was moved, or is linked.
+    for round in 0..12 {
+        let scene = quick(Inconsistent::KeepLastSafe);
+        let staged = scene.stage("web1");
+        staged.write("a", b"old");
+        staged.link("a", "b");
+        staged.make_directory("directory");
+        staged.write("moved", &random(1, 5000));
+        staged.write("linked", &random(2, 5000));
+        staged.link("linked", "linked too");
+        commit(&scene, &staged);
+        let (hot, taken) = (["new", "moved", "linked"][round / 4], ["a", "a", "a", "directory"][round % 4]);
+        if hot == "new" {
+            staged.write("new", b"new");
+        }
+        let commit_hot = || {
+            match round % 4 {
+                1 => staged.unlink("b"),
+                3 => staged.remove_directory("directory"),
+                _ => {}
+            }
+            staged.rename(hot, taken);
+            commit(&scene, &staged)
+        };
+        let summary = while_written(&staged, hot, || match round % 4 {
+            2 => while_written(&staged, "b", commit_hot),
+            _ => commit_hot(),
+        });
+        assert!(
+            summary.inconsistent.listed.iter().any(|problem| problem.path == taken),
+            "{round}: {summary:?}"
+        );
+        scene.verify();
+        let (read, seen) = (scene.read(&summary), staged.seen());
+        assert_eq!(read.keys().collect::<Vec<_>>(), seen.keys().collect::<Vec<_>>(), "{round}");
+        thread::sleep(Duration::from_millis(350));
+        staged.write("more", b"later");
+        let after = commit(&scene, &staged);
+        assert!(after.is_complete(), "{after:?}");
+        assert_eq!(scene.read(&after), staged.seen(), "{round}");
+        scene.verify();
+        staged.tree.discard().unwrap();
+        assert_eq!(scene.read(&after), staged.seen(), "{round}");
+    }
+}
+
+#[test]
 fn a_hard_link_with_the_name_of_a_file_that_is_being_written_is_taken_and_staging_keeps_it() {
     let scene = quick(Inconsistent::KeepLastSafe);
     let staged = scene.stage("web1");
