@@ -108,9 +108,16 @@ impl Backings {
             used: now(),
         });
         stock.used = now();
-        let taken = stock.ready.pop_front();
+        let mut taken = stock.ready.pop_front();
         if stock.ready.len() < READY_COUNT_LOW {
             self.0.wake.notify_one();
+        }
+        drop(state);
+        // Since it was made ready the disk may have become full: the kernel would not heed the reserve.
+        if let Some(ready) = taken.as_mut().filter(|ready| ready.backing != 0)
+            && !tree.lets_kernel_write()
+        {
+            self.close(std::mem::take(&mut ready.backing));
         }
         taken
     }

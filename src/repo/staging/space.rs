@@ -147,6 +147,7 @@ impl StagingTree {
     pub fn lets_kernel_write(&self) -> bool {
         if self.is_near_reserve().unwrap_or(true) {
             self.space.is_bounded.store(true, Ordering::Release);
+            self.space.credit.store(0, Ordering::Relaxed);
         }
         self.tells_openers && !self.space.is_bounded.load(Ordering::Acquire)
     }
@@ -178,6 +179,10 @@ impl StagingTree {
         }
         let is_near = self.is_near_reserve()?;
         guard.is_bounded.store(is_near || guard.has_cap(), Ordering::Release);
+        if is_near {
+            // What was granted before may be what the kernel has written since.
+            guard.credit.store(0, Ordering::Relaxed);
+        }
         let is_held = is_near && self.frozen_epoch() == 0 && self.has_direct_writers();
         guard.ballast.hold(if is_held { reserve } else { 0 })
     }
