@@ -261,6 +261,50 @@ fn a_commit_waits_for_a_daemon_that_is_being_started_again_and_loses_nothing_tha
 }
 
 #[test]
+fn others_write_to_the_repository_while_a_commit_waits_for_a_file_that_is_written() {
+    let sandbox = Sandbox::with_repository();
+    let Some(mounted) = Mounted::new(&sandbox) else { return };
+    for client in ["busy", "idle"] {
+        std::fs::create_dir(mounted.1.join("staging").join(client)).unwrap();
+        std::fs::write(mounted.1.join(format!("staging/{client}/file")), client).unwrap();
+    }
+    sandbox.write("source", "of a backup");
+    let mut hot = std::fs::File::create(mounted.1.join("staging/busy/hot")).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                std::io::Write::write_all(&mut hot, b"more").unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        });
+        let busy = scope.spawn(|| sandbox.run(&["commit", "busy"]));
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let idle = sandbox.run(&["commit", "idle"]);
+        let other = sandbox.run_backup(&[]);
+        let was_waiting = !busy.is_finished();
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((idle.code, other.code, was_waiting), (0, 0, true), "{idle:?} {other:?}");
+        assert_eq!(busy.join().unwrap().code, 0);
+    });
+}
+
+#[test]
+fn clients_are_listed_though_one_cannot_be_looked_at() {
+    let sandbox = Sandbox::with_repository();
+    for client in ["damaged", "whole"] {
+        stage(&sandbox, client, &[("file", b"content")]);
+    }
+    let current = sandbox.repository().join("staging/damaged/meta/CURRENT");
+    std::fs::write(current, "nothing that it can be").unwrap();
+    let ended = sandbox.run(&["staging"]);
+    assert_ne!(ended.code, 0);
+    assert!(ended.out.contains("\nwhole "), "{ended:?}");
+    assert!(ended.error.contains("damaged: "), "{ended:?}");
+    assert_eq!(sandbox.run(&["staging", "whole"]).code, 0);
+}
+
+#[test]
 fn a_stage_of_a_client_without_staging_makes_it() {
     let sandbox = Sandbox::with_repository();
     sandbox.write("saved", "saved by a backup");

@@ -81,6 +81,13 @@ pub struct Commit<'a> {
     pub progress: &'a Progress,
 }
 
+/// What came of waiting for files that were being written.
+#[derive(Debug)]
+pub struct Waited {
+    unsafe_files: unsafe_files::UnsafeFiles,
+    span: std::time::Duration,
+}
+
 fn staging_error(tree: &StagingTree, source: StagingError) -> CommitError {
     CommitError::Staging { client: tree.client().to_string(), source: Box::new(source) }
 }
@@ -91,13 +98,22 @@ impl Commit<'_> {
     /// # Errors
     /// [`CommitError`] if no generation was made; what was staged is staged as before.
     pub fn run(&self, on_file: &mut OnFile<'_>) -> Result<CommitSummary, CommitError> {
+        self.run_after(self.wait()?, on_file)
+    }
+
+    /// The same after [`Commit::wait`].
+    ///
+    /// # Errors
+    /// As for [`Commit::run`].
+    pub fn run_after(&self, waited: Waited, on_file: &mut OnFile<'_>) -> Result<CommitSummary, CommitError> {
         let repository = Arc::clone(self.tree.repository());
-        let (unsafe_files, waited) = self.wait()?;
+        let Waited { unsafe_files, span } = waited;
         let frozen = self.tree.freeze().map_err(|source| staging_error(self.tree, source))?;
         let (writer, mut summary, has_news) = self.store(&repository, &frozen, &unsafe_files, on_file)?;
-        summary.waited = waited;
-        if !has_news && !self.options.always {
+        summary.waited = span;
+        if !has_news && !self.options.always && self.is_latest(&repository, &frozen)? {
             writer.abandon()?;
+            self.forget(frozen, &summary)?;
             return Ok(summary);
         }
         if let Err(cancelled) = self.progress.check() {
@@ -125,12 +141,35 @@ impl Commit<'_> {
         Ok(summary)
     }
 
-    fn wait(&self) -> Result<(unsafe_files::UnsafeFiles, std::time::Duration), CommitError> {
+    // Staging that was set to an older generation is not what the latest one holds.
+    fn is_latest(&self, repository: &Repository, frozen: &FrozenEpoch<'_>) -> Result<bool, CommitError> {
+        if !self.tree.is_base_chosen() {
+            return Ok(true);
+        }
+        let latest = repository.generations(self.tree.client())?.last().map(|latest| latest.ordinal);
+        Ok(latest == frozen.base().map(|base| base.ordinal()))
+    }
+
+    // What was done is in the generation below already, or came to nothing: it is pending no more.
+    fn forget(&self, frozen: FrozenEpoch<'_>, summary: &CommitSummary) -> Result<(), CommitError> {
+        let Some(base) = frozen.base().map(|base| base.ordinal()) else { return Ok(()) };
+        if summary.kept_back.count > 0 || summary.unreadable.count > 0 {
+            return Ok(());
+        }
+        frozen.finish(base).map_err(|source| staging_error(self.tree, source))
+    }
+
+    /// Waits until what is being written is safe, or until the policy gives up. For this nobody needs the writer lock.
+    ///
+    /// # Errors
+    /// [`CommitError`] if it is cancelled, or what was staged cannot be read.
+    pub fn wait(&self) -> Result<Waited, CommitError> {
         let mut policy = self.policy.safe.clone();
         if self.options.now {
             policy.give_up = crate::format::staging_policy::Span::from_secs(0);
         }
-        safe::wait(self.tree, &policy, &*self.outside, self.progress)
+        let (unsafe_files, span) = safe::wait(self.tree, &policy, &*self.outside, self.progress)?;
+        Ok(Waited { unsafe_files, span })
     }
 
     fn store<'r>(

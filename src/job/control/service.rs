@@ -171,12 +171,22 @@ impl Service {
             Some(client) => vec![named(client)?],
             None => self.stagings.names()?,
         };
+        let mut failed = None;
         for name in names {
             let policy = config.staging_policy(&name);
-            let tree = self.tree(&name, &policy)?;
-            emit(Answer::Client(self.client_status(&name, &policy, &tree)?));
+            let told = self.tree(&name, &policy).and_then(|tree| self.client_status(&name, &policy, &tree));
+            match told {
+                Ok(status) => emit(Answer::Client(status)),
+                Err(refusal) if client.is_some() => return Err(refusal),
+                // Of the others it is told all the same.
+                Err(refusal) => {
+                    emit(Answer::Note { text: format!("{name}: {}", refusal.text) });
+                    failed.get_or_insert(refusal.kind);
+                }
+            }
         }
-        Ok(())
+        let text = || "not every client's staging can be looked at".to_owned();
+        failed.map_or(Ok(()), |kind| Err(Refusal::new(kind, text())))
     }
 
     fn client_status(
@@ -219,17 +229,23 @@ impl Service {
         let policy = self.config()?.staging_policy(&client);
         let _running = self.begin(&client, request.wait, progress)?;
         let tree = self.tree(&client, &policy)?;
+        let options = options(request);
+        // Others may write to the repository meanwhile, and need the reserve.
+        let waited = self.commit_of(&tree, None, &policy, &options, progress).wait()?;
         let _lock = self.lock(request.wait, progress)?;
         // The index too may need some of the reserve.
         let _room = tree.make_room()?;
         let now_seconds = self.outside.now().seconds;
         let mut tell = |news| emit(Answer::Note { text: news_text(news) });
         let index = open_index(self.repository(), now_seconds, progress, &mut tell)?;
-        let options = options(request);
         let commit = self.commit_of(&tree, index.as_ref(), &policy, &options, progress);
-        let summary = commit.run(&mut |report| tell_file(request, report, emit))?;
+        let was_changed = tree.is_changed()?;
+        let summary = commit.run_after(waited, &mut |report| tell_file(request, report, emit))?;
         if summary.stored.committed.is_some() {
             self.stagings.show();
+        } else if was_changed && !tree.is_changed()? {
+            // Times of changes that came to nothing are gone.
+            self.stagings.forget(&tree);
         }
         emit(Answer::Commit(Box::new(CommitAnswer::new(client.as_str(), false, &summary))));
         Ok(())

@@ -97,7 +97,7 @@ pub enum StagingError {
         source: StagingStoreError,
     },
     /// `EBUSY`: a mount serves the client's staging, though its server has it not open just now.
-    #[error("staging of the client is served by a mount whose server is away")]
+    #[error("staging of the client is in another mount of the repository, or in one whose server is away")]
     Mounted,
     /// `EIO`: the base cannot be read.
     #[error("the generation below cannot be read")]

@@ -354,6 +354,12 @@ impl StagingTree {
         self.core().state.base
     }
 
+    /// Tells whether somebody set the tree to a generation that was not the latest, and it stands on that still.
+    #[must_use]
+    pub fn is_base_chosen(&self) -> bool {
+        self.core().state.is_base_chosen
+    }
+
     /// Changes the bounds.
     pub fn set_limits(&self, limits: Limits) {
         self.space.set_limits(limits);

@@ -151,3 +151,38 @@ fn staging_that_stands_on_an_older_generation_is_committed_on_that() {
     let repository = Repository::open(&scene.root(), CacheBytes::default()).unwrap();
     assert_eq!(repository.generations(&name("web1")).unwrap().len(), 3);
 }
+
+#[test]
+fn what_came_to_nothing_is_pending_no_more() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    staged.write("file", b"content");
+    staged.set_permissions("file", 0o600);
+    scene.commit(&staged);
+    staged.set_permissions("file", 0o640);
+    staged.set_permissions("file", 0o600);
+    assert!(staged.tree.is_changed().unwrap());
+    assert!(scene.try_commit(&staged).unwrap().stored.committed.is_none());
+    assert!(!staged.tree.is_changed().unwrap());
+    assert_eq!(staged.seen()["file"], b"content");
+    // And what is done next is not.
+    staged.write("file", b"new");
+    let after = scene.commit(&staged);
+    assert_eq!(scene.read(&after)["file"], b"new");
+    scene.verify();
+}
+
+#[test]
+fn staging_that_was_set_to_an_older_generation_makes_it_the_newest() {
+    let scene = Scene::new();
+    let staged = scene.stage("web1");
+    staged.write("file", b"good");
+    let good = scene.commit(&staged).stored.committed.unwrap().id;
+    staged.write("file", b"bad");
+    scene.commit(&staged);
+    staged.tree.restage(Some(good.ordinal)).unwrap();
+    let rolled_back = scene.commit(&staged);
+    assert_eq!(scene.read(&rolled_back)["file"], b"good");
+    assert!(scene.try_commit(&staged).unwrap().stored.committed.is_none(), "it is the newest now");
+    scene.verify();
+}

@@ -18,9 +18,9 @@ EXAMPLES
   reelfs commit web1 --preview                what a commit would add; nothing is written
   reelfs commit web1 --preview --verbose      and for each file how that is found
 
-  A commit takes what was staged up to the moment when it begins; writers go on meanwhile, and what
-  they write belongs to the next generation. Files that are open and were written in the last
-  seconds are waited for; those that find no rest are taken as they stand and marked, or left as
+  A commit takes what was staged up to one moment; writers go on meanwhile, and what they write
+  belongs to the next generation. Before, files that are open and were written in the last seconds
+  are waited for; those that find no rest are taken as they stand and marked, or left as
   they last were: 'safe' in reelfs.toml(5) decides.
 
   How a file's changes are found, as --verbose shows it:

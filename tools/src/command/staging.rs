@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::object;
+use crate::output::{object, tell};
 use crate::{human, staging};
 
 const AFTER_HELP: &str = "\
@@ -33,13 +33,19 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
     let request = Request::Status { client: args.client.as_ref().map(ToString::to_string) };
     let mut clients = Vec::new();
-    staging::perform(context, &request, &mut |answer| {
-        if let Answer::Client(status) = answer {
-            clients.push(status);
-        }
-    })?;
+    let quiet = context.global.quiet;
+    let told = staging::perform(context, &request, &mut |answer| match answer {
+        Answer::Client(status) => clients.push(status),
+        Answer::Note { text } if !quiet => tell(&format!("reelfs: {text}")),
+        _ => {}
+    });
+    show(&clients, context)?;
+    told
+}
+
+fn show(clients: &[ClientStatus], context: &mut Context) -> Result<(), Failure> {
     if context.global.json {
-        for status in &clients {
+        for status in clients {
             context.out.json(json(status))?;
         }
         return Ok(());
@@ -50,7 +56,7 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
         let head = format!("{:width$}  {:20}  {:>9}  {:>10}  STATE", "CLIENT", "BASE", "CHANGED", "DATA");
         context.out.line(&head)?;
     }
-    for status in &clients {
+    for status in clients {
         let base = status.base.as_deref().unwrap_or("empty");
         let (changed, data) = (human::grouped(status.entry_count), human::bytes(status.backing_bytes));
         let line =

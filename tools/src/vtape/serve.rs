@@ -103,7 +103,9 @@ pub(super) fn run(args: &Args, json: bool, out: &mut Output) -> Result<(), Failu
         ]))?;
     } else {
         let target = format!("iscsi://{address}/{name}");
-        out.line(&format!("{target} is the library; {target}/0 is its changer, /1 to /{last} are its drives"))?;
+        out.line(&format!(
+            "{target} is the library; {target}/0 is its changer, /1 to /{last} are its drives"
+        ))?;
     }
     out.flush()?;
     wait_for_signal()?;
