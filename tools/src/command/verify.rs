@@ -68,7 +68,11 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
     if summary.is_sound() {
         return Ok(());
     }
+    let is_in_tree = summary.damages.iter().any(|damage| damage.file.ends_with(".dtf"));
     let hint = match summary.affected_count {
+        0 if is_in_tree => {
+            "no data is affected, but names may not lead to it: 'reelfs backup --full' makes a new tree"
+        }
         0 => "every file can be read: no generation needs what is damaged, or another copy is known",
         _ => "back the same files up again: what is damaged is stored anew, and heals old generations too",
     };
