@@ -136,6 +136,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                     self.object_before(object)?
                 {
                     self.summary.touched.bytes += size;
+                    self.summary.removed.bytes += size;
                 }
                 self.has_news = true;
                 self.emitter.remove(object, b"");
@@ -153,7 +154,12 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         if let Some(Entry { kind: FileKind::Regular, node, inode, .. }) = &before {
             self.summary.touched.files += 1;
             let is_own = matches!(node, Node::Entry(_));
-            self.summary.touched.bytes += inode.as_ref().filter(|_| is_own).map_or(0, Inode::size);
+            let size = inode.as_ref().filter(|_| is_own).map_or(0, Inode::size);
+            self.summary.touched.bytes += size;
+            // Of what has several names the bytes go with the last.
+            if !is_regular(&target) {
+                self.summary.removed.add(size);
+            }
         }
         let linked_before = before.as_ref().and_then(|before| match before.node {
             Node::Object { object, .. } => Some((before.kind, object)),
@@ -162,9 +168,6 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         let link = match target {
             FrozenTarget::Removed => {
                 if before.is_some() {
-                    self.summary
-                        .removed
-                        .add(before.and_then(|before| before.inode).map_or(0, |old| old.size()));
                     self.has_news = true;
                     self.emitter.remove(directory, &name);
                 }
@@ -308,6 +311,14 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         content.has_lost_writes
             || unsafe_files.contains(number)
             || unsafe_files.has_groups() && unsafe_files.is_in_group(&self.paths.of(directory, name))
+    }
+}
+
+fn is_regular(target: &FrozenTarget) -> bool {
+    match target {
+        FrozenTarget::Object(object) => object.inode.kind() == FileKind::Regular,
+        FrozenTarget::Linked { kind, .. } => *kind == FileKind::Regular,
+        FrozenTarget::Directory { .. } | FrozenTarget::Removed => false,
     }
 }
 

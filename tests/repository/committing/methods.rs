@@ -215,6 +215,25 @@ fn counts_tell_new_modified_unchanged_and_removed_files() {
     assert_eq!((stored.unchanged.files, stored.unchanged.bytes), (7, 7000));
     assert_eq!((stored.redundant.files, stored.redundant.bytes), (1, 1000), "the renamed one");
     assert_eq!((summary.removed.files, summary.removed.bytes), (2, 2000));
+    // A directory and a link are no files; one that a link or a directory replaced is gone; bytes go with the last name.
+    staged.make_directory("directory");
+    staged.symlink("nowhere", "link");
+    staged.link("file3", "file3 too");
+    staged.link("file3", "file3 again");
+    scene.commit(&staged);
+    staged.remove_directory("directory");
+    staged.unlink("link");
+    staged.unlink("file3 again");
+    let summary = scene.commit(&staged);
+    assert_eq!((summary.removed.files, summary.removed.bytes), (1, 0));
+    staged.unlink("file4");
+    staged.symlink("nowhere", "file4");
+    staged.unlink("file5");
+    staged.make_directory("file5");
+    staged.unlink("file3");
+    staged.unlink("file3 too");
+    let summary = scene.commit(&staged);
+    assert_eq!((summary.removed.files, summary.removed.bytes), (4, 3000));
 }
 
 #[test]
