@@ -185,8 +185,10 @@ impl Service {
                 }
             }
         }
-        let text = || "not every client's staging can be looked at".to_owned();
-        failed.map_or(Ok(()), |kind| Err(Refusal::new(kind, text())))
+        match failed {
+            None => Ok(()),
+            Some(kind) => Err(Refusal::new(kind, "not every client's staging can be looked at")),
+        }
     }
 
     fn client_status(
