@@ -13,13 +13,22 @@ use crate::staging::nodes::Place;
 #[derive(Debug)]
 pub(crate) struct KernelWriteBack {
     path: PathBuf,
-    lister: Mutex<Option<Lister>>,
+    process: Mutex<Process>,
+}
+
+#[derive(Debug, Default)]
+enum Process {
+    #[default]
+    None,
+    Running(Lister),
+    // It would be refused again.
+    Refused,
 }
 
 impl KernelWriteBack {
     /// For the staging that is mounted at `path`.
     pub(crate) fn new(path: &Path) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), lister: Mutex::default() })
+        Arc::new(Self { path: path.to_owned(), process: Mutex::default() })
     }
 
     /// The same for the tree of one client.
@@ -32,15 +41,23 @@ impl KernelWriteBack {
     }
 
     fn write_back(&self, batch: &[u8]) {
-        let mut lister = self.lister.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = match &mut *lister {
-            Some(lister) => lister.run(batch),
-            None => Lister::start(&self.path).and_then(|started| lister.insert(started).run(batch)),
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let lister = match std::mem::take(&mut *process) {
+            Process::None => Lister::start(&self.path),
+            Process::Running(lister) => Ok(lister),
+            Process::Refused => {
+                *process = Process::Refused;
+                return;
+            }
         };
-        if let Err(error) = done {
-            // As for a mount of somebody who is not root: the kernel writes back when it likes.
-            log::info!("the kernel is not made to write back what was written through mappings: {error}");
-            *lister = None;
-        }
+        let done = lister.and_then(|mut lister| lister.run(batch).map(|()| lister));
+        *process = done.map_or_else(
+            |error| {
+                // As for a mount of somebody who is not root: the kernel writes back when it likes.
+                log::info!("the kernel is not made to write back what was written through mappings: {error}");
+                Process::Refused
+            },
+            Process::Running,
+        );
     }
 }
