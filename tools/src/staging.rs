@@ -12,7 +12,7 @@ use reelfs::format::record::Time;
 use reelfs::id::{ClientName, GenerationTime};
 use reelfs::job::control::{Answer, ControlClient, Refusal, RefusalKind, Request, Service, Stagings};
 use reelfs::repo::Repository;
-use reelfs::repo::staging::{Caller, OpenMode, STAGING, StagingError, StagingOptions, StagingTree};
+use reelfs::repo::staging::{Caller, OpenMode, STAGING, SetAside, StagingError, StagingOptions, StagingTree};
 
 use crate::clock::{self, SystemOutside};
 use crate::context::Context;
@@ -226,6 +226,15 @@ impl Stagings for Here {
         Ok(tree)
     }
 
+    fn set_aside(&self, client: &ClientName, mark: &str) -> Result<SetAside, StagingError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let tree = open.remove(client);
+        let aside = StagingTree::set_aside(&self.repository, client, mark, tree.is_some());
+        // Of what is damaged nothing is written any more.
+        drop(tree);
+        aside
+    }
+
     fn forget(&self, _tree: &StagingTree) {}
 
     fn show(&self) {}
@@ -271,6 +280,12 @@ fn failure(refusal: Refusal) -> Failure {
              some of what is staged, and commit again; 'reelfs discard CLIENT' gives all of its space back",
         ),
         RefusalKind::Damaged => (Kind::Damaged, "'reelfs verify' lists all that is damaged"),
+        RefusalKind::StagingDamaged => (
+            Kind::Damaged,
+            "no generation is affected, and other clients go on; what was staged since the last commit may be lost. \
+             'reelfs discard CLIENT' lets the client begin anew on its latest generation, and moves what is left of \
+             its staging aside, where nothing of it is removed",
+        ),
     };
     Failure::new(kind, refusal).hint(hint)
 }

@@ -11,7 +11,7 @@ use reelfs::id::ClientName;
 use reelfs::job::control::ControlClient;
 use reelfs::repo::Repository;
 use reelfs::repo::staging::{
-    Caller, LetGo, Limits, MountClaims, OpenMode, StagingError, StagingOptions, StagingTree,
+    Caller, LetGo, Limits, MountClaims, OpenMode, SetAside, StagingError, StagingOptions, StagingTree,
 };
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -192,6 +192,31 @@ impl Clients {
         let tree = self.ready(tree);
         open.insert(tree.slot(), Arc::clone(&tree));
         Ok(tree)
+    }
+
+    /// Sets a client's damaged tree aside. If it was open, `let_go` gives up all that uses it.
+    ///
+    /// # Errors
+    /// [`StagingError`] if that cannot be done.
+    pub(crate) fn set_aside(
+        &self,
+        name: &ClientName,
+        mark: &str,
+        let_go: impl FnOnce(&StagingTree),
+    ) -> Result<SetAside, StagingError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let slot = open.values().find(|tree| tree.client() == name).map(|tree| tree.slot());
+        let aside = StagingTree::set_aside(&self.repository, name, mark, slot.is_some())?;
+        let tree = slot.and_then(|slot| open.remove(&slot));
+        // The kernel forgets a name only when who looks it up has got an answer.
+        drop(open);
+        if let Some(tree) = tree {
+            tree.abandon();
+            let_go(&tree);
+            // The database must be closed before there is another one in its place.
+            drop(alone(tree));
+        }
+        Ok(aside)
     }
 
     /// Removes a client's tree, which `tree` was the last to use.

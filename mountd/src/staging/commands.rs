@@ -15,7 +15,7 @@ use reelfs::job::commit::Outside;
 use reelfs::job::control::{ControlListener, Service, Stagings};
 use reelfs::progress::Progress;
 use reelfs::repo::Repository;
-use reelfs::repo::staging::{Caller, STAGING, StagingError, StagingTree};
+use reelfs::repo::staging::{Caller, STAGING, SetAside, StagingError, StagingTree};
 
 use crate::control;
 use crate::staging::control::Control;
@@ -45,6 +45,15 @@ impl Stagings for Control {
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let caller = Caller { uid, gid, umask: 0, now: control::now() };
         self.clients.create(client, caller, PERMISSIONS)
+    }
+
+    fn set_aside(&self, client: &ClientName, mark: &str) -> Result<SetAside, StagingError> {
+        let aside = self.clients.set_aside(client, mark, |tree| {
+            Self::forget(self, tree);
+            self.handles.let_go(tree.slot());
+        })?;
+        log::warn!("staging of {client} was damaged and is in {} now", aside.path.display());
+        Ok(aside)
     }
 
     fn forget(&self, tree: &StagingTree) {

@@ -37,6 +37,9 @@ pub enum Answer {
         client: String,
         /// Name of the generation.
         generation: Option<String>,
+        /// Where the damaged staging is that this one took the place of.
+        #[serde(default)]
+        aside: Option<SetAsideAnswer>,
     },
     /// The request is done.
     Done,
@@ -102,6 +105,19 @@ pub struct ClientStatus {
     /// Bytes of them that are kept for a commit or a discard.
     #[serde(default)]
     pub reserve_bytes: u64,
+}
+
+/// A damaged staging that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAsideAnswer {
+    /// What was wrong with it.
+    pub damage: String,
+    /// Its directory now, as people know it.
+    pub path: String,
+    /// Count of files with what was written.
+    pub file_count: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
 }
 
 fn unknown_bytes() -> u64 {
@@ -250,6 +266,8 @@ pub enum RefusalKind {
     DiskFull,
     /// The repository is damaged.
     Damaged,
+    /// The client's staging is damaged, not any generation.
+    StagingDamaged,
     /// It was asked to stop.
     Interrupted,
 }

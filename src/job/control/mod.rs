@@ -6,6 +6,7 @@
 //! the last answer cancels what was asked for.
 
 mod connection;
+mod discarding;
 mod message;
 mod refusal;
 mod request;
@@ -13,7 +14,9 @@ mod service;
 mod socket;
 mod timetable;
 
-pub use message::{Answer, ClientStatus, CommitAnswer, Counted, FileAnswer, Refusal, RefusalKind, Remarks};
+pub use message::{
+    Answer, ClientStatus, CommitAnswer, Counted, FileAnswer, Refusal, RefusalKind, Remarks, SetAsideAnswer,
+};
 pub use request::{CommitRequest, Request};
 pub use service::{Emit, Service, Stagings};
 pub use socket::{CONTROL, ControlClient, ControlListener};

@@ -36,6 +36,19 @@ pub enum Request {
     Ping,
 }
 
+impl Request {
+    /// The client that it is about, if it is one.
+    #[must_use]
+    pub fn client(&self) -> Option<&str> {
+        match self {
+            Self::Status { client } => client.as_deref(),
+            Self::Commit(request) | Self::Preview(request) => Some(&request.client),
+            Self::Discard { client } | Self::Stage { client, .. } | Self::Wait { client } => Some(client),
+            Self::Ping => None,
+        }
+    }
+}
+
 /// How a commit is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -12,6 +12,7 @@ use super::attributes::Caller;
 use super::base::{Base, FIRST_NUMBER};
 use super::claims::Claim;
 use super::content::OpenFiles;
+use super::damage::{self, DATA};
 use super::direct::DirectFiles;
 use super::directory;
 use super::directory_names::DirectoryNames;
@@ -168,9 +169,10 @@ impl StagingTree {
         let path = directory::path(&repository, client)?;
         let slot = directory::slot(&path)?;
         let claim = Claim::take(options, slot)?;
-        let store = StagingStore::open(&path.join("meta"))?;
+        let store = damage::open_store(&path)?;
         claim.check(&repository)?;
-        let data = SparseDirectory::open(&path.join("data"))?;
+        let known = damage::state(&path, &store)?;
+        let data = SparseDirectory::open(&path.join(DATA))?;
         // What is synced in either is there only if their own names are.
         directory::sync(&path)?;
         let keeps_holes = data.keeps_holes(0, BLOCK)?;
@@ -181,7 +183,6 @@ impl StagingTree {
             );
         }
         let tells_openers = data.tells_openers(0)?;
-        let known = store.state()?;
         let is_new = known.is_none();
         let state = known.map_or_else(|| first_state(options), Ok::<_, StagingError>)?;
         let base = Base::open(&repository, state.base)?;
@@ -326,8 +327,13 @@ impl StagingTree {
         let mut batch = StagingBatch::default();
         batch.put_state(&core.state);
         self.store.write_durable(batch)?;
+        self.store.note_closed();
         self.claim.release();
         Ok(())
+    }
+
+    pub(super) fn release_claim(&self) {
+        self.claim.release();
     }
 
     /// The repository.
