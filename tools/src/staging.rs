@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use reelfs::format::record::Time;
 use reelfs::id::{ClientName, GenerationTime};
-use reelfs::job::control::{Answer, ControlClient, Refusal, RefusalKind, Request, Service, Stagings};
+use reelfs::job::control::{Answer, ControlClient, Daemon, Refusal, RefusalKind, Request, Service, Stagings};
 use reelfs::repo::Repository;
 use reelfs::repo::staging::{Caller, OpenMode, STAGING, SetAside, StagingError, StagingOptions, StagingTree};
 
@@ -71,9 +71,13 @@ enum Attempt {
 }
 
 fn attempt(context: &Context, root: &Path, request: &Request, take: Take<'_>) -> Result<Attempt, Failure> {
-    match ControlClient::connect(root) {
-        Ok(Some(daemon)) => ask(context, daemon, request, take),
-        Ok(None) => match perform_here(context, request, take)? {
+    match Daemon::find(root, request.client()) {
+        Ok(Daemon::One(daemon)) => ask(context, daemon, request, take),
+        // Each client may be in another mount.
+        Ok(Daemon::Free) if matches!(request, Request::Status { client: None }) => {
+            each_client(context, take).map(|()| Attempt::Done)
+        }
+        Ok(Daemon::None | Daemon::Free) => match perform_here(context, request, take)? {
             Ok(()) => Ok(Attempt::Done),
             Err(refusal) if refusal.kind == RefusalKind::Open => Ok(Attempt::Open(failure(refusal))),
             Err(refusal) if refusal.kind == RefusalKind::Mounted => Ok(Attempt::Away(failure(refusal))),
@@ -82,6 +86,22 @@ fn attempt(context: &Context, root: &Path, request: &Request, take: Take<'_>) ->
         Err(source) => Err(Failure::failed(Connect { source })
             .hint("only the owner of the repository may control the daemon that serves its staging")),
     }
+}
+
+fn each_client(context: &Context, take: Take<'_>) -> Result<(), Failure> {
+    let repository = session::open(context)?;
+    let mut failed = None;
+    for client in StagingTree::clients(&repository).map_err(|error| failure(error.into()))? {
+        let request = Request::Status { client: Some(client.to_string()) };
+        if let Err(failure) = perform(context, &request, &mut *take) {
+            take(Answer::Note { text: format!("{client}: {}", failure.text().unwrap_or_default()) });
+            failed.get_or_insert(failure);
+        }
+    }
+    failed.map_or(Ok(()), |Failure { kind, hint, .. }| {
+        let error = Some("not every client's staging can be looked at".into());
+        Err(Failure { kind, error, hint })
+    })
 }
 
 /// The daemon cannot be reached.
@@ -137,6 +157,9 @@ fn listen(context: &Context, daemon: &mut ControlClient, take: Take<'_>) -> Resu
                 "'reelfs staging' shows what is pending; a commit that was cut off can be asked for again",
             )),
             Some(Answer::Done) => return Ok(Attempt::Done),
+            Some(Answer::Failed(refusal)) if refusal.kind == RefusalKind::Mounted => {
+                return Ok(Attempt::Away(failure(refusal)));
+            }
             Some(Answer::Failed(refusal)) => return Err(failure(refusal)),
             Some(Answer::Progress { files, bytes, total_bytes }) => {
                 let progress = &context.progress;

@@ -91,7 +91,10 @@ impl Session {
             }
         };
         let mode = if inputs.is_resumed { OpenMode::Takeover } else { OpenMode::Fresh };
-        let clients = Clients::new(inputs.repository, mode, MountClaims::from_descriptor(handed.claims));
+        let claims = MountClaims::from_descriptor(handed.claims);
+        // Staging is mounted in the mount of the repository.
+        let mountpoint = inputs.path.parent().unwrap_or(&inputs.path).to_owned();
+        let clients = Clients::new(inputs.repository, mode, claims, mountpoint);
         let backings = Backings::start(&channel, agreed.has_passthrough())?;
         clients.let_go_by(backings.let_go());
         let pool = Pool::start(WORKER_COUNT)?;

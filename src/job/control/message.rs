@@ -41,6 +41,8 @@ pub enum Answer {
         #[serde(default)]
         aside: Option<SetAsideAnswer>,
     },
+    /// The mount has the client that was asked for.
+    Found(ServedBy),
     /// The request is done.
     Done,
     /// The request failed.
@@ -105,6 +107,15 @@ pub struct ClientStatus {
     /// Bytes of them that are kept for a commit or a discard.
     #[serde(default)]
     pub reserve_bytes: u64,
+}
+
+/// Who serves a client's staging.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedBy {
+    /// Where the repository is mounted, as people know it.
+    pub mountpoint: String,
+    /// The process.
+    pub pid: u32,
 }
 
 /// A damaged staging that was set aside.

@@ -32,6 +32,11 @@ pub enum Request {
         /// The client.
         client: String,
     },
+    /// Whether the mount has this client.
+    Find {
+        /// The client.
+        client: String,
+    },
     /// Answers, and does nothing.
     Ping,
 }
@@ -43,7 +48,8 @@ impl Request {
         match self {
             Self::Status { client } => client.as_deref(),
             Self::Commit(request) | Self::Preview(request) => Some(&request.client),
-            Self::Discard { client } | Self::Stage { client, .. } | Self::Wait { client } => Some(client),
+            Self::Discard { client } | Self::Stage { client, .. } => Some(client),
+            Self::Wait { client } | Self::Find { client } => Some(client),
             Self::Ping => None,
         }
     }

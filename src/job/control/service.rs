@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::message::{Answer, ClientStatus, CommitAnswer, FileAnswer, Refusal, RefusalKind};
+use super::message::{Answer, ClientStatus, CommitAnswer, FileAnswer, Refusal, RefusalKind, ServedBy};
 use super::request::{CommitRequest, Request};
 use crate::format::config::Config;
 use crate::format::dtf::TEXT_LEN_MAX;
@@ -62,6 +62,16 @@ pub trait Stagings: Send + Sync + fmt::Debug {
 
     /// Tells whether the trees are mounted.
     fn is_mounted(&self) -> bool;
+
+    /// This mount, if it has the client.
+    fn served_by(&self, _client: &ClientName) -> Option<ServedBy> {
+        None
+    }
+
+    /// Tells whether commits of the client by its policy are for this process to make.
+    fn is_scheduled(&self, _client: &ClientName) -> bool {
+        true
+    }
 }
 
 /// Takes answers.
@@ -110,6 +120,12 @@ impl Service {
             Request::Wait { client } => {
                 let client = named(client)?;
                 drop(self.begin(&client, true, progress)?);
+                Ok(())
+            }
+            Request::Find { client } => {
+                if let Some(found) = self.stagings.served_by(&named(client)?) {
+                    emit(Answer::Found(found));
+                }
                 Ok(())
             }
             Request::Ping => Ok(()),

@@ -19,7 +19,8 @@ use crate::repo::Repository;
 use crate::storage::StorageError;
 use crate::storage::byte_locks::ByteLocks;
 
-const MOUNTED: &str = ".mounted";
+/// Name of the file in the directory of staging.
+pub const MOUNTED: &str = ".mounted";
 
 /// What one mount serves.
 #[derive(Debug)]
@@ -45,6 +46,20 @@ impl MountClaims {
     #[must_use]
     pub fn from_descriptor(descriptor: OwnedFd) -> Self {
         Self(ByteLocks::from_descriptor(descriptor, format!("{STAGING}/{MOUNTED}")))
+    }
+
+    /// Tells whether the mount of the repository in the directory `root` has the client with this slot.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the system does not tell.
+    pub fn has(&self, root: &Path, slot: u16) -> Result<bool, StorageError> {
+        if self.0.is_locked_elsewhere(slot.into())? {
+            return Ok(false);
+        }
+        match ByteLocks::open_existing(&root.join(STAGING).join(MOUNTED))? {
+            Some(locks) => locks.is_locked_elsewhere(slot.into()),
+            None => Ok(false),
+        }
     }
 
     /// What the supervisor keeps.

@@ -61,7 +61,7 @@ mod xattrs;
 
 pub use attributes::{Attributes, Caller, Entry, SetAttributes, SetTime};
 pub use ballast::Room;
-pub use claims::MountClaims;
+pub use claims::{MOUNTED, MountClaims};
 pub use damage::SetAside;
 pub use direct::LetGo;
 pub use error::StagingError;

@@ -128,6 +128,14 @@ impl StagingTree {
         directory::slots(repository)
     }
 
+    /// Slot of a client.
+    ///
+    /// # Errors
+    /// [`StagingError::NotFound`] if it has no staging, or why the slot cannot be read.
+    pub fn slot_of(repository: &Repository, client: &ClientName) -> Result<u16, StagingError> {
+        directory::slot(&directory::path(repository, client)?)
+    }
+
     /// Makes an empty staging tree for a client, on its latest generation if it has one, and opens it
     /// (`mkdir staging/CLIENT`). Without a generation the root belongs to `caller`.
     ///
