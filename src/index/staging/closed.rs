@@ -1,7 +1,7 @@
 //! What a database was made of when it was closed, by which the next one to open it knows that nothing was lost since.
 //!
 //! ```text
-//! meta/closed   a line for each table, log and manifest: its name, a blank, its length in bytes
+//! meta/closed   a line for each table that is in use, the last log and the manifest: its name, a blank, its length in bytes
 //! ```
 //!
 //! RocksDB makes a new manifest whenever it opens a database. So a list that does not have the manifest which `CURRENT`
@@ -37,10 +37,17 @@ fn lengths(directory: &Path) -> io::Result<BTreeMap<String, u64>> {
     Ok(lengths)
 }
 
-/// Writes the list; nothing may change the database any more.
-pub(super) fn write(directory: &Path) -> io::Result<()> {
-    let lines: Vec<String> =
-        lengths(directory)?.iter().map(|(name, len_bytes)| format!("{name} {len_bytes}\n")).collect();
+fn current(directory: &Path) -> io::Result<String> {
+    Ok(fs::read_to_string(directory.join(CURRENT))?.trim_end().to_owned())
+}
+
+/// Writes the list, with these of all tables: others are removed yet. Nothing may change the database any more.
+pub(super) fn write(directory: &Path, tables: &[String]) -> io::Result<()> {
+    let (found, manifest) = (lengths(directory)?, current(directory)?);
+    let last_log = found.keys().filter(|name| name.ends_with(".log")).max();
+    let is_in_use = |name: &String| tables.contains(name) || Some(name) == last_log || *name == manifest;
+    let lines = found.iter().filter(|(name, _)| is_in_use(name));
+    let lines: Vec<String> = lines.map(|(name, len_bytes)| format!("{name} {len_bytes}\n")).collect();
     let partial = directory.join(PARTIAL);
     fs::write(&partial, lines.concat())?;
     fs::rename(partial, directory.join(LIST))
@@ -57,8 +64,7 @@ fn read(directory: &Path) -> Option<BTreeMap<String, u64>> {
         let (name, len_bytes) = line.split_once(' ')?;
         lengths.insert(name.to_owned(), len_bytes.parse().ok()?);
     }
-    let current = fs::read_to_string(directory.join(CURRENT)).ok()?;
-    lengths.contains_key(current.trim_end()).then_some(lengths)
+    lengths.contains_key(&current(directory).ok()?).then_some(lengths)
 }
 
 fn lost(path: PathBuf, expected: String, found: String) -> StagingStoreError {
@@ -121,8 +127,15 @@ impl StagingStore {
     /// Notes what the database is made of, for who opens it next. Nothing may be written after that.
     pub fn note_closed(&self) {
         self.db.cancel_all_background_work(true);
+        let written = match self.db.live_files() {
+            Ok(live) => {
+                let tables = live.into_iter().map(|file| file.name.trim_start_matches('/').to_owned());
+                write(self.db.path(), &tables.collect::<Vec<_>>())
+            }
+            Err(error) => Err(io::Error::other(error)),
+        };
         // Without the note less is checked.
-        if let Err(error) = write(self.db.path()) {
+        if let Err(error) = written {
             log::debug!("staging database {}: {error}", self.path);
         }
     }
@@ -143,7 +156,14 @@ mod test {
         assert!(error.contains("CURRENT") && error.contains("000004.log"), "{error}");
         put(CURRENT, "MANIFEST-000005\n");
         assert!(!check(place.path()).expect("no list"));
-        write(place.path()).expect("writes");
+        for left in ["000001.log", "000002.sst", "000003.sst", "MANIFEST-000001"] {
+            put(left, "1");
+        }
+        write(place.path(), &["000003.sst".to_owned()]).expect("writes");
+        // What is of no use is removed after that.
+        for left in ["000001.log", "000002.sst", "MANIFEST-000001"] {
+            fs::remove_file(place.path().join(left)).expect("removes");
+        }
         assert!(check(place.path()).expect("all is there"));
         put("000004.log", "1");
         let error = check(place.path()).expect_err("it is shorter").to_string();
