@@ -269,6 +269,7 @@ impl Service {
         let _lock = self.lock(request.wait, progress)?;
         // The index too may need some of the reserve.
         let _room = tree.make_room()?;
+        tree.reclaim_if_tight()?;
         let now_seconds = self.outside.now().seconds;
         let mut tell = |news| emit(Answer::Note { text: news_text(news) });
         let index = open_index(self.repository(), now_seconds, progress, &mut tell)?;

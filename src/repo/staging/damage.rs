@@ -101,7 +101,7 @@ impl StagingTree {
         for file in self.files.take_all() {
             file.state_mut().is_stale = true;
         }
-        self.release_claim();
+        self.claim.release();
     }
 
     /// Sets a damaged tree aside: its client has no staging then. `mark` becomes part of its new name;

@@ -63,7 +63,7 @@ pub struct StagingTree {
     client: ClientName,
     path: PathBuf,
     slot: u16,
-    claim: Claim,
+    pub(super) claim: Claim,
     pub(super) mode: OpenMode,
     pub(super) store: StagingStore,
     pub(super) data: SparseDirectory,
@@ -92,6 +92,8 @@ pub struct StagingTree {
     /// Backing files of no use any more, and those that a running commit may still read.
     pub(super) garbage: Mutex<Vec<u64>>,
     pub(super) deferred: Mutex<Vec<u64>>,
+    /// Held by who removes what is of no use any more.
+    pub(super) reclaiming: Mutex<()>,
 }
 
 /// What metadata operations change.
@@ -126,14 +128,6 @@ impl StagingTree {
     /// [`StagingError`] if they cannot be listed.
     pub fn slots(repository: &Repository) -> Result<Vec<(u16, ClientName)>, StagingError> {
         directory::slots(repository)
-    }
-
-    /// Slot of a client.
-    ///
-    /// # Errors
-    /// [`StagingError::NotFound`] if it has no staging, or why the slot cannot be read.
-    pub fn slot_of(repository: &Repository, client: &ClientName) -> Result<u16, StagingError> {
-        directory::slot(&directory::path(repository, client)?)
     }
 
     /// Makes an empty staging tree for a client, on its latest generation if it has one, and opens it
@@ -231,6 +225,7 @@ impl StagingTree {
             has_discarded: AtomicBool::new(false),
             garbage: Mutex::default(),
             deferred: Mutex::default(),
+            reclaiming: Mutex::default(),
             repository,
         };
         tree.begin(is_new, options, caller, permissions)?;
@@ -338,10 +333,6 @@ impl StagingTree {
         self.store.note_closed();
         self.claim.release();
         Ok(())
-    }
-
-    pub(super) fn release_claim(&self) {
-        self.claim.release();
     }
 
     /// The repository.
@@ -471,6 +462,7 @@ impl StagingTree {
         if files.is_empty() {
             return;
         }
+        self.space.discarded(self, &files);
         let list = if self.frozen_epoch() > 0 { &self.deferred } else { &self.garbage };
         list.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
     }
