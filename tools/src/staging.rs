@@ -121,11 +121,12 @@ fn ask(
     let closer = daemon.closer().map_err(refused)?;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // A signal hangs up, and the daemon stops what it does for us.
+        // At a signal nothing more is asked, and the daemon stops what it does for us. Its last answer is waited for:
+        // until then it has the repository locked.
         let watching = scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 if context.progress.check().is_err() {
-                    closer.shutdown(Shutdown::Both).unwrap_or_default();
+                    closer.shutdown(Shutdown::Write).unwrap_or_default();
                     return;
                 }
                 // Until the answer is there.
@@ -138,8 +139,11 @@ fn ask(
         };
         done.store(true, Ordering::Release);
         watching.thread().unpark();
-        context.progress.check()?;
-        result
+        match result {
+            // It was done before the signal came.
+            Ok(Attempt::Done) => Ok(Attempt::Done),
+            result => context.progress.check().map_err(Failure::from).and(result),
+        }
     })
 }
 
