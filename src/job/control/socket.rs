@@ -105,14 +105,13 @@ impl ControlListener {
                 Err(_) => fs::remove_file(short_path(&directory, &name))?,
             }
         }
-        for name in numbers.map(name_of).filter(|name| !taken.contains(name)) {
-            let short = short_path(&directory, &name);
-            let listener = UnixListener::bind(&short)?;
-            fs::set_permissions(&short, fs::Permissions::from_mode(0o600))?;
-            let path = root.join(STAGING).join(&name);
-            return Ok(Self { listener, name, path });
-        }
-        Err(io::ErrorKind::AddrInUse.into())
+        let free = numbers.map(name_of).find(|name| !taken.contains(name));
+        let name = free.ok_or(io::ErrorKind::AddrInUse)?;
+        let short = short_path(&directory, &name);
+        let listener = UnixListener::bind(&short)?;
+        fs::set_permissions(&short, fs::Permissions::from_mode(0o600))?;
+        let path = root.join(STAGING).join(&name);
+        Ok(Self { listener, name, path })
     }
 
     /// Name of the socket in the directory of staging.

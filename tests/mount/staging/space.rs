@@ -43,7 +43,7 @@ impl SmallDisk {
     }
 
     fn available(&self) -> u64 {
-        let found = rustix::fs::statvfs(&self.path()).unwrap();
+        let found = rustix::fs::statvfs(self.path()).unwrap();
         found.f_bavail * found.f_frsize
     }
 }
