@@ -26,11 +26,19 @@ pub enum ConfigError {
     /// Not TOML, or not the fields of a configuration.
     #[error("{FILE_NAME} cannot be parsed")]
     Parse(#[source] Box<toml::de::Error>),
+    /// The policy of a client is not valid.
+    #[error("{FILE_NAME}: table [client.{client}]")]
+    Client {
+        /// The client.
+        client: String,
+        /// What is wrong.
+        source: Box<toml::de::Error>,
+    },
     /// A value out of range.
     #[error("{FILE_NAME}: {field} is {value}, expected {expected}")]
     Value {
         /// Name of the field.
-        field: &'static str,
+        field: String,
         /// The value found.
         value: String,
         /// What is allowed.
@@ -157,8 +165,8 @@ impl Config {
             _ => {}
         }
         let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse(Box::new(error)))?;
-        let value = |field, value: &dyn ToString, expected| {
-            Err(ConfigError::Value { field, value: value.to_string(), expected })
+        let value = |field: &str, value: &dyn ToString, expected| {
+            Err(ConfigError::Value { field: field.to_owned(), value: value.to_string(), expected })
         };
         if config.id.parse::<FileId>().is_err() {
             return value("id", &config.id, "32 hexadecimal digits");
@@ -178,15 +186,16 @@ impl Config {
         if !(0..=19).contains(&config.compression.level) {
             return value("compression.level", &config.compression.level, "0 to 19");
         }
-        let mut percents = vec![config.staging.sfp.percent];
+        let mut percents = vec![("staging.sfp.percent".to_owned(), config.staging.sfp.percent)];
         for name in config.client.keys() {
             let Ok(client) = name.parse() else { return value("client", name, "names of clients") };
-            percents.push(config.merged_staging(&client)?.sfp.percent);
+            let merged = config.merged_staging(&client)?;
+            percents.push((format!("client.{name}.sfp.percent"), merged.sfp.percent));
         }
-        if let Some(percent) = percents.iter().find(|percent| **percent > 100) {
-            return value("sfp.percent", percent, "0 to 100");
+        match percents.into_iter().find(|(_, percent)| *percent > 100) {
+            Some((field, percent)) => value(&field, &percent, "0 to 100"),
+            None => Ok(config),
         }
-        Ok(config)
     }
 
     fn merged_staging(&self, client: &ClientName) -> Result<StagingPolicy, ConfigError> {
@@ -198,7 +207,9 @@ impl Config {
                 _ => drop(merged.insert(name.clone(), value.clone())),
             }
         }
-        merged.try_into().map_err(|error| ConfigError::Parse(Box::new(error)))
+        merged
+            .try_into()
+            .map_err(|error| ConfigError::Client { client: client.to_string(), source: Box::new(error) })
     }
 
     /// How the client's staging becomes generations.
@@ -271,5 +282,14 @@ mod test {
         ] {
             assert!(with(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_error_in_the_policy_of_a_client_names_its_table() {
+        let table = "[staging]\nsfp.percent = 5\n[client.web1]\nsfp.percent = 7\n[client.web2]\n";
+        let error = with(&format!("{table}commit.when = \"sometimes\"")).expect_err("refused");
+        assert_eq!(error.to_string(), "reelfs.toml: table [client.web2]");
+        let error = with(&format!("{table}sfp.percent = 101")).expect_err("refused").to_string();
+        assert_eq!(error, "reelfs.toml: client.web2.sfp.percent is 101, expected 0 to 100");
     }
 }

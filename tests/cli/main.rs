@@ -20,6 +20,8 @@ mod mounting;
 mod random;
 mod reading;
 mod staging;
+mod staging_commands;
+mod staging_damage;
 mod support;
 mod tape;
 mod thrash;

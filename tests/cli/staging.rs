@@ -166,11 +166,15 @@ pub(crate) struct Mounted<'s>(&'s Sandbox, pub(crate) std::path::PathBuf);
 
 impl<'s> Mounted<'s> {
     pub(crate) fn new(sandbox: &'s Sandbox) -> Option<Self> {
+        Self::at(sandbox, "mnt")
+    }
+
+    fn at(sandbox: &'s Sandbox, name: &str) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/fuse").exists() {
             eprintln!("skipped: only root can mount");
             return None;
         }
-        let at = sandbox.path("mnt");
+        let at = sandbox.path(name);
         std::fs::create_dir_all(&at).unwrap();
         let mounted = Self(sandbox, at);
         mounted.mount();
@@ -403,4 +407,38 @@ fn what_is_no_directory_of_a_client_is_named_and_in_nobodys_way() {
     }
     assert_eq!(ended.error.lines().count(), 2, "{ended:?}");
     assert_eq!(sandbox.run(&["list", "web1"]).error, "");
+}
+
+#[test]
+fn commands_reach_a_client_in_whichever_of_two_mounts_it_is() {
+    let sandbox = Sandbox::with_repository();
+    let Some(first) = Mounted::at(&sandbox, "mnt") else { return };
+    let Some(second) = Mounted::at(&sandbox, "second") else { return };
+    for (mounted, client) in [(&first, "one"), (&second, "two")] {
+        std::fs::create_dir(mounted.1.join("staging").join(client)).unwrap();
+        std::fs::write(mounted.1.join(format!("staging/{client}/file")), client).unwrap();
+    }
+    stage(&sandbox, "free", &[("file", b"in no mount")]);
+    let sockets = || std::fs::read_dir(sandbox.repository().join("staging")).unwrap();
+    let is_socket = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(".control");
+    while sockets().filter(|entry| is_socket(&entry.as_ref().unwrap().file_name())).count() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let listed = sandbox.good(&["staging"]);
+    for client in ["one ", "two "] {
+        let is_mounted = |line: &str| line.starts_with(client) && line.ends_with(", mounted");
+        assert!(listed.lines().any(is_mounted), "{listed}");
+    }
+    for client in ["one", "two", "free"] {
+        assert_eq!(sandbox.json(&["commit", client])[0]["new"]["files"], 1);
+        assert!(sandbox.good(&["discard", client]).contains(" shows "));
+        sandbox.good(&["stage", client]);
+    }
+    // What was only looked at is free for either mount.
+    assert!(second.1.join("staging/free/file").exists());
+    assert_eq!(sandbox.good(&["cat", "two@latest:file"]), "two");
+    second.umount();
+    std::fs::write(first.1.join("staging/two/more"), "in the other mount now").unwrap();
+    assert_eq!(sandbox.json(&["commit", "two"])[0]["new"]["files"], 1);
+    first.umount();
 }

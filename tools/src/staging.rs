@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use reelfs::format::record::Time;
 use reelfs::id::{ClientName, GenerationTime};
-use reelfs::job::control::{Answer, ControlClient, Refusal, RefusalKind, Request, Service, Stagings};
+use reelfs::job::control::{Answer, ControlClient, Daemon, Refusal, RefusalKind, Request, Service, Stagings};
 use reelfs::repo::Repository;
-use reelfs::repo::staging::{Caller, OpenMode, STAGING, StagingError, StagingOptions, StagingTree};
+use reelfs::repo::staging::{Caller, OpenMode, STAGING, SetAside, StagingError, StagingOptions, StagingTree};
 
 use crate::clock::{self, SystemOutside};
 use crate::context::Context;
@@ -71,9 +71,13 @@ enum Attempt {
 }
 
 fn attempt(context: &Context, root: &Path, request: &Request, take: Take<'_>) -> Result<Attempt, Failure> {
-    match ControlClient::connect(root) {
-        Ok(Some(daemon)) => ask(context, daemon, request, take),
-        Ok(None) => match perform_here(context, request, take)? {
+    match Daemon::find(root, request.client()) {
+        Ok(Daemon::One(daemon)) => ask(context, daemon, request, take),
+        // Each client may be in another mount.
+        Ok(Daemon::Free) if matches!(request, Request::Status { client: None }) => {
+            each_client(context, take).map(|()| Attempt::Done)
+        }
+        Ok(Daemon::None | Daemon::Free) => match perform_here(context, request, take)? {
             Ok(()) => Ok(Attempt::Done),
             Err(refusal) if refusal.kind == RefusalKind::Open => Ok(Attempt::Open(failure(refusal))),
             Err(refusal) if refusal.kind == RefusalKind::Mounted => Ok(Attempt::Away(failure(refusal))),
@@ -82,6 +86,22 @@ fn attempt(context: &Context, root: &Path, request: &Request, take: Take<'_>) ->
         Err(source) => Err(Failure::failed(Connect { source })
             .hint("only the owner of the repository may control the daemon that serves its staging")),
     }
+}
+
+fn each_client(context: &Context, take: Take<'_>) -> Result<(), Failure> {
+    let repository = session::open(context)?;
+    let mut failed = None;
+    for client in StagingTree::clients(&repository).map_err(|error| failure(error.into()))? {
+        let request = Request::Status { client: Some(client.to_string()) };
+        if let Err(failure) = perform(context, &request, &mut *take) {
+            take(Answer::Note { text: format!("{client}: {}", failure.text().unwrap_or_default()) });
+            failed.get_or_insert(failure);
+        }
+    }
+    failed.map_or(Ok(()), |Failure { kind, hint, .. }| {
+        let error = Some("not every client's staging can be looked at".into());
+        Err(Failure { kind, error, hint })
+    })
 }
 
 /// The daemon cannot be reached.
@@ -101,11 +121,12 @@ fn ask(
     let closer = daemon.closer().map_err(refused)?;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // A signal hangs up, and the daemon stops what it does for us.
+        // At a signal nothing more is asked, and the daemon stops what it does for us. Its last answer is waited for:
+        // until then it has the repository locked.
         let watching = scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 if context.progress.check().is_err() {
-                    closer.shutdown(Shutdown::Both).unwrap_or_default();
+                    closer.shutdown(Shutdown::Write).unwrap_or_default();
                     return;
                 }
                 // Until the answer is there.
@@ -118,8 +139,11 @@ fn ask(
         };
         done.store(true, Ordering::Release);
         watching.thread().unpark();
-        context.progress.check()?;
-        result
+        match result {
+            // It was done before the signal came.
+            Ok(Attempt::Done) => Ok(Attempt::Done),
+            result => context.progress.check().map_err(Failure::from).and(result),
+        }
     })
 }
 
@@ -137,6 +161,9 @@ fn listen(context: &Context, daemon: &mut ControlClient, take: Take<'_>) -> Resu
                 "'reelfs staging' shows what is pending; a commit that was cut off can be asked for again",
             )),
             Some(Answer::Done) => return Ok(Attempt::Done),
+            Some(Answer::Failed(refusal)) if refusal.kind == RefusalKind::Mounted => {
+                return Ok(Attempt::Away(failure(refusal)));
+            }
             Some(Answer::Failed(refusal)) => return Err(failure(refusal)),
             Some(Answer::Progress { files, bytes, total_bytes }) => {
                 let progress = &context.progress;
@@ -226,6 +253,15 @@ impl Stagings for Here {
         Ok(tree)
     }
 
+    fn set_aside(&self, client: &ClientName, mark: &str) -> Result<SetAside, StagingError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let tree = open.remove(client);
+        let aside = StagingTree::set_aside(&self.repository, client, mark, tree.is_some());
+        // Of what is damaged nothing is written any more.
+        drop(tree);
+        aside
+    }
+
     fn forget(&self, _tree: &StagingTree) {}
 
     fn show(&self) {}
@@ -271,6 +307,12 @@ fn failure(refusal: Refusal) -> Failure {
              some of what is staged, and commit again; 'reelfs discard CLIENT' gives all of its space back",
         ),
         RefusalKind::Damaged => (Kind::Damaged, "'reelfs verify' lists all that is damaged"),
+        RefusalKind::StagingDamaged => (
+            Kind::Damaged,
+            "no generation is affected, and other clients go on; what was staged since the last commit may be lost. \
+             'reelfs discard CLIENT' lets the client begin anew on its latest generation, and moves what is left of \
+             its staging aside, where nothing of it is removed",
+        ),
     };
     Failure::new(kind, refusal).hint(hint)
 }

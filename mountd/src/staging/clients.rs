@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use reelfs::id::ClientName;
-use reelfs::job::control::ControlClient;
+use reelfs::job::control::{self, ServedBy};
 use reelfs::repo::Repository;
 use reelfs::repo::staging::{
-    Caller, LetGo, Limits, MountClaims, OpenMode, StagingError, StagingOptions, StagingTree,
+    Caller, LetGo, Limits, MountClaims, OpenMode, SetAside, StagingError, StagingOptions, StagingTree,
 };
 
 use crate::staging::write_back::KernelWriteBack;
@@ -35,26 +35,26 @@ const ALONE_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) struct Clients {
     repository: Arc<Repository>,
     options: StagingOptions,
-    // This process answers the commands of the repository's staging.
-    is_answering: AtomicBool,
+    mountpoint: PathBuf,
+    // Sockets on which this process answers commands.
+    sockets: Mutex<Vec<String>>,
     let_go: OnceLock<LetGo>,
     write_back: Arc<KernelWriteBack>,
     open: RwLock<HashMap<u16, Arc<StagingTree>>>,
 }
 
 impl Clients {
-    pub(crate) fn new(
-        repository: Arc<Repository>,
-        mode: OpenMode,
-        mount: MountClaims,
-        write_back: Arc<KernelWriteBack>,
-    ) -> Self {
+    /// The trees of a repository whose staging is mounted at `path`.
+    pub(crate) fn new(repository: Arc<Repository>, mode: OpenMode, mount: MountClaims, path: &Path) -> Self {
         // Without it each start counts as one after a loss of power, which is safe.
         let boot = std::fs::read(BOOT_ID).unwrap_or_default();
         let mount = Some(Arc::new(mount));
         let options = StagingOptions { mount, ..StagingOptions::new(mode, boot) };
-        let (is_answering, let_go, open) = (AtomicBool::new(false), OnceLock::new(), RwLock::default());
-        Self { repository, options, is_answering, let_go, write_back, open }
+        // Staging is mounted in the mount of the repository.
+        let mountpoint = path.parent().unwrap_or(path).to_owned();
+        let (sockets, let_go, open) = (Mutex::default(), OnceLock::new(), RwLock::default());
+        let write_back = KernelWriteBack::new(path);
+        Self { repository, options, mountpoint, sockets, let_go, write_back, open }
     }
 
     /// Says how to let go of backing files that nobody uses any more; for all trees that are opened from now on.
@@ -70,9 +70,28 @@ impl Clients {
         Arc::new(tree)
     }
 
-    /// Notes that this process answers commands now: no other daemon serves the repository.
-    pub(crate) fn set_answering(&self) {
-        self.is_answering.store(true, Ordering::Release);
+    /// Notes that this process answers commands on a socket.
+    pub(crate) fn answers_on(&self, socket: &str) {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).push(socket.to_owned());
+    }
+
+    fn sockets(&self) -> Vec<String> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This mount, if it has the client: the kernel may hold files of it even if its tree is not open just now.
+    pub(crate) fn served_by(&self, name: &ClientName) -> Option<ServedBy> {
+        let (root, mount) = (self.repository.root()?, self.options.mount.as_ref()?);
+        let slot = StagingTree::slot_of(&self.repository, name).ok()?;
+        mount.has(root, slot).unwrap_or(false).then(|| ServedBy {
+            mountpoint: reelfs::path::display(self.mountpoint.as_os_str().as_encoded_bytes()),
+            pid: std::process::id(),
+        })
+    }
+
+    /// Tells whether other mounts of the repository are served.
+    pub(crate) fn has_others(&self) -> bool {
+        self.repository.root().is_some_and(|root| control::has_others(root, &self.sockets()))
     }
 
     /// The repository.
@@ -109,9 +128,14 @@ impl Clients {
     }
 
     // By a process that is not about to end.
-    fn is_served_elsewhere(&self) -> bool {
-        !self.is_answering.load(Ordering::Acquire)
-            && self.repository.root().is_some_and(ControlClient::is_answered)
+    fn is_served_elsewhere(&self, name: &ClientName) -> bool {
+        let other = |root| control::served_by_other(root, name.as_str(), &self.sockets());
+        let Some(other) = self.repository.root().and_then(other) else { return false };
+        let ServedBy { mountpoint, pid } = other;
+        log::info!(
+            "{name} is in the mount {mountpoint}, which process {pid} serves, until that is unmounted"
+        );
+        true
     }
 
     fn find(&self, is_it: impl Fn(&StagingTree) -> bool) -> Option<Arc<StagingTree>> {
@@ -137,7 +161,7 @@ impl Clients {
     pub(crate) fn by_name(&self, name: &ClientName) -> Result<Arc<StagingTree>, StagingError> {
         for _ in 0..OPEN_ATTEMPT_COUNT {
             match self.by_name_now(name) {
-                Err(error) if self.may_come(&error) => thread::sleep(OPEN_PAUSE),
+                Err(error) if self.may_come(name, &error) => thread::sleep(OPEN_PAUSE),
                 found => return found,
             }
         }
@@ -163,8 +187,9 @@ impl Clients {
     }
 
     /// Tells whether a tree that could not be opened may let itself be opened soon.
-    pub(crate) fn may_come(&self, error: &StagingError) -> bool {
-        matches!(error, StagingError::Locked { .. } | StagingError::Mounted) && !self.is_served_elsewhere()
+    pub(crate) fn may_come(&self, name: &ClientName, error: &StagingError) -> bool {
+        matches!(error, StagingError::Locked { .. } | StagingError::Mounted)
+            && !self.is_served_elsewhere(name)
     }
 
     /// The tree whose inode numbers have this slot.
@@ -201,6 +226,31 @@ impl Clients {
         let tree = self.ready(tree);
         open.insert(tree.slot(), Arc::clone(&tree));
         Ok(tree)
+    }
+
+    /// Sets a client's damaged tree aside. If it was open, `let_go` gives up all that uses it.
+    ///
+    /// # Errors
+    /// [`StagingError`] if that cannot be done.
+    pub(crate) fn set_aside(
+        &self,
+        name: &ClientName,
+        mark: &str,
+        let_go: impl FnOnce(&StagingTree),
+    ) -> Result<SetAside, StagingError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let slot = open.values().find(|tree| tree.client() == name).map(|tree| tree.slot());
+        let aside = StagingTree::set_aside(&self.repository, name, mark, slot.is_some())?;
+        let tree = slot.and_then(|slot| open.remove(&slot));
+        // The kernel forgets a name only when who looks it up has got an answer.
+        drop(open);
+        if let Some(tree) = tree {
+            tree.abandon();
+            let_go(&tree);
+            // The database must be closed before there is another one in its place.
+            drop(alone(tree));
+        }
+        Ok(aside)
     }
 
     /// Removes a client's tree, which `tree` was the last to use.

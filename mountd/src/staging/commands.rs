@@ -12,12 +12,13 @@ use std::time::Duration;
 use reelfs::format::record::Time;
 use reelfs::id::{ClientName, FileId};
 use reelfs::job::commit::Outside;
-use reelfs::job::control::{ControlListener, Service, Stagings};
+use reelfs::job::control::{CONTROL, ControlListener, ServedBy, Service, Stagings};
 use reelfs::progress::Progress;
 use reelfs::repo::Repository;
-use reelfs::repo::staging::{Caller, STAGING, StagingError, StagingTree};
+use reelfs::repo::staging::{Caller, STAGING, SetAside, StagingError, StagingTree};
 
 use crate::control;
+use crate::staging::clients::Clients;
 use crate::staging::control::Control;
 
 const RANDOM: &str = "/dev/urandom";
@@ -47,6 +48,15 @@ impl Stagings for Control {
         self.clients.create(client, caller, PERMISSIONS)
     }
 
+    fn set_aside(&self, client: &ClientName, mark: &str) -> Result<SetAside, StagingError> {
+        let aside = self.clients.set_aside(client, mark, |tree| {
+            Self::forget(self, tree);
+            self.handles.let_go(tree.slot());
+        })?;
+        log::warn!("staging of {client} was damaged and is in {} now", aside.path.display());
+        Ok(aside)
+    }
+
     fn forget(&self, tree: &StagingTree) {
         Self::forget(self, tree);
     }
@@ -57,6 +67,15 @@ impl Stagings for Control {
 
     fn is_mounted(&self) -> bool {
         true
+    }
+
+    fn served_by(&self, client: &ClientName) -> Option<ServedBy> {
+        self.clients.served_by(client)
+    }
+
+    // Who opens a client has it until it is unmounted: of several mounts that is for those who use it to choose.
+    fn is_scheduled(&self, client: &ClientName) -> bool {
+        self.clients.served_by(client).is_some() || !self.clients.has_others()
     }
 }
 
@@ -93,8 +112,7 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    /// Starts the threads. While another process answers for the repository they wait for its end: it may
-    /// have been unmounted a moment ago.
+    /// Starts the threads.
     ///
     /// # Errors
     /// The refusal of the system.
@@ -106,27 +124,19 @@ impl Commands {
         let service = Arc::new(Service::new(Arc::new(control), Arc::new(System)));
         let (is_over, progress) = (Arc::new(AtomicBool::new(false)), Arc::new(Progress::new()));
         let commands = Self { service, is_over, progress };
-        let (service, stop, cancelled) =
-            (Arc::clone(&commands.service), Arc::clone(&commands.is_over), Arc::clone(&commands.progress));
-        thread::Builder::new().name("control".to_owned()).spawn(move || {
-            match bind(&root, &stop) {
-                Ok(None) => {}
-                Ok(Some(listener)) => {
-                    clients.set_answering();
-                    drop(clients);
-                    if let Err(error) = start_schedule(&service, &stop, cancelled) {
-                        log::error!("no commit is made by schedule: {error}");
-                    }
-                    // One who is let in when all is over would see trees that are being closed.
-                    let is_let_in = |stream: &UnixStream| !stop.load(Ordering::Acquire) && is_allowed(stream);
-                    if let Err(error) = service.serve(&listener, &is_let_in) {
-                        log::error!("commands of staging are not answered any more: {error}");
-                    }
-                }
-                Err(error) => log::error!("commands of staging are not answered: {error}"),
-            }
-        })?;
+        commands.start_schedule()?;
+        let (service, stop) = (Arc::clone(&commands.service), Arc::clone(&commands.is_over));
+        thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || answer(&root, &clients, &service, &stop))?;
         Ok(commands)
+    }
+
+    fn start_schedule(&self) -> io::Result<()> {
+        let (service, is_over) = (Arc::clone(&self.service), Arc::clone(&self.is_over));
+        let progress = Arc::clone(&self.progress);
+        let schedule = move || service.run_schedule(&is_over, &progress);
+        thread::Builder::new().name("schedule".to_owned()).spawn(schedule).map(drop)
     }
 
     /// Begins nothing more, and waits for the end of what was asked for.
@@ -137,30 +147,41 @@ impl Commands {
     }
 }
 
-fn bind(root: &Path, is_over: &AtomicBool) -> io::Result<Option<ControlListener>> {
-    let mut is_told = false;
-    while !is_over.load(Ordering::Acquire) {
-        match ControlListener::bind(root) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if !std::mem::replace(&mut is_told, true) {
-                    log::info!("another process answers commands of staging; waiting for its end");
+// Answers on the socket that all commands know. While another process does, on one of its own, too: that process may
+// serve another mount, or have been unmounted a moment ago.
+fn answer(root: &Path, clients: &Arc<Clients>, service: &Arc<Service>, stop: &Arc<AtomicBool>) {
+    let mut has_own = false;
+    while !stop.load(Ordering::Acquire) {
+        let bound = match ControlListener::bind(root) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !has_own => {
+                ControlListener::bind_another(root)
+            }
+            bound => bound,
+        };
+        match bound {
+            Ok(listener) if listener.name() == CONTROL => return serve(&listener, clients, service, stop),
+            Ok(listener) => {
+                has_own = true;
+                let (clients, service, stop) = (Arc::clone(clients), Arc::clone(service), Arc::clone(stop));
+                let own = move || serve(&listener, &clients, &service, &stop);
+                if let Err(error) = thread::Builder::new().name("control".to_owned()).spawn(own) {
+                    log::error!("commands of staging are not answered: {error}");
                 }
             }
-            bound => return bound.map(Some),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return log::error!("commands of staging are not answered: {error}"),
         }
         thread::sleep(BIND_PAUSE);
     }
-    Ok(None)
 }
 
-fn start_schedule(
-    service: &Arc<Service>,
-    is_over: &Arc<AtomicBool>,
-    progress: Arc<Progress>,
-) -> io::Result<()> {
-    let (service, is_over) = (Arc::clone(service), Arc::clone(is_over));
-    let schedule = move || service.run_schedule(&is_over, &progress);
-    thread::Builder::new().name("schedule".to_owned()).spawn(schedule).map(drop)
+fn serve(listener: &ControlListener, clients: &Clients, service: &Arc<Service>, stop: &AtomicBool) {
+    clients.answers_on(listener.name());
+    // One who is let in when all is over would see trees that are being closed.
+    let is_let_in = |stream: &UnixStream| !stop.load(Ordering::Acquire) && is_allowed(stream);
+    if let Err(error) = service.serve(listener, &is_let_in) {
+        log::error!("commands of staging are not answered any more: {error}");
+    }
 }
 
 // Root, and who serves the repository.

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use reelfs::format::record::Time;
 use reelfs::repo::staging::{Attributes, FileHandle, StagingTree};
 
+use crate::staging::nodes::Place;
 use crate::wire::init::Agreed;
 
 const MAGIC: u32 = 0x7265_656c;
@@ -272,6 +273,16 @@ impl Handles {
     /// Inode numbers of all open files.
     pub(crate) fn nodes(&self) -> Vec<u64> {
         self.state().usages.keys().copied().collect()
+    }
+
+    /// Lets go of all open files of the tree with this slot: who uses one is told that it is stale.
+    pub(crate) fn let_go(&self, slot: u16) {
+        let is_of_it = |record: &Record| Place::of(record.node).is_some_and(|place| place.slot == slot);
+        let mut state = self.state();
+        let taken = state.slots.iter_mut().flatten().filter(|(record, _)| is_of_it(record));
+        let files: Vec<Arc<OpenFile>> = taken.filter_map(|(_, file)| file.take()).collect();
+        drop(state);
+        drop(files);
     }
 
     /// How the kernel uses an inode's open file.

@@ -28,7 +28,7 @@ impl Adapter {
             Ok(tree) => return send(reply, client_entry(&tree)),
             Err(error) => error,
         };
-        if !self.clients.may_come(&refused) {
+        if !self.clients.may_come(&name, &refused) {
             return reply.error(Refusal::from(refused).0);
         }
         let clients = Arc::clone(&self.clients);

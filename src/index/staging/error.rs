@@ -1,5 +1,6 @@
 //! Why the rows of staging could not be read or written.
 
+use rocksdb::ErrorKind;
 use thiserror::Error;
 
 use crate::codec::DecodeError;
@@ -27,6 +28,16 @@ pub enum StagingStoreError {
         /// What is wrong with it.
         source: UntrustedError,
     },
+    /// A file of it is not as it was when the database was closed.
+    #[error("{path}: expected {expected}, found {found}")]
+    Lost {
+        /// The file.
+        path: String,
+        /// What must be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// A row is not as this version writes it.
     #[error("staging database: malformed {family} row")]
     Malformed {
@@ -43,7 +54,22 @@ impl StagingStoreError {
     pub fn is_locked(&self) -> bool {
         // RocksDB has no kind of its own for this.
         matches!(self, Self::Rocks { operation: "open", source, .. }
-            if source.kind() == rocksdb::ErrorKind::IOError && source.as_ref().to_lowercase().contains("lock "))
+            if source.kind() == ErrorKind::IOError && source.as_ref().to_lowercase().contains("lock "))
+    }
+
+    /// Tells whether the database is damaged, such that opening it again does not help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Lost { .. } | Self::Malformed { .. } => true,
+            Self::Untrusted { source, .. } => matches!(source, UntrustedError::Kind { .. }),
+            // Files that its own manifest names and that are gone are an IOError.
+            Self::Rocks { source, .. } => {
+                matches!(source.kind(), ErrorKind::Corruption | ErrorKind::NotFound)
+                    || source.kind() == ErrorKind::IOError
+                        && source.as_ref().contains("No such file or directory")
+            }
+        }
     }
 
     /// Tells whether there was no space to write.

@@ -1,5 +1,6 @@
 //! The rows of staging, in a database of its own for each client: the one database that cannot be made again.
 
+mod closed;
 mod error;
 mod places;
 mod removed;

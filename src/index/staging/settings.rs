@@ -1,19 +1,22 @@
 //! How RocksDB keeps the rows.
 
-use rocksdb::Options;
+use rocksdb::{DBRecoveryMode, Options};
 
 use crate::index::tables;
 
 const CACHE_BYTES: usize = 8 << 20;
 const WRITE_BUFFER_BYTES: usize = 8 << 20;
 
-/// Settings of a database of rows.
-pub(super) fn settings() -> Options {
+/// Settings of a database of rows; one that was closed has all of its log.
+pub(super) fn settings(was_closed: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_paranoid_checks(true);
-    // Whole batches up to the first damage: what was synced is before it.
-    options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
+    options.set_wal_recovery_mode(match was_closed {
+        true => DBRecoveryMode::AbsoluteConsistency,
+        // Whole batches up to the first damage: what was synced is before it.
+        false => DBRecoveryMode::PointInTime,
+    });
     options.set_max_open_files(64);
     options.set_keep_log_file_num(2);
     options.set_max_total_wal_size(32 << 20);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot, WriteBatch, WriteOptions};
 
+use super::closed;
 use super::error::StagingStoreError;
 use super::places::FrozenPlace;
 use super::row::{EntryRow, Home, ObjectRow};
@@ -18,8 +19,8 @@ use crate::codec::{DecodeError, Reader, put_varint};
 use crate::index::rocks::make_private_directory;
 use crate::index::trust;
 
-const ENTRY: u8 = b'e';
-const OBJECT: u8 = b'o';
+pub(super) const ENTRY: u8 = b'e';
+pub(super) const OBJECT: u8 = b'o';
 const LAYER: u8 = b'l';
 const SINCE: u8 = b's';
 const KEPT: u8 = b'k';
@@ -53,7 +54,7 @@ impl NumberSet {
 /// An open database of rows; one process at a time.
 pub struct StagingStore {
     pub(super) db: DB,
-    path: String,
+    pub(super) path: String,
     /// Batches written so far; 1 is what was found, of which nobody knows whether it was synced.
     written: AtomicU64,
     /// So many had been written when a sync began that ended well.
@@ -102,7 +103,8 @@ impl StagingStore {
         if let Err(source) = trust::check(path) {
             return Err(StagingStoreError::Untrusted { path: shown, source });
         }
-        match DB::open(&settings(), path) {
+        let was_closed = closed::check(path)?;
+        match DB::open(&settings(was_closed), path) {
             Ok(db) => {
                 let (written, synced) = (AtomicU64::new(1), AtomicU64::new(0));
                 Ok(Self { db, path: shown, written, synced, has_stopped: AtomicBool::new(false) })
@@ -266,12 +268,20 @@ impl StagingStore {
         Rows { iterator, store: self, ended: false }
     }
 
+    pub(super) fn all_rows(&self) -> Rows<'_> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let mut iterator = self.db.raw_iterator_opt(options);
+        iterator.seek_to_first();
+        Rows { iterator, store: self, ended: false }
+    }
+
     // After a write or sync of the log that failed RocksDB takes nothing more, because it does not know what is
     // on the disk. When the disk was full it goes on by itself once there is space.
     fn refused_change(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StagingStoreError {
         move |source| {
             let error = self.refused(operation)(source);
-            if !error.is_disk_full() {
+            if !error.is_disk_full() && !error.is_damage() {
                 self.has_stopped.store(true, Ordering::Release);
             }
             error
@@ -431,7 +441,7 @@ impl Iterator for Rows<'_> {
     }
 }
 
-fn entry_row((key, value): &RawRow) -> Result<(Home, EntryRow), StagingStoreError> {
+pub(super) fn entry_row((key, value): &RawRow) -> Result<(Home, EntryRow), StagingStoreError> {
     let decode = || -> Result<(Home, EntryRow), DecodeError> {
         let directory = number_of(key)?;
         Ok((Home::new(directory, key.get(9..).unwrap_or_default()), EntryRow::decode(value)?))
@@ -439,7 +449,7 @@ fn entry_row((key, value): &RawRow) -> Result<(Home, EntryRow), StagingStoreErro
     decode().map_err(malformed("entry"))
 }
 
-fn object_row((key, value): &RawRow) -> Result<(u64, ObjectRow), StagingStoreError> {
+pub(super) fn object_row((key, value): &RawRow) -> Result<(u64, ObjectRow), StagingStoreError> {
     let decode =
         || -> Result<(u64, ObjectRow), DecodeError> { Ok((number_of(key)?, ObjectRow::decode(value)?)) };
     decode().map_err(malformed("object"))

@@ -37,7 +37,12 @@ pub enum Answer {
         client: String,
         /// Name of the generation.
         generation: Option<String>,
+        /// Where the damaged staging is that this one took the place of.
+        #[serde(default)]
+        aside: Option<SetAsideAnswer>,
     },
+    /// The mount has the client that was asked for.
+    Found(ServedBy),
     /// The request is done.
     Done,
     /// The request failed.
@@ -102,6 +107,28 @@ pub struct ClientStatus {
     /// Bytes of them that are kept for a commit or a discard.
     #[serde(default)]
     pub reserve_bytes: u64,
+}
+
+/// Who serves a client's staging.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedBy {
+    /// Where the repository is mounted, as people know it.
+    pub mountpoint: String,
+    /// The process.
+    pub pid: u32,
+}
+
+/// A damaged staging that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAsideAnswer {
+    /// What was wrong with it.
+    pub damage: String,
+    /// Its directory now, as people know it.
+    pub path: String,
+    /// Count of files with what was written.
+    pub file_count: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
 }
 
 fn unknown_bytes() -> u64 {
@@ -250,6 +277,8 @@ pub enum RefusalKind {
     DiskFull,
     /// The repository is damaged.
     Damaged,
+    /// The client's staging is damaged, not any generation.
+    StagingDamaged,
     /// It was asked to stop.
     Interrupted,
 }

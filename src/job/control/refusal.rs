@@ -61,6 +61,9 @@ fn kind_of_staging(error: &StagingError) -> RefusalKind {
         StagingError::Mounted => RefusalKind::Mounted,
         StagingError::Busy { .. } => RefusalKind::Pending,
         StagingError::NoSpace { .. } => RefusalKind::DiskFull,
+        error if error.is_damage() => RefusalKind::StagingDamaged,
+        // A row names a backing file that is gone.
+        StagingError::Backing(error) if error.is_not_found() => RefusalKind::StagingDamaged,
         StagingError::Base(error) => kind_of_read(error),
         StagingError::Repository(error) => kind_of_repo(error),
         _ => RefusalKind::Failed,

@@ -32,8 +32,27 @@ pub enum Request {
         /// The client.
         client: String,
     },
+    /// Whether the mount has this client.
+    Find {
+        /// The client.
+        client: String,
+    },
     /// Answers, and does nothing.
     Ping,
+}
+
+impl Request {
+    /// The client that it is about, if it is one.
+    #[must_use]
+    pub fn client(&self) -> Option<&str> {
+        match self {
+            Self::Status { client } => client.as_deref(),
+            Self::Commit(request) | Self::Preview(request) => Some(&request.client),
+            Self::Discard { client } | Self::Stage { client, .. } => Some(client),
+            Self::Wait { client } | Self::Find { client } => Some(client),
+            Self::Ping => None,
+        }
+    }
 }
 
 /// How a commit is to be made.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::message::{Answer, ClientStatus, CommitAnswer, FileAnswer, Refusal, RefusalKind};
+use super::message::{Answer, ClientStatus, CommitAnswer, FileAnswer, Refusal, RefusalKind, ServedBy};
 use super::request::{CommitRequest, Request};
 use crate::format::config::Config;
 use crate::format::dtf::TEXT_LEN_MAX;
@@ -16,7 +16,7 @@ use crate::job::commit::{Commit, CommitOptions, FileReport, Outside};
 use crate::job::open_index::{IndexNews, open_index};
 use crate::progress::Progress;
 use crate::repo::repository::{INDEX, WriterLock};
-use crate::repo::staging::{Limits, StagingError, StagingTree};
+use crate::repo::staging::{Limits, SetAside, StagingError, StagingTree};
 use crate::repo::{RepoError, Repository};
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +47,12 @@ pub trait Stagings: Send + Sync + fmt::Debug {
     /// [`StagingError`] if it has one, or why it cannot be made.
     fn create(&self, client: &ClientName) -> Result<Arc<StagingTree>, StagingError>;
 
+    /// Sets a client's damaged tree aside ([`StagingTree::set_aside`]): it has no staging then.
+    ///
+    /// # Errors
+    /// [`StagingError`] if that cannot be done.
+    fn set_aside(&self, client: &ClientName, mark: &str) -> Result<SetAside, StagingError>;
+
     /// Makes others forget what they know of a tree, after its changes were discarded or another generation
     /// was put below.
     fn forget(&self, tree: &StagingTree);
@@ -56,6 +62,16 @@ pub trait Stagings: Send + Sync + fmt::Debug {
 
     /// Tells whether the trees are mounted.
     fn is_mounted(&self) -> bool;
+
+    /// This mount, if it has the client.
+    fn served_by(&self, _client: &ClientName) -> Option<ServedBy> {
+        None
+    }
+
+    /// Tells whether commits of the client by its policy are for this process to make.
+    fn is_scheduled(&self, _client: &ClientName) -> bool {
+        true
+    }
 }
 
 /// Takes answers.
@@ -71,7 +87,7 @@ pub struct Service {
 }
 
 // A commit that is running.
-struct Running<'a> {
+pub(super) struct Running<'a> {
     service: &'a Service,
     client: ClientName,
 }
@@ -95,7 +111,7 @@ impl Service {
     /// # Errors
     /// [`Refusal`] if it cannot be done.
     pub fn perform(&self, request: &Request, progress: &Progress, emit: Emit<'_>) -> Result<(), Refusal> {
-        match request {
+        let done = match request {
             Request::Status { client } => self.status(client.as_deref(), emit),
             Request::Commit(request) => self.commit(request, progress, emit),
             Request::Preview(request) => self.preview(request, progress, emit),
@@ -106,8 +122,18 @@ impl Service {
                 drop(self.begin(&client, true, progress)?);
                 Ok(())
             }
+            Request::Find { client } => {
+                if let Some(found) = self.stagings.served_by(&named(client)?) {
+                    emit(Answer::Found(found));
+                }
+                Ok(())
+            }
             Request::Ping => Ok(()),
-        }
+        };
+        done.map_err(|refusal| match request.client() {
+            Some(client) => self.told_damage(client, refusal),
+            None => refusal,
+        })
     }
 
     /// Waits until no commit is running.
@@ -121,7 +147,12 @@ impl Service {
     }
 
     // One commit of a client at a time.
-    fn begin(&self, client: &ClientName, wait: bool, progress: &Progress) -> Result<Running<'_>, Refusal> {
+    pub(super) fn begin(
+        &self,
+        client: &ClientName,
+        wait: bool,
+        progress: &Progress,
+    ) -> Result<Running<'_>, Refusal> {
         let mut committing = self.committing();
         while committing.contains(client) {
             if !wait {
@@ -136,7 +167,7 @@ impl Service {
         Ok(Running { service: self, client: client.clone() })
     }
 
-    fn repository(&self) -> &Repository {
+    pub(super) fn repository(&self) -> &Repository {
         self.stagings.repository()
     }
 
@@ -159,7 +190,7 @@ impl Service {
             StagingError::Locked { .. } => {
                 Refusal::new(RefusalKind::Open, format!("staging of {client} is open in another process"))
             }
-            error => Refusal::from(error),
+            error => error.into(),
         })?;
         tree.set_limits(Limits::of(&policy.space));
         Ok(tree)
@@ -180,6 +211,7 @@ impl Service {
                 Err(refusal) if client.is_some() => return Err(refusal),
                 // Of the others it is told all the same.
                 Err(refusal) => {
+                    let refusal = self.told_damage(name.as_str(), refusal);
                     emit(Answer::Note { text: format!("{name}: {}", refusal.text) });
                     failed.get_or_insert(refusal.kind);
                 }
@@ -215,7 +247,7 @@ impl Service {
         })
     }
 
-    fn base_name(&self, tree: &StagingTree) -> Result<Option<String>, Refusal> {
+    pub(super) fn base_name(&self, tree: &StagingTree) -> Result<Option<String>, Refusal> {
         let Some(base) = tree.base() else { return Ok(None) };
         let generation = self.repository().generation(base).map_err(RepoError::from)?;
         Ok(Some(generation.header.time.to_string()))
@@ -237,6 +269,7 @@ impl Service {
         let _lock = self.lock(request.wait, progress)?;
         // The index too may need some of the reserve.
         let _room = tree.make_room()?;
+        tree.reclaim_if_tight()?;
         let now_seconds = self.outside.now().seconds;
         let mut tell = |news| emit(Answer::Note { text: news_text(news) });
         let index = open_index(self.repository(), now_seconds, progress, &mut tell)?;
@@ -290,16 +323,6 @@ impl Service {
         }
     }
 
-    fn discard(&self, client: &ClientName, emit: Emit<'_>) -> Result<(), Refusal> {
-        let policy = self.config()?.staging_policy(client);
-        let _running = self.begin(client, false, &Progress::new())?;
-        let tree = self.tree(client, &policy)?;
-        tree.discard()?;
-        self.stagings.forget(&tree);
-        emit(Answer::Staged { client: client.to_string(), generation: self.base_name(&tree)? });
-        Ok(())
-    }
-
     fn stage(&self, client: &ClientName, generation: &str, emit: Emit<'_>) -> Result<(), Refusal> {
         let policy = self.config()?.staging_policy(client);
         let wanted = self.repository().resolve(client, generation)?;
@@ -320,7 +343,8 @@ impl Service {
             })?;
             self.stagings.forget(&tree);
         }
-        emit(Answer::Staged { client: client.to_string(), generation: self.base_name(&tree)? });
+        let (client, generation) = (client.to_string(), self.base_name(&tree)?);
+        emit(Answer::Staged { client, generation, aside: None });
         Ok(())
     }
 }

@@ -38,6 +38,9 @@ impl Service {
             if policy.commit.when == When::Asked && policy.commit.every.duration().is_zero() {
                 continue;
             }
+            if !self.stagings.is_scheduled(&client) {
+                continue;
+            }
             match self.observe(&client, &policy) {
                 Ok(seen) => {
                     if let Some(due) = schedule.observe(&client, &policy.commit, &seen) {

@@ -2,7 +2,8 @@
 //! still has files open and writes to them, though no process has the tree open.
 //!
 //! ```text
-//! staging/.mounted   empty; byte SLOT is locked by the mount that serves the client with this slot
+//! staging/.mounted   empty; byte SLOT is locked by the mount that serves the client with this slot,
+//!                    byte 0 while a mount makes the socket on which it answers commands
 //! ```
 //!
 //! The locks belong to the open file, which the supervisor of a mount keeps and hands to each of its servers.
@@ -12,14 +13,17 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::STAGING;
 use super::error::StagingError;
 use super::options::{OpenMode, StagingOptions};
+use super::tree::StagingTree;
+use super::{STAGING, directory};
+use crate::id::ClientName;
 use crate::repo::Repository;
 use crate::storage::StorageError;
 use crate::storage::byte_locks::ByteLocks;
 
-const MOUNTED: &str = ".mounted";
+/// Name of the file in the directory of staging.
+pub const MOUNTED: &str = ".mounted";
 
 /// What one mount serves.
 #[derive(Debug)]
@@ -47,10 +51,34 @@ impl MountClaims {
         Self(ByteLocks::from_descriptor(descriptor, format!("{STAGING}/{MOUNTED}")))
     }
 
+    /// Tells whether the mount of the repository in the directory `root` has the client with this slot.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the system does not tell.
+    pub fn has(&self, root: &Path, slot: u16) -> Result<bool, StorageError> {
+        if self.0.is_locked_elsewhere(slot.into())? {
+            return Ok(false);
+        }
+        match ByteLocks::open_existing(&root.join(STAGING).join(MOUNTED))? {
+            Some(locks) => locks.is_locked_elsewhere(slot.into()),
+            None => Ok(false),
+        }
+    }
+
     /// What the supervisor keeps.
     #[must_use]
     pub fn into_descriptor(self) -> OwnedFd {
         self.0.into_descriptor()
+    }
+}
+
+impl StagingTree {
+    /// Slot of a client.
+    ///
+    /// # Errors
+    /// [`StagingError::NotFound`] if it has no staging, or why the slot cannot be read.
+    pub fn slot_of(repository: &Repository, client: &ClientName) -> Result<u16, StagingError> {
+        directory::slot(&directory::path(repository, client)?)
     }
 }
 

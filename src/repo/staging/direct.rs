@@ -70,6 +70,13 @@ impl DirectFiles {
         self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets go of backing files that nobody uses any more: those without a name take space until then.
+    pub(super) fn let_go(&self) {
+        if let Some(LetGo(let_go)) = self.let_go.get() {
+            let_go();
+        }
+    }
+
     fn closed(&self, numbers: Vec<u64>) {
         if !numbers.is_empty() {
             self.closed.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);

@@ -15,6 +15,8 @@ const SLOT: &str = "slot";
 /// Slots have 12 bits of a node id; 0 is the directory of all clients.
 const SLOT_MAX: u16 = 4095;
 const REMOVED: &str = ".removed";
+const DAMAGED: &str = ".damaged";
+const SHOWN_LEN_MAX: usize = 32;
 const LAST_SLOT: &str = ".last-slot";
 
 fn refused(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StagingError {
@@ -50,10 +52,12 @@ pub(super) fn clients(repository: &Repository) -> Result<Vec<ClientName>, Stagin
 pub(super) fn slots(repository: &Repository) -> Result<Vec<(u16, ClientName)>, StagingError> {
     let mut slots = Vec::new();
     for client in clients(repository)? {
-        match path(repository, &client) {
-            Ok(path) => slots.push((slot(&path)?, client)),
+        match path(repository, &client).and_then(|path| slot(&path)) {
+            Ok(slot) => slots.push((slot, client)),
             // Removed meanwhile.
             Err(StagingError::NotFound) => {}
+            // Who asks for it is told; the others go on.
+            Err(error) if error.is_damage() => log::warn!("staging of {client} is damaged: {error}"),
             Err(error) => return Err(error),
         }
     }
@@ -73,9 +77,14 @@ pub(super) fn path(repository: &Repository, client: &ClientName) -> Result<PathB
 /// Reads a client's slot.
 pub(super) fn slot(path: &Path) -> Result<u16, StagingError> {
     let file = path.join(SLOT);
-    let text = fs::read_to_string(&file).map_err(refused("read", &file))?;
-    let slot = text.trim_end().parse().ok().filter(|slot| (1..=SLOT_MAX).contains(slot));
-    slot.ok_or_else(|| refused("read", &file)(io::Error::from(io::ErrorKind::InvalidData)))
+    let bytes = fs::read(&file).map_err(refused("read", &file))?;
+    let text = std::str::from_utf8(&bytes).ok();
+    let slot = text.and_then(|text| text.trim_end().parse().ok());
+    slot.filter(|slot| (1..=SLOT_MAX).contains(slot)).ok_or_else(|| StagingError::Damaged {
+        path: crate::path::display(file.as_os_str().as_encoded_bytes()),
+        expected: "a number from 1 to 4095",
+        found: format!("{:?}", String::from_utf8_lossy(bytes.get(..SHOWN_LEN_MAX).unwrap_or(&bytes))),
+    })
 }
 
 /// Makes a client's directory and gives it a slot.
@@ -141,6 +150,26 @@ fn remove_leftovers(path: &Path) -> Result<(), StagingError> {
 /// Makes the names in a client's directory durable.
 pub(super) fn sync(path: &Path) -> Result<(), StagingError> {
     fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(refused("sync", path))
+}
+
+/// Gives a client's directory a name by which nothing is a client. Returns its path.
+pub(super) fn set_aside(
+    repository: &Repository,
+    client: &ClientName,
+    mark: &str,
+) -> Result<PathBuf, StagingError> {
+    let root = root(repository)?;
+    let path = root.join(client.as_str());
+    let aside = |number: u32| match number {
+        0 => root.join(format!("{DAMAGED}-{client}-{mark}")),
+        _ => root.join(format!("{DAMAGED}-{client}-{mark}-{number}")),
+    };
+    // Nobody else makes one of this client at this time.
+    let aside = (0..).map(aside).find(|aside| fs::symlink_metadata(aside).is_err());
+    let aside = aside.ok_or(StagingError::Exists)?;
+    fs::rename(&path, &aside).map_err(refused("rename", &path))?;
+    sync(&root)?;
+    Ok(aside)
 }
 
 /// Removes a client's directory.

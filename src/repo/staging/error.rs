@@ -99,6 +99,16 @@ pub enum StagingError {
     /// `EBUSY`: a mount serves the client's staging, though its server has it not open just now.
     #[error("staging of the client is in another mount of the repository, or in one whose server is away")]
     Mounted,
+    /// `EIO`: something of the client's staging is missing or not as it was written.
+    #[error("{path}: expected {expected}, found {found}")]
+    Damaged {
+        /// The file or directory.
+        path: String,
+        /// What must be there.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
     /// `EIO`: the base cannot be read.
     #[error("the generation below cannot be read")]
     Base(#[from] ReadError),
@@ -136,7 +146,7 @@ impl StagingError {
             Self::NoSegment => libc::ENXIO,
             Self::Busy { .. } | Self::Locked { .. } | Self::Mounted => libc::EBUSY,
             Self::Store(error) if error.is_disk_full() => libc::ENOSPC,
-            Self::Base(_) | Self::Repository(_) | Self::Store(_) => libc::EIO,
+            Self::Damaged { .. } | Self::Base(_) | Self::Repository(_) | Self::Store(_) => libc::EIO,
             Self::Backing(error) => match error.source.raw_os_error() {
                 Some(
                     errno @ (libc::ENOSPC
@@ -148,6 +158,16 @@ impl StagingError {
                 ) => errno,
                 _ => libc::EIO,
             },
+        }
+    }
+
+    /// Tells whether staging itself is damaged: its database, or what that stands on, but not the generation below.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Store(error) => error.is_damage(),
+            _ => false,
         }
     }
 

@@ -149,7 +149,7 @@ impl StagingTree {
         }
         let end = offset.checked_add(len).filter(|end| *end <= SIZE_MAX).ok_or(StagingError::TooLarge)?;
         if !matches!(mode, AllocateMode::Punch) {
-            self.space.check_bytes(self, len)?;
+            self.space.check_free_bytes(self, len)?;
         }
         let number = handle.number();
         let ahead = self.layer_ahead(handle.file())?;

@@ -24,6 +24,7 @@ mod ballast;
 mod base;
 mod claims;
 mod content;
+mod damage;
 mod databases;
 mod direct;
 mod directory;
@@ -62,7 +63,8 @@ mod xattrs;
 
 pub use attributes::{Attributes, Caller, Entry, SetAttributes, SetTime};
 pub use ballast::Room;
-pub use claims::MountClaims;
+pub use claims::{MOUNTED, MountClaims};
+pub use damage::SetAside;
 pub use direct::LetGo;
 pub use error::StagingError;
 pub use frozen::{FrozenChange, FrozenEpoch, FrozenObject, FrozenTarget};

@@ -1,14 +1,15 @@
 //! What was changed since the base. There may be many rows to look at: nobody waits meanwhile.
 
+use super::base::Base;
 use super::error::StagingError;
 use super::terms::Pending;
 use super::tree::{Core, StagingTree};
-use crate::format::record::ROOT_OBJECT;
-use crate::index::staging::{PINNED, StagingSnapshot};
+use crate::format::record::{FileKind, ROOT_OBJECT};
+use crate::index::staging::{FrozenPlace, ObjectRow, ObjectState, PINNED, StagingSnapshot};
 
 impl StagingTree {
     pub(super) fn has_valid_rows(&self, core: &Core) -> Result<bool, StagingError> {
-        has_changes(&self.store.snapshot(), core.state.committed_epoch, core.state.base.is_some())
+        has_changes(&self.store.snapshot(), core.state.committed_epoch, &core.base)
     }
 
     /// Tells whether anything was changed since the base.
@@ -17,14 +18,14 @@ impl StagingTree {
     /// [`StagingError`] if rows cannot be read.
     pub fn is_changed(&self) -> Result<bool, StagingError> {
         // Void rows may be many, and nobody shall wait while they are looked at.
-        let (snapshot, committed, has_base) = {
+        let (snapshot, committed, base) = {
             let core = self.core();
             if !core.is_changed {
                 return Ok(false);
             }
-            (self.store.snapshot(), core.state.committed_epoch, core.state.base.is_some())
+            (self.store.snapshot(), core.state.committed_epoch, core.base.clone())
         };
-        has_changes(&snapshot, committed, has_base)
+        has_changes(&snapshot, committed, &base)
     }
 
     /// Counts what was changed since the base; looks at each change.
@@ -49,7 +50,7 @@ impl StagingTree {
     }
 }
 
-fn has_changes(snapshot: &StagingSnapshot<'_>, committed: u32, has_base: bool) -> Result<bool, StagingError> {
+fn has_changes(snapshot: &StagingSnapshot<'_>, committed: u32, base: &Base) -> Result<bool, StagingError> {
     let is_change = |epoch: u32| epoch > committed && epoch != PINNED;
     for row in snapshot.entries() {
         if is_change(row?.1.epoch) {
@@ -58,10 +59,23 @@ fn has_changes(snapshot: &StagingSnapshot<'_>, committed: u32, has_base: bool) -
     }
     for row in snapshot.objects(0..u64::MAX) {
         let (number, row) = row?;
-        // The root that stands on nothing is no change.
-        if is_change(row.epoch) && (has_base || number != ROOT_OBJECT) {
+        if is_change(row.epoch) && !is_touched_only(base, number, &row)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+// Names that came and went leave a directory that has other times than before, of which no commit makes a generation.
+fn is_touched_only(base: &Base, number: u64, row: &ObjectRow) -> Result<bool, StagingError> {
+    // The root that stands on nothing is no change.
+    if number == ROOT_OBJECT && base.generation().is_none() {
+        return Ok(true);
+    }
+    let Some(state) = row.object.as_ref().filter(|state| state.kind() == FileKind::Directory) else {
+        return Ok(false);
+    };
+    let Some((_, before)) = base.at(&FrozenPlace::Linked(number))? else { return Ok(false) };
+    let what = |state: &ObjectState| (state.permissions, state.uid, state.gid, state.link_count);
+    Ok(what(state) == what(&before) && state.xattrs == before.xattrs && state.detail == before.detail)
 }

@@ -44,6 +44,18 @@ impl StagingTree {
     /// # Errors
     /// [`StagingError`] if the disk refuses.
     pub fn reclaim(&self) -> Result<bool, StagingError> {
+        let _turn = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reclaim_some()
+    }
+
+    /// Removes all that is of no use any more, for who would be refused for want of space; waits for who is at it.
+    pub(super) fn reclaim_all(&self) -> Result<(), StagingError> {
+        while self.reclaim()? {}
+        self.direct.let_go();
+        Ok(())
+    }
+
+    fn reclaim_some(&self) -> Result<bool, StagingError> {
         self.release_dropped()?;
         if self.direct.has_unseen() {
             // Those that are not written any more are forgotten.

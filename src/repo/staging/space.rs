@@ -27,6 +27,11 @@ const NEAR_SHARE: u64 = 16;
 /// No more than that much of it: what a fast disk takes within seconds.
 const NEAR_BYTES_MAX: u64 = 8 << 30;
 
+/// So much above the reserve is written before the thread in the background has removed what is of no use any more.
+const TIGHT_BYTES: u64 = 2 << 30;
+/// The part of what is free from which on files that are to be removed are worth being removed first.
+const GARBAGE_SHARE: u64 = 8;
+
 /// Refuses what would eat into the reserve or beyond the cap.
 #[derive(Debug)]
 pub(super) struct SpaceGuard {
@@ -37,6 +42,10 @@ pub(super) struct SpaceGuard {
     /// All writes must come through here.
     is_bounded: Arc<AtomicBool>,
     ballast: Ballast,
+    /// Little is free, as of the last look.
+    is_tight: AtomicBool,
+    /// Bytes that are free once files are removed that nobody needs; counted while little is free.
+    garbage_bytes: AtomicU64,
     pub(super) usage: Usage,
 }
 
@@ -48,6 +57,8 @@ impl SpaceGuard {
             reserve_bytes: AtomicU64::new(limits.reserve_bytes),
             cap_bytes: AtomicU64::new(limits.cap_bytes),
             credit: AtomicI64::new(0),
+            is_tight: AtomicBool::new(true),
+            garbage_bytes: AtomicU64::new(0),
             usage: Usage::default(),
         }
     }
@@ -80,13 +91,35 @@ impl SpaceGuard {
         Ok(tree.data.space()?.available.saturating_add(self.ballast.len_bytes()))
     }
 
+    /// Files are to be removed.
+    pub(super) fn discarded(&self, tree: &StagingTree, files: &[u64]) {
+        if self.is_tight.load(Ordering::Relaxed) {
+            let bytes =
+                files.iter().map(|id| tree.data.status(*id).map_or(0, |status| status.allocated)).sum();
+            self.garbage_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
     /// Something was removed: what was refused may be possible now.
     pub(super) fn freed(&self) {
+        self.garbage_bytes.store(0, Ordering::Relaxed);
         self.credit.store(0, Ordering::Relaxed);
     }
 
+    /// Refuses a new row. What is of no use any more goes first; so no lock of the tree may be held.
     pub(super) fn check_row(&self, tree: &StagingTree) -> Result<(), StagingError> {
-        self.check_bytes(tree, ROW_BYTES)
+        self.check_free_bytes(tree, ROW_BYTES)
+    }
+
+    /// The same for content.
+    pub(super) fn check_free_bytes(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
+        match self.check_bytes(tree, len) {
+            Err(StagingError::NoSpace { .. }) => {
+                tree.reclaim_all()?;
+                self.check_bytes(tree, len)
+            }
+            checked => checked,
+        }
     }
 
     /// The same for a write: of a file that nothing lies below it takes the blocks that begin in it, of another one
@@ -98,12 +131,13 @@ impl SpaceGuard {
         (offset, end): (u64, u64),
     ) -> Result<(), StagingError> {
         if !self.has_cap() || offset == end {
-            return self.check_bytes(tree, end - offset);
+            return self.check_free_bytes(tree, end - offset);
         }
         let from = if handle.is_direct() { offset.next_multiple_of(BLOCK) } else { offset - offset % BLOCK };
-        self.check_bytes(tree, end.next_multiple_of(BLOCK).saturating_sub(from))
+        self.check_free_bytes(tree, end.next_multiple_of(BLOCK).saturating_sub(from))
     }
 
+    /// The same for who may hold locks: what is of no use any more stays.
     pub(super) fn check_bytes(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
         let taken = i64::try_from(len).unwrap_or(i64::MAX);
         if self.credit.fetch_sub(taken, Ordering::Relaxed) < taken {
@@ -145,11 +179,39 @@ impl StagingTree {
     /// may have filled since the last time. Never where nobody can tell who still has such a file mapped.
     #[must_use]
     pub fn lets_kernel_write(&self) -> bool {
+        if let Err(error) = self.reclaim_much() {
+            log::debug!("{}: what is of no use stays: {error}", self.client());
+        }
         if self.is_near_reserve().unwrap_or(true) {
             self.space.is_bounded.store(true, Ordering::Release);
             self.space.credit.store(0, Ordering::Relaxed);
         }
         self.tells_openers && !self.space.is_bounded.load(Ordering::Acquire)
+    }
+
+    // Nobody asks here for room when the kernel writes, so it is made before, if that makes a difference.
+    fn reclaim_much(&self) -> Result<(), StagingError> {
+        if !self.space.is_tight.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.release_dropped()?;
+        let free = self.space.available(self)?;
+        let free = free.saturating_sub(self.space.reserve_bytes.load(Ordering::Relaxed));
+        let garbage = self.space.garbage_bytes.load(Ordering::Relaxed);
+        if garbage > free / GARBAGE_SHARE { self.reclaim_all() } else { Ok(()) }
+    }
+
+    /// Removes what is of no use any more before a commit, if little is free.
+    ///
+    /// # Errors
+    /// [`StagingError`] if the disk refuses.
+    pub fn reclaim_if_tight(&self) -> Result<(), StagingError> {
+        if self.is_tight()? { self.reclaim_all() } else { Ok(()) }
+    }
+
+    fn is_tight(&self) -> Result<bool, StagingError> {
+        let reserve = self.space.reserve_bytes.load(Ordering::Relaxed);
+        Ok(self.space.available(self)? < reserve.saturating_add(TIGHT_BYTES))
     }
 
     fn is_near_reserve(&self) -> Result<bool, StagingError> {
@@ -177,6 +239,7 @@ impl StagingTree {
         if guard.has_cap() {
             guard.usage.step(self, self.has_direct_writers())?;
         }
+        guard.is_tight.store(self.is_tight()?, Ordering::Relaxed);
         let is_near = self.is_near_reserve()?;
         guard.is_bounded.store(is_near || guard.has_cap(), Ordering::Release);
         if is_near {

@@ -12,6 +12,7 @@ use super::attributes::Caller;
 use super::base::{Base, FIRST_NUMBER};
 use super::claims::Claim;
 use super::content::OpenFiles;
+use super::damage::{self, DATA};
 use super::direct::DirectFiles;
 use super::directory;
 use super::directory_names::DirectoryNames;
@@ -62,7 +63,7 @@ pub struct StagingTree {
     client: ClientName,
     path: PathBuf,
     slot: u16,
-    claim: Claim,
+    pub(super) claim: Claim,
     pub(super) mode: OpenMode,
     pub(super) store: StagingStore,
     pub(super) data: SparseDirectory,
@@ -91,6 +92,8 @@ pub struct StagingTree {
     /// Backing files of no use any more, and those that a running commit may still read.
     pub(super) garbage: Mutex<Vec<u64>>,
     pub(super) deferred: Mutex<Vec<u64>>,
+    /// Held by who removes what is of no use any more.
+    pub(super) reclaiming: Mutex<()>,
 }
 
 /// What metadata operations change.
@@ -168,9 +171,10 @@ impl StagingTree {
         let path = directory::path(&repository, client)?;
         let slot = directory::slot(&path)?;
         let claim = Claim::take(options, slot)?;
-        let store = StagingStore::open(&path.join("meta"))?;
+        let store = damage::open_store(&path)?;
         claim.check(&repository)?;
-        let data = SparseDirectory::open(&path.join("data"))?;
+        let known = damage::state(&path, &store)?;
+        let data = SparseDirectory::open(&path.join(DATA))?;
         // What is synced in either is there only if their own names are.
         directory::sync(&path)?;
         let keeps_holes = data.keeps_holes(0, BLOCK)?;
@@ -181,7 +185,6 @@ impl StagingTree {
             );
         }
         let tells_openers = data.tells_openers(0)?;
-        let known = store.state()?;
         let is_new = known.is_none();
         let state = known.map_or_else(|| first_state(options), Ok::<_, StagingError>)?;
         let base = Base::open(&repository, state.base)?;
@@ -222,6 +225,7 @@ impl StagingTree {
             has_discarded: AtomicBool::new(false),
             garbage: Mutex::default(),
             deferred: Mutex::default(),
+            reclaiming: Mutex::default(),
             repository,
         };
         tree.begin(is_new, options, caller, permissions)?;
@@ -326,6 +330,7 @@ impl StagingTree {
         let mut batch = StagingBatch::default();
         batch.put_state(&core.state);
         self.store.write_durable(batch)?;
+        self.store.note_closed();
         self.claim.release();
         Ok(())
     }
@@ -457,6 +462,7 @@ impl StagingTree {
         if files.is_empty() {
             return;
         }
+        self.space.discarded(self, &files);
         let list = if self.frozen_epoch() > 0 { &self.deferred } else { &self.garbage };
         list.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
     }

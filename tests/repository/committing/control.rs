@@ -13,7 +13,7 @@ use reelfs::job::control::{
     Answer, CommitRequest, ControlClient, ControlListener, RefusalKind, Request, Service, Stagings,
 };
 use reelfs::progress::Progress;
-use reelfs::repo::staging::{StagingError, StagingTree};
+use reelfs::repo::staging::{SetAside, StagingError, StagingTree};
 use reelfs::repo::{CacheBytes, Repository};
 
 use super::scene::{Scene, Staged, TestOutside, caller, name, staging_options};
@@ -53,6 +53,11 @@ impl Stagings for Trees {
         let tree = Arc::new(tree);
         self.open.lock().unwrap().insert(client.clone(), Arc::clone(&tree));
         Ok(tree)
+    }
+
+    fn set_aside(&self, client: &ClientName, mark: &str) -> Result<SetAside, StagingError> {
+        let tree = self.open.lock().unwrap().remove(client);
+        StagingTree::set_aside(&self.repository, client, mark, tree.is_some())
     }
 
     fn forget(&self, _tree: &StagingTree) {}

@@ -126,17 +126,18 @@ fn file_json(file: &FileAnswer) -> Map<String, Value> {
     members
 }
 
-// Names of what is not as it should be are no noise: --quiet leaves them.
+// With --quiet the exit status tells.
 fn tell_remarks(answer: &CommitAnswer, context: &Context) {
+    if context.global.quiet {
+        return;
+    }
     for remarks in [&answer.inconsistent, &answer.kept_back, &answer.unreadable] {
         tell_each(remarks);
     }
     if answer.unreadable.count > 0 {
         context.note("hint: 'reelfs verify' tells what is damaged; what was not written since is as unreadable as before");
     }
-    if !context.global.quiet {
-        tell_each(&answer.untrusted);
-    }
+    tell_each(&answer.untrusted);
     if let Some(problem) = &answer.index_problem {
         context.warn(&format!("the index does not know the new generation: {problem}"));
         context.note("hint: 'reelfs rebuild' makes the index again; the generation is complete without it");
@@ -219,7 +220,7 @@ fn json(answer: &CommitAnswer, started: Instant) -> Map<String, Value> {
         ("fda", count(&answer.fda)),
         ("sfp", count(&answer.sfp)),
         ("kept", count(&answer.kept)),
-        ("holds", count(&answer.holds)),
+        ("holds", answer.generation.as_ref().map_or(Value::Null, |_| count(&answer.holds))),
         ("read_bytes", answer.read_bytes.into()),
         ("added_bytes", answer.added_bytes.into()),
         ("dtf_bytes", answer.dtf_bytes.into()),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use reelfs::job::control::{Answer, Request};
 
-use super::discard::show;
+use super::discard::{Staged, show};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::{place, staging};
@@ -41,8 +41,8 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
     let request = Request::Stage { client, generation: address.generation().to_owned() };
     let mut staged = None;
     staging::perform(context, &request, &mut |answer| {
-        if let Answer::Staged { client, generation } = answer {
-            staged = Some((client, generation));
+        if let Answer::Staged { client, generation, aside } = answer {
+            staged = Some(Staged { client, generation, aside });
         }
     })?;
     show(staged, context)

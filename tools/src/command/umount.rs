@@ -15,6 +15,9 @@ EXAMPLES
 EXIT STATUS
   0 done; 1 it is busy, not a mount, or not ours to unmount; 2 usage";
 
+const TYPE: &str = "fuse.reelfs";
+const LISTED: &str = "'findmnt -t fuse.reelfs' lists what is mounted";
+const MOUNTS: &str = "/proc/self/mounts";
 const BUSY_ATTEMPT_COUNT: u32 = 20;
 const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -30,6 +33,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(kind) = kind_of_mount(&args.mountpoint)
+        && kind != TYPE
+        && (!kind.is_empty() || args.mountpoint.symlink_metadata().is_ok())
+    {
+        let path = reelfs::path::display(args.mountpoint.as_os_str().as_encoded_bytes());
+        let what = match kind.as_str() {
+            "" => format!("{path} is not a mount point"),
+            kind => format!("{path} is not a mount of reelfs, but one of {kind}"),
+        };
+        return Err(Failure::failed(what).hint(LISTED));
+    }
     // What is mounted on a dead mount cannot be reached, and nobody's work is lost with it.
     let is_lazy = args.lazy || is_dead(&args.mountpoint);
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
@@ -46,6 +60,39 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+// What is mounted on a path, as the system lists it; empty if nothing is, and `None` if that cannot be told. The mount
+// itself may be dead: it is not looked at.
+fn kind_of_mount(path: &std::path::Path) -> Option<String> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = path.file_name()?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let above = parent.unwrap_or(std::path::Path::new(".")).canonicalize().ok()?;
+    let wanted = above.join(name);
+    let mounts = std::fs::read(MOUNTS).ok()?;
+    let mut kind = String::new();
+    for line in mounts.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b' ').skip(1);
+        let (Some(point), Some(found)) = (fields.next(), fields.next()) else { continue };
+        if unescaped(point) == wanted.as_os_str().as_bytes() {
+            kind = String::from_utf8_lossy(found).into_owned();
+        }
+    }
+    Some(kind)
+}
+
+// Blanks and the like are three octal digits behind a backslash.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut left = field;
+    while let Some((first, rest)) = left.split_first() {
+        let digits = rest.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(code.unwrap_or(*first));
+        left = code.and_then(|_| rest.get(3..)).unwrap_or(rest);
+    }
+    bytes
 }
 
 // The daemon itself uses staging for moments, when much was renamed in it.
@@ -93,14 +140,8 @@ fn refused(args: &Args, errno: Errno) -> Failure {
             format!("{path} is busy"),
             Some(format!("'fuser -vm {path}' shows who uses it; --lazy takes it away when they end")),
         ),
-        Errno::EINVAL => (
-            format!("{path} is not a mount point"),
-            Some("'findmnt -t fuse.reelfs' lists what is mounted".to_owned()),
-        ),
-        Errno::ENOENT => (
-            format!("{path} does not exist"),
-            Some("'findmnt -t fuse.reelfs' lists what is mounted".to_owned()),
-        ),
+        Errno::EINVAL => (format!("{path} is not a mount point"), Some(LISTED.to_owned())),
+        Errno::ENOENT => (format!("{path} does not exist"), Some(LISTED.to_owned())),
         Errno::EPERM => (
             format!("{path} cannot be unmounted by this user"),
             Some("the user who mounted it, or root, can".to_owned()),
