@@ -184,7 +184,6 @@ impl StagingTree {
                 crate::path::display(path.as_os_str().as_encoded_bytes())
             );
         }
-        let tells_openers = data.tells_openers(0)?;
         let is_new = known.is_none();
         let state = known.map_or_else(|| first_state(options), Ok::<_, StagingError>)?;
         let base = Base::open(&repository, state.base)?;
@@ -208,9 +207,9 @@ impl StagingTree {
             slot,
             mode: options.mode,
             store,
+            tells_openers: data.tells_openers(0)?,
             data,
             keeps_holes,
-            tells_openers,
             core: RwLock::new(core),
             gate: RwLock::default(),
             frozen: Arc::default(),
