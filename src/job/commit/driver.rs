@@ -5,17 +5,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::OnFile;
+use super::counts::Counts;
 use super::error::CommitError;
 use super::files::File;
 use super::paths::Paths;
 use super::summary::CommitSummary;
 use super::unsafe_files::UnsafeFiles;
-use crate::format::record::{Detail, FileKind, Inode, Record, Xattrs};
+use crate::format::record::{FileKind, Inode, Record, Xattrs};
 use crate::format::staging_policy::StagingPolicy;
+use crate::index::Scratch;
 use crate::job::store::dedup::Dedup;
 use crate::job::store::emission::Emitter;
 use crate::job::store::queue::Target;
 use crate::job::store::record::{self, Described};
+use crate::job::store::{Count, StoreError};
 use crate::path;
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
@@ -36,6 +39,7 @@ pub(super) struct Context<'a> {
     pub(super) unsafe_files: &'a UnsafeFiles,
     pub(super) progress: &'a Progress,
     pub(super) dedup: &'a Dedup<'a>,
+    pub(super) scratch: Option<&'a Scratch>,
 }
 
 /// The driver's state.
@@ -46,6 +50,7 @@ pub(super) struct Driver<'a, 'r, 'f> {
     // First object id of a directory that the base does not have.
     first_new_directory: u64,
     pub(super) summary: CommitSummary,
+    pub(super) counts: Counts<'a>,
     on_file: &'f mut OnFile<'f>,
     has_news: bool,
     pub(super) paths: Paths<'a>,
@@ -61,12 +66,14 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         let first_new_directory = base.as_ref().map_or(0, |base| base.footer.next_directory);
         let (summary, paths) = (CommitSummary::default(), Paths::new(context.tree));
         let (kept_linked, displaced) = (HashSet::new(), HashSet::new());
+        let counts = Counts::new(context.scratch);
         Self {
             context,
             emitter,
             base,
             first_new_directory,
             summary,
+            counts,
             on_file,
             has_news: false,
             paths,
@@ -82,7 +89,9 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 let has_news = self.has_news || self.emitter.has_news;
                 let (writer, stored) = self.emitter.finish();
                 self.summary.stored = stored;
-                self.summary.add_unchanged(self.base.as_deref());
+                let held = self.base.as_ref().map(|base| base.footer.totals).unwrap_or_default();
+                let held = Count { files: held.file_count, bytes: held.content_bytes };
+                self.counts.complete(&mut self.summary, held);
                 self.summary.added_bytes = writer.added_bytes();
                 Ok((writer, self.summary, has_news))
             }
@@ -128,16 +137,13 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                     return Ok(());
                 }
                 let before = self.object_before(object)?;
-                self.summary.touched.bytes += before.as_ref().map_or(0, Inode::size);
+                let counted = self.counts.linked(object, before.as_ref(), &file.inode);
+                counted.map_err(StoreError::from)?;
                 self.object(object, Vec::new(), file, before)
             }
             FrozenChange::RemovedObject { object } => {
-                if let Some(Inode { detail: Detail::Regular { size, .. }, .. }) =
-                    self.object_before(object)?
-                {
-                    self.summary.touched.bytes += size;
-                    self.summary.removed.bytes += size;
-                }
+                let before = self.object_before(object)?;
+                self.counts.removed_object(object, before.as_ref()).map_err(StoreError::from)?;
                 self.has_news = true;
                 self.emitter.remove(object, b"");
                 Ok(())
@@ -151,16 +157,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         if self.must_stay(directory, &name, &target, before.as_ref())? {
             return self.keep_name(directory, &name, &target);
         }
-        if let Some(Entry { kind: FileKind::Regular, node, inode, .. }) = &before {
-            self.summary.touched.files += 1;
-            let is_own = matches!(node, Node::Entry(_));
-            let size = inode.as_ref().filter(|_| is_own).map_or(0, Inode::size);
-            self.summary.touched.bytes += size;
-            // Of what has several names the bytes go with the last.
-            if !is_regular(&target) {
-                self.summary.removed.add(size);
-            }
-        }
+        self.counts.name(before.as_ref(), &target).map_err(StoreError::from)?;
         let linked_before = before.as_ref().and_then(|before| match before.node {
             Node::Object { object, .. } => Some((before.kind, object)),
             _ => None,
@@ -311,14 +308,6 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         content.has_lost_writes
             || unsafe_files.contains(number)
             || unsafe_files.has_groups() && unsafe_files.is_in_group(&self.paths.of(directory, name))
-    }
-}
-
-fn is_regular(target: &FrozenTarget) -> bool {
-    match target {
-        FrozenTarget::Object(object) => object.inode.kind() == FileKind::Regular,
-        FrozenTarget::Linked { kind, .. } => *kind == FileKind::Regular,
-        FrozenTarget::Directory { .. } | FrozenTarget::Removed => false,
     }
 }
 

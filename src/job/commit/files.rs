@@ -40,7 +40,8 @@ impl File {
         (method, reason): (Method, &'static str),
     ) -> Option<Box<FileReport>> {
         let (path, size) = (self.path.clone(), self.described.size());
-        Some(Box::new(FileReport { path, size, written_bytes, method, reason }))
+        let name_count = self.described.inode.link_count;
+        Some(Box::new(FileReport { path, name_count, size, written_bytes, method, reason }))
     }
 
     fn object(&self) -> u64 {
@@ -57,7 +58,7 @@ impl Driver<'_, '_, '_> {
         let File { target, before, described, .. } = file;
         let Detail::Regular { signature, content, .. } = &described.inode.detail else { return Ok(()) };
         if before.is_none() {
-            self.emitter.summary.redundant.add(described.size());
+            self.emitter.summary.redundant.add_names(described.inode.link_count, described.size());
         }
         let (signature, bytes) = (*signature, Bytes::Kept(content.clone()));
         let stored = StoredFile { target, before, described, signature, bytes, inconsistent: false, report };
@@ -195,7 +196,7 @@ impl Driver<'_, '_, '_> {
     ) -> Result<(), CommitError> {
         if is_moved && self.can_keep_back(&file)? {
             self.emitter.discard_large();
-            return self.keep_back(&file.path, file.number);
+            return self.stays_back(&file);
         }
         if is_moved && !file.described.inode.inconsistent {
             file.described.inode.inconsistent = true;
@@ -208,6 +209,18 @@ impl Driver<'_, '_, '_> {
         Ok(self.emitter.poll()?)
     }
 
+    // It was counted and is to stay as it is in the base.
+    fn stays_back(&mut self, file: &File) -> Result<(), CommitError> {
+        let Some(before) = &file.before else { return Ok(()) };
+        let is_linked = file.target.name().is_empty();
+        if is_linked {
+            // Its names come later, and wait with it.
+            self.kept_linked.insert(file.object());
+        }
+        self.counts.stays(if is_linked { before.link_count.into() } else { 1 }, before.size());
+        self.keep_back(&file.path, file.number)
+    }
+
     // By policy what the base has at the name stays, if that is the same file: one that was moved would be nowhere.
     fn can_keep_back(&self, file: &File) -> Result<bool, CommitError> {
         if self.context.policy.safe.inconsistent != Inconsistent::KeepLastSafe || file.before.is_none() {
@@ -217,7 +230,7 @@ impl Driver<'_, '_, '_> {
             Target::Entry { object, name } if !name.is_empty() => {
                 Ok(self.number_before(*object, name)? == Some(file.number))
             }
-            _ => Ok(true),
+            _ => Ok(!self.displaced.contains(&file.number)),
         }
     }
 
@@ -240,7 +253,7 @@ impl Driver<'_, '_, '_> {
         let mut new_list = || writer.extent_list();
         let found = dedup.redundant_file(name, size, mtime, signature, &mut new_list)?;
         let Some(extents) = found else { return Ok(false) };
-        self.emitter.summary.redundant.add(size);
+        self.emitter.summary.redundant.add_names(file.described.inode.link_count, size);
         let stored = StoredFile {
             target: Target::Entry { object: file.object(), name: name.to_vec() },
             before: file.before.clone(),

@@ -11,6 +11,7 @@
 //! A commit that fails or is killed before step 4 leaves everything staged as it was.
 
 mod content;
+mod counts;
 mod driver;
 mod dry_storage;
 mod error;
@@ -202,6 +203,7 @@ impl Commit<'_> {
                 unsafe_files,
                 progress: self.progress,
                 dedup: &dedup,
+                scratch: scratch.as_ref(),
             };
             driver::Driver::new(context, emitter, on_file).run()
         })

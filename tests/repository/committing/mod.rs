@@ -3,6 +3,7 @@
 
 mod control;
 mod cost;
+mod counting;
 mod damaged;
 mod faults;
 mod faulty;
