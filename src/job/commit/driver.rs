@@ -8,6 +8,7 @@ use super::OnFile;
 use super::counts::Counts;
 use super::error::CommitError;
 use super::files::File;
+use super::linked_paths::LinkedPaths;
 use super::paths::Paths;
 use super::summary::CommitSummary;
 use super::unsafe_files::UnsafeFiles;
@@ -40,6 +41,7 @@ pub(super) struct Context<'a> {
     pub(super) progress: &'a Progress,
     pub(super) dedup: &'a Dedup<'a>,
     pub(super) scratch: Option<&'a Scratch>,
+    pub(super) tell_paths: bool,
 }
 
 /// The driver's state.
@@ -54,6 +56,7 @@ pub(super) struct Driver<'a, 'r, 'f> {
     on_file: &'f mut OnFile<'f>,
     has_news: bool,
     pub(super) paths: Paths<'a>,
+    linked_paths: LinkedPaths<'a>,
     /// Object ids of files with several names that stay as they last were.
     pub(super) kept_linked: HashSet<u64>,
     /// Numbers of files that are not safe, and cannot stay where they were.
@@ -67,6 +70,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         let (summary, paths) = (CommitSummary::default(), Paths::new(context.tree));
         let (kept_linked, displaced) = (HashSet::new(), HashSet::new());
         let counts = Counts::new(context.scratch);
+        let linked_paths = LinkedPaths::new(context.scratch);
         Self {
             context,
             emitter,
@@ -77,6 +81,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             on_file,
             has_news: false,
             paths,
+            linked_paths,
             kept_linked,
             displaced,
         }
@@ -139,7 +144,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 let before = self.object_before(object)?;
                 let counted = self.counts.linked(object, before.as_ref(), &file.inode);
                 counted.map_err(StoreError::from)?;
-                self.object(object, Vec::new(), file, before)
+                self.object(object, Vec::new(), file, before).map_err(|error| self.named(object, error))
             }
             FrozenChange::RemovedObject { object } => {
                 let before = self.object_before(object)?;
@@ -259,7 +264,10 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         before: Option<Inode>,
     ) -> Result<(), CommitError> {
         let FrozenObject { number, mut inode, content } = frozen;
-        let path = self.paths.of(object, &name);
+        let path = match name.is_empty() && self.context.tell_paths {
+            true => self.path(object, &name)?,
+            false => self.paths.of(object, &name),
+        };
         let before = before.filter(|before| before.kind() == FileKind::Regular).map(Arc::new);
         self.context.progress.add_total(1, inode.size());
         let xattrs = match std::mem::replace(&mut inode.xattrs, Xattrs::NONE) {
@@ -276,25 +284,51 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 true => "could not be synced: what was written to it may be lost",
                 false => "was being written at the freeze",
             };
-            // For one with several names all that were changed are looked at: not for each file, but for these.
-            let named = name.is_empty().then(|| self.context.tree.path(number).ok()).flatten();
-            let shown = path::display(named.as_ref().unwrap_or(&path));
+            let shown = path::display(&self.path(object, &name)?);
             self.summary.inconsistent.note(shown, why.to_owned());
         }
         let described = Described { inode, xattrs };
         let file = File { target: Target::Entry { object, name }, before, number, described, path };
         let Some(content) = content else { return self.untouched(file) };
         if content.base.is_some() && !content.trusted {
-            self.summary.untrusted.note(
-                file.shown(),
-                "the record of written regions is not trusted, all of it was read".to_owned(),
-            );
+            let why = "the record of written regions is not trusted, all of it was read".to_owned();
+            let shown = self.shown(&file)?;
+            self.summary.untrusted.note(shown, why);
         }
         let small_len = u64::from(self.context.repository.config().chunking.whole_file_bytes);
         if content.open_for_writing || content.size > small_len || has_hole(&content) {
             return self.large(file, &content);
         }
         self.small(file, content)
+    }
+
+    /// Path from the client's root of a name in a directory; of a file with several names, by its object id and no name,
+    /// the first one.
+    pub(super) fn path(&mut self, object: u64, name: &[u8]) -> Result<Vec<u8>, CommitError> {
+        let (tree, frozen) = (self.context.tree, self.context.frozen);
+        let linked = match name.is_empty() {
+            true => self.linked_paths.of((tree, frozen), object)?,
+            false => None,
+        };
+        Ok(linked.unwrap_or_else(|| self.paths.of(object, name)))
+    }
+
+    // The same for people.
+    pub(super) fn shown(&mut self, file: &File) -> Result<String, CommitError> {
+        let Target::Entry { object, name } = &file.target else { return Ok(file.shown()) };
+        Ok(path::display(&self.path(*object, name)?))
+    }
+
+    // An error that tells of a file with several names by its object id tells a name.
+    fn named(&mut self, object: u64, error: CommitError) -> CommitError {
+        let unnamed = path::display(&self.paths.of(object, b""));
+        match error {
+            CommitError::Store(StoreError::Read { path, source }) if path == unnamed => {
+                let path = self.path(object, b"").map_or(path, |found| path::display(&found));
+                StoreError::Read { path, source }.into()
+            }
+            other => other,
+        }
     }
 
     pub(super) fn is_unsafe(

@@ -151,7 +151,8 @@ impl Driver<'_, '_, '_> {
         let shown = file.shown();
         let regions = Regions::of(content).map_err(refused(&shown))?;
         let remark = format!("only what was written could be read: {}", crate::job::chain(problem));
-        self.summary.unreadable.note(shown.clone(), remark);
+        let named = self.shown(&file)?;
+        self.summary.unreadable.note(named, remark);
         let decision = (Method::Fda, "what lies below cannot be read");
         self.by_regions(file, content, &StagedLarge { content, path: &shown }, regions, decision)
     }
@@ -200,7 +201,8 @@ impl Driver<'_, '_, '_> {
         }
         if is_moved && !file.described.inode.inconsistent {
             file.described.inode.inconsistent = true;
-            self.summary.inconsistent.note(file.shown(), "was written while it was read".to_owned());
+            let named = self.shown(&file)?;
+            self.summary.inconsistent.note(named, "was written while it was read".to_owned());
         }
         let File { target, before, mut described, .. } = file;
         described.set_size(len);
@@ -218,7 +220,8 @@ impl Driver<'_, '_, '_> {
             self.kept_linked.insert(file.object());
         }
         self.counts.stays(if is_linked { before.link_count.into() } else { 1 }, before.size());
-        self.keep_back(&file.path, file.number)
+        let path = self.path(file.object(), file.target.name())?;
+        self.keep_back(&path, file.number)
     }
 
     // By policy what the base has at the name stays, if that is the same file: one that was moved would be nowhere.

@@ -142,12 +142,10 @@ impl Driver<'_, '_, '_> {
         }
         let unsafe_files = self.context.unsafe_files;
         let is_unsafe = self.is_unsafe(file.content.as_ref(), file.number, (object, b""));
-        // For its path all names that were changed are looked at.
         if !is_unsafe && !unsafe_files.has_groups() {
             return Ok(false);
         }
-        let path = self.context.tree.path(file.number);
-        let path = path.unwrap_or_else(|_| self.paths.of(object, b""));
+        let path = self.path(object, b"")?;
         if !is_unsafe && !unsafe_files.is_in_group(&path) {
             return Ok(false);
         }

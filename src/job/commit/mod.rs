@@ -18,6 +18,7 @@ mod error;
 mod files;
 mod groups;
 mod keeping;
+mod linked_paths;
 mod method;
 mod outside;
 mod paths;
@@ -58,6 +59,8 @@ pub struct CommitOptions {
     pub always: bool,
     /// Do not wait for files that are being written.
     pub now: bool,
+    /// Tell files with several names by a path, for which the whole base may have to be read.
+    pub tell_paths: bool,
     /// Worker threads; 0 for one per processor.
     pub worker_count: usize,
 }
@@ -204,6 +207,7 @@ impl Commit<'_> {
                 progress: self.progress,
                 dedup: &dedup,
                 scratch: scratch.as_ref(),
+                tell_paths: self.options.tell_paths,
             };
             driver::Driver::new(context, emitter, on_file).run()
         })

@@ -347,6 +347,7 @@ fn options(request: &CommitRequest) -> CommitOptions {
         message: request.message.clone(),
         always: request.always,
         now: request.now,
+        tell_paths: request.files,
         worker_count: 0,
     }
 }

@@ -31,8 +31,8 @@ pub(super) struct Moving {
 /// nothing staged is lost, and it can be asked for again. Shared by threads.
 #[derive(Debug)]
 pub struct FrozenEpoch<'t> {
-    tree: &'t StagingTree,
-    snapshot: StagingSnapshot<'t>,
+    pub(super) tree: &'t StagingTree,
+    pub(super) snapshot: StagingSnapshot<'t>,
     base: Base,
     committed_epoch: u32,
     epoch: u32,
@@ -153,7 +153,7 @@ impl<'t> FrozenEpoch<'t> {
         self.changes().next().transpose().map(|first| first.is_none())
     }
 
-    fn is_of(&self, epoch: u32) -> bool {
+    pub(super) fn is_of(&self, epoch: u32) -> bool {
         epoch > self.committed_epoch && epoch <= self.epoch
     }
 

@@ -32,6 +32,7 @@ mod epochs;
 mod error;
 mod frozen;
 mod frozen_content;
+mod frozen_names;
 mod handle;
 mod layers;
 mod lengths;

@@ -260,3 +260,42 @@ fn names_of_a_file_with_several_are_counted_and_its_bytes_once() {
     let summary = commit(&scene, &staged, "the last name");
     assert_eq!(summary.removed, count(1, 500));
 }
+
+#[test]
+fn a_file_with_several_names_is_told_by_the_first_of_its_paths() {
+    let mut scene = Scene::new();
+    scene.options.tell_paths = true;
+    let staged = scene.stage("web1");
+    for directory in ["b", "a", "a/c"] {
+        staged.make_directory(directory);
+    }
+    staged.write("z", &random(1, 1000));
+    staged.link("z", "b/file");
+    staged.link("z", "a/c/file");
+    let told = |staged: &Staged| {
+        commit(&scene, staged, "linked");
+        // Those of the preview are dropped, those of the commit are kept.
+        let paths: Vec<_> = scene.reports.lock().unwrap().iter().map(|report| report.path.clone()).collect();
+        paths.into_iter().map(|path| String::from_utf8(path).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&staged), ["a/c/file"]);
+    staged.patch("z", 0, b"no name was changed");
+    assert_eq!(told(&staged), ["a/c/file"]);
+    staged.rename("a", "d");
+    staged.patch("z", 0, b"the directory has another");
+    assert_eq!(told(&staged), ["b/file"]);
+    staged.unlink("b/file");
+    staged.link("z", "d/also");
+    assert_eq!(told(&staged), ["d/also"]);
+    staged.patch("z", 0, b"and now?");
+    staged.rename("d/also", "y");
+    assert_eq!(told(&staged), ["d/c/file"]);
+    // Whoever does not ask for paths is told what is not as it should be by one all the same.
+    scene.options.tell_paths = false;
+    scene.options.now = true;
+    let handle = staged.open("z", false);
+    staged.write_at(&handle, 0, b"being written");
+    let summary = commit(&scene, &staged, "open");
+    let marked: Vec<_> = summary.inconsistent.listed.iter().map(|problem| &*problem.path).collect();
+    assert_eq!(marked, ["d/c/file"]);
+}
