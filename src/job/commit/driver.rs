@@ -270,13 +270,8 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         };
         let before = before.filter(|before| before.kind() == FileKind::Regular).map(Arc::new);
         self.context.progress.add_total(1, inode.size());
-        let xattrs = match std::mem::replace(&mut inode.xattrs, Xattrs::NONE) {
-            Xattrs::Inline(list) => list,
-            stored @ Xattrs::Stored { .. } => {
-                inode.xattrs = stored;
-                self.context.repository.xattrs(&inode)?
-            }
-        };
+        // A long list that was not touched stays where it is, and is not read: it may be damaged.
+        let xattrs = std::mem::replace(&mut inode.xattrs, Xattrs::NONE);
         if self.is_unsafe(content.as_ref(), number, (object, &name)) {
             inode.inconsistent = true;
             let has_lost = content.as_ref().is_some_and(|content| content.has_lost_writes);

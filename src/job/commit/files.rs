@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::content::{StagedLarge, StagedSmall, refused};
+use super::damaged;
 use super::driver::Driver;
 use super::error::CommitError;
 use super::method::{Regions, decide};
@@ -16,9 +17,9 @@ use crate::job::store::record::Described;
 use crate::job::store::source::ReadProblem;
 use crate::job::store::{FileReport, Method, StoreError};
 use crate::path;
-use crate::repo::ReadError;
 use crate::repo::extent_list::ExtentList;
 use crate::repo::staging::{FrozenContent, StagingError};
+use crate::repo::{ReadError, RepoError};
 
 // A file on its way: where it goes, what stood there, and what it is.
 pub(super) struct File {
@@ -44,7 +45,7 @@ impl File {
         Some(Box::new(FileReport { path, name_count, size, written_bytes, method, reason }))
     }
 
-    fn object(&self) -> u64 {
+    pub(super) fn object(&self) -> u64 {
         match &self.target {
             Target::Entry { object, .. } | Target::Linked { object, .. } => *object,
         }
@@ -98,7 +99,12 @@ impl Driver<'_, '_, '_> {
         if decision.0 == Method::Fda {
             return self.by_regions(file, content, &source, regions, decision);
         }
-        let ranges = source.data_ranges(self.context.repository)?;
+        let ranges = match source.data_ranges(self.context.repository) {
+            Err(StoreError::Repo(RepoError::Read(problem))) if problem.is_damage() => {
+                return self.over_unreadable(file, content, &problem);
+            }
+            ranges => ranges?,
+        };
         if content.base.is_none()
             && !content.open_for_writing
             && self.is_redundant(&file, &source, &ranges)?
@@ -150,6 +156,11 @@ impl Driver<'_, '_, '_> {
         self.emitter.flush()?;
         let shown = file.shown();
         let regions = Regions::of(content).map_err(refused(&shown))?;
+        if let Some(base) = &content.base
+            && let Err(problem) = damaged::check_list(self.context.repository, base, &regions.covered)
+        {
+            return self.unlisted(file, problem);
+        }
         let remark = format!("only what was written could be read: {}", crate::job::chain(problem));
         let named = self.shown(&file)?;
         self.summary.unreadable.note(named, remark);
@@ -167,6 +178,9 @@ impl Driver<'_, '_, '_> {
         decision: (Method, &'static str),
     ) -> Result<(), CommitError> {
         let Some(base) = &content.base else { return Err(StoreError::Worker.into()) };
+        if let Err(problem) = damaged::check_list(self.context.repository, base, &regions.covered) {
+            return self.unlisted(file, problem);
+        }
         let report = file.report(regions.written_len, decision);
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
         self.emitter.begin_large();
@@ -197,7 +211,9 @@ impl Driver<'_, '_, '_> {
     ) -> Result<(), CommitError> {
         if is_moved && self.can_keep_back(&file)? {
             self.emitter.discard_large();
-            return self.stays_back(&file);
+            self.stays_uncounted(&file);
+            let path = self.path(file.object(), file.target.name())?;
+            return self.keep_back(&path, file.number);
         }
         if is_moved && !file.described.inode.inconsistent {
             file.described.inode.inconsistent = true;
@@ -212,16 +228,14 @@ impl Driver<'_, '_, '_> {
     }
 
     // It was counted and is to stay as it is in the base.
-    fn stays_back(&mut self, file: &File) -> Result<(), CommitError> {
-        let Some(before) = &file.before else { return Ok(()) };
+    pub(super) fn stays_uncounted(&mut self, file: &File) {
+        let Some(before) = &file.before else { return };
         let is_linked = file.target.name().is_empty();
         if is_linked {
             // Its names come later, and wait with it.
             self.kept_linked.insert(file.object());
         }
         self.counts.stays(if is_linked { before.link_count.into() } else { 1 }, before.size());
-        let path = self.path(file.object(), file.target.name())?;
-        self.keep_back(&path, file.number)
     }
 
     // By policy what the base has at the name stays, if that is the same file: one that was moved would be nowhere.

@@ -12,6 +12,7 @@
 
 mod content;
 mod counts;
+mod damaged;
 mod driver;
 mod dry_storage;
 mod error;

@@ -424,7 +424,10 @@ impl<'a, 'r> Emitter<'a, 'r> {
         self.reports.extend(report.map(|report| *report));
         let size = described.size();
         self.progress.add(1, size);
-        let xattrs = self.xattrs(described.xattrs.clone())?;
+        let xattrs = match &described.xattrs {
+            Xattrs::Inline(list) => self.xattrs(list.clone())?,
+            stored @ Xattrs::Stored { .. } => stored.clone(),
+        };
         let content = match bytes {
             Bytes::Extents(extents) => {
                 let content_before = match before.as_deref().map(|before| &before.detail) {

@@ -33,7 +33,7 @@ pub(super) struct Moving {
 pub struct FrozenEpoch<'t> {
     pub(super) tree: &'t StagingTree,
     pub(super) snapshot: StagingSnapshot<'t>,
-    base: Base,
+    pub(super) base: Base,
     committed_epoch: u32,
     epoch: u32,
     untrusted_epoch: u32,

@@ -7,6 +7,25 @@ use super::frozen::FrozenEpoch;
 use crate::format::record::{FIRST_DIRECTORY_OBJECT, Record, split_key};
 
 impl FrozenEpoch<'_> {
+    /// Tells whether a file with several names got or lost any since the base; all changed names are looked at.
+    ///
+    /// # Errors
+    /// [`StagingError`] if rows or the base cannot be read.
+    pub fn has_changed_names(&self, object: u64, number: u64) -> Result<bool, StagingError> {
+        for row in self.snapshot.entries() {
+            let (home, row) = row?;
+            if !self.is_of(row.epoch) {
+                continue;
+            }
+            let is_now = row.target.is_some_and(|(_, found)| found == number);
+            let before = self.base.lookup(home.directory, &home.name)?;
+            if is_now || before.is_some_and(|before| before.linked == Some(object)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Hands all names of those changed files with several to `take`, by object id, directory and name. If any of the
     /// names were not changed, all of the base is read for them; of what cannot be read there names are missing.
     ///
