@@ -86,7 +86,7 @@ pub struct ClientStatus {
     pub object_count: u64,
     /// Bytes in backing files.
     pub backing_bytes: u64,
-    /// Files that are open for writing.
+    /// Files that are open for writing, or mapped for that.
     pub writer_count: u64,
     /// A commit is running.
     pub is_committing: bool,

@@ -464,3 +464,26 @@ fn a_file_that_replaced_another_and_is_written_while_it_is_read_is_taken_and_mar
     assert_eq!(read["b"].len(), large.len());
     scene.verify();
 }
+
+#[test]
+fn files_that_are_open_for_writing_are_counted_whether_they_were_written_or_not() {
+    let scene = quick(Inconsistent::Commit);
+    let staged = scene.stage("web1");
+    for path in ["written", "not written", "read"] {
+        staged.write(path, b"first");
+    }
+    let scene = commit_now(scene, &staged).0;
+    assert_eq!(staged.tree.open_for_writing_count(), 0);
+    let handles = (staged.open("written", false), staged.open("not written", false));
+    let again = staged.open("written", false);
+    let read = staged.tree.open_file(staged.number("read"), false, false, staged.caller()).unwrap();
+    staged.write_at(&handles.0, 0, b"later");
+    assert_eq!(staged.tree.open_for_writing_count(), 2);
+    let (_, summary) = commit_now(scene, &staged);
+    assert!(summary.stored.committed.is_some());
+    assert_eq!(staged.tree.open_for_writing_count(), 2, "a commit closes nothing");
+    drop((handles.1, again, read));
+    assert_eq!(staged.tree.open_for_writing_count(), 1);
+    drop(handles.0);
+    assert_eq!(staged.tree.open_for_writing_count(), 0);
+}
