@@ -8,6 +8,7 @@ use super::OnFile;
 use super::counts::Counts;
 use super::error::CommitError;
 use super::files::File;
+use super::keeping::KeptBack;
 use super::linked_paths::LinkedPaths;
 use super::paths::Paths;
 use super::summary::CommitSummary;
@@ -59,6 +60,10 @@ pub(super) struct Driver<'a, 'r, 'f> {
     linked_paths: LinkedPaths<'a>,
     /// Object ids of files with several names that stay as they last were.
     pub(super) kept_linked: HashSet<u64>,
+    /// Files that are not taken.
+    pub(super) kept_back: Vec<KeptBack>,
+    /// Numbers of files of the base that stay where they were.
+    pub(super) staying: HashSet<u64>,
     /// Numbers of files that are not safe, and cannot stay where they were.
     pub(super) displaced: HashSet<u64>,
 }
@@ -83,6 +88,8 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             paths,
             linked_paths,
             kept_linked,
+            kept_back: Vec::new(),
+            staying: HashSet::new(),
             displaced,
         }
     }
@@ -124,6 +131,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         self.emitter.flush()?;
         self.emitter.drain(std::iter::empty())?;
         self.tell();
+        self.tell_kept_back();
         Ok(())
     }
 
@@ -160,6 +168,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
     fn entry(&mut self, directory: u64, name: Vec<u8>, target: FrozenTarget) -> Result<(), CommitError> {
         let before = self.entry_before(directory, &name)?;
         if self.must_stay(directory, &name, &target, before.as_ref())? {
+            self.staying.extend(self.number_before(directory, &name)?);
             return self.keep_name(directory, &name, &target);
         }
         self.counts.name(before.as_ref(), &target).map_err(StoreError::from)?;
@@ -203,7 +212,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         Ok(base.lookup(self.context.repository.pages(), directory, name)?)
     }
 
-    fn object_before(&self, object: u64) -> Result<Option<Inode>, CommitError> {
+    pub(super) fn object_before(&self, object: u64) -> Result<Option<Inode>, CommitError> {
         let Some(base) = &self.base else { return Ok(None) };
         let (next_linked, next_directory) = (base.footer.next_linked, base.footer.next_directory);
         let is_linked = object < crate::format::record::FIRST_DIRECTORY_OBJECT;

@@ -212,8 +212,9 @@ impl Driver<'_, '_, '_> {
         if is_moved && self.can_keep_back(&file)? {
             self.emitter.discard_large();
             self.stays_uncounted(&file);
+            self.staying.insert(file.number);
             let path = self.path(file.object(), file.target.name())?;
-            return self.keep_back(&path, file.number);
+            return self.keep_back(path, file.number, true);
         }
         if is_moved && !file.described.inode.inconsistent {
             file.described.inode.inconsistent = true;

@@ -13,16 +13,16 @@ use crate::support::random;
 
 /// A regular file: its object id, or directory and name where it has one name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Object {
+pub(super) enum Object {
     Linked(u64),
     Named(u64, Vec<u8>),
 }
 
 /// Names of regular files, by the directory's object id, so that they move with it.
-type Names = BTreeMap<(u64, Vec<u8>), (Object, Inode)>;
+pub(super) type Names = BTreeMap<(u64, Vec<u8>), (Object, Inode)>;
 
 /// Reads every directory of the newest generation, as the mount does.
-fn names(scene: &Scene) -> Names {
+pub(super) fn names(scene: &Scene) -> Names {
     let repository = Repository::open(&scene.root(), CacheBytes::default()).unwrap();
     let mut names = Names::new();
     let Some(latest) = repository.generations(&super::scene::name("web1")).unwrap().last().copied() else {
@@ -89,7 +89,7 @@ fn expected(before: &Names, after: &Names) -> [Count; 4] {
 }
 
 /// Compares what a commit or a preview counted.
-fn assert_counts(summary: &CommitSummary, before: &Names, after: &Names, context: &str) {
+pub(super) fn assert_counts(summary: &CommitSummary, before: &Names, after: &Names, context: &str) {
     let stored = &summary.stored;
     let counted = [stored.new, stored.modified, stored.unchanged, summary.removed];
     assert_eq!(counted, expected(before, after), "new, modified, unchanged, removed: {context}");
@@ -119,10 +119,10 @@ fn commit(scene: &Scene, staged: &Staged, context: &str) -> CommitSummary {
 }
 
 /// Numbers that are the same for a seed.
-struct Numbers(u64, u64);
+pub(super) struct Numbers(pub(super) u64, pub(super) u64);
 
 impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.1 += 1;
         let bytes = random(self.0 * 1_000_003 + self.1, 8);
         (u64::from_le_bytes(bytes.try_into().unwrap()) % limit as u64) as usize
@@ -165,7 +165,7 @@ fn remove_all(staged: &Staged, directory: &str) {
 }
 
 /// Does one thing to the tree; tells what.
-fn step(staged: &Staged, numbers: &mut Numbers) -> String {
+pub(super) fn step(staged: &Staged, numbers: &mut Numbers) -> String {
     let tree = Tree::of(staged);
     let directory = tree.directories[numbers.below(tree.directories.len())].clone();
     let new = |number: usize| format!("{directory}/n{number}").trim_start_matches('/').to_owned();

@@ -7,6 +7,7 @@ mod counting;
 mod damaged;
 mod faults;
 mod faulty;
+mod keeping;
 mod methods;
 mod safe;
 mod scene;

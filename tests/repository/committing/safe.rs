@@ -37,7 +37,7 @@ impl Outside for Clock {
     }
 }
 
-fn quick(inconsistent: Inconsistent) -> Scene {
+pub(super) fn quick(inconsistent: Inconsistent) -> Scene {
     let mut scene = Scene::new();
     scene.policy.safe.quiet = Span::from_millis(300);
     scene.policy.safe.give_up = Span::from_millis(1200);
@@ -45,7 +45,7 @@ fn quick(inconsistent: Inconsistent) -> Scene {
     scene
 }
 
-fn commit(scene: &Scene, staged: &Staged) -> CommitSummary {
+pub(super) fn commit(scene: &Scene, staged: &Staged) -> CommitSummary {
     let progress = Progress::new();
     let mut commit = scene.commit_of(staged, &progress);
     commit.outside = Arc::new(Clock);
@@ -162,6 +162,7 @@ fn by_policy_a_file_that_finds_no_rest_stays_as_it_last_was_safe() {
         commit(&scene, &staged)
     });
     assert_eq!(summary.kept_back.count, 1, "{summary:?}");
+    assert_eq!(summary.kept_back.listed[0].reason, "was not safe, stays as it last was");
     let read = scene.read(&summary);
     assert_eq!(read["busy"], safe, "as it last was");
     assert_eq!(read["other"], b"other");
