@@ -85,8 +85,10 @@ impl SpaceGuard {
         self.credit.store(0, Ordering::Relaxed);
     }
 
+    /// Nobody looks at all files for a row. Where the cap is near and nobody knows how near, it is taken: a thread
+    /// looks soon.
     pub(super) fn check_row(&self, tree: &StagingTree) -> Result<(), StagingError> {
-        self.check_bytes(tree, ROW_BYTES)
+        self.check(tree, ROW_BYTES, false)
     }
 
     /// The same for a write: of a file that nothing lies below it takes the blocks that begin in it, of another one
@@ -105,9 +107,13 @@ impl SpaceGuard {
     }
 
     pub(super) fn check_bytes(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
+        self.check(tree, len, true)
+    }
+
+    fn check(&self, tree: &StagingTree, len: u64, is_exact: bool) -> Result<(), StagingError> {
         let taken = i64::try_from(len).unwrap_or(i64::MAX);
         if self.credit.fetch_sub(taken, Ordering::Relaxed) < taken {
-            self.ask(tree, len)?;
+            self.ask(tree, len, is_exact)?;
         }
         if self.has_cap() {
             self.usage.take(len);
@@ -115,23 +121,26 @@ impl SpaceGuard {
         Ok(())
     }
 
-    fn ask(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
+    fn ask(&self, tree: &StagingTree, len: u64, is_exact: bool) -> Result<(), StagingError> {
         let reserve = self.reserve_bytes.load(Ordering::Relaxed);
         let available = self.available(tree)?;
         let left = available.checked_sub(reserve.saturating_add(len));
         let left = left.ok_or(StagingError::NoSpace { what: "reserve" });
-        let left = left.and_then(|left| Ok(left.min(self.left_of_cap(tree, len)?)));
+        let left = left.and_then(|left| Ok(left.min(self.left_of_cap(tree, len, is_exact)?)));
         // Close to the bound each call asks.
         let credit = left.as_ref().map_or(0, |left| (left / 4).min(CREDIT_BYTES_MAX));
         self.credit.store(i64::try_from(credit).unwrap_or(0), Ordering::Relaxed);
         left.map(drop)
     }
 
-    fn left_of_cap(&self, tree: &StagingTree, len: u64) -> Result<u64, StagingError> {
+    fn left_of_cap(&self, tree: &StagingTree, len: u64, is_exact: bool) -> Result<u64, StagingError> {
         if !self.has_cap() {
             return Ok(u64::MAX);
         }
         let cap = self.cap_bytes.load(Ordering::Relaxed);
+        if !is_exact && self.usage.must_look(cap, len) {
+            return Ok(0);
+        }
         let left = |used: u64| cap.checked_sub(used.saturating_add(len));
         match left(self.usage.bytes(tree)?) {
             Some(left) => Ok(left),
@@ -192,6 +201,16 @@ impl StagingTree {
             file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
         };
         self.files.all().iter().any(writes) || self.direct.has_unseen()
+    }
+
+    /// Tells whether to take so many bytes, or to tell what space there is, takes long, because all backing files are
+    /// looked at for it.
+    #[must_use]
+    pub fn must_look(&self, len: u64) -> bool {
+        let guard = &self.space;
+        let has_credit = i64::try_from(len).is_ok_and(|len| guard.credit.load(Ordering::Relaxed) >= len);
+        let cap = guard.cap_bytes.load(Ordering::Relaxed);
+        guard.has_cap() && !has_credit && guard.usage.must_look(cap, len)
     }
 
     /// Counts of what was looked at one by one, for who watches what that costs.
