@@ -4,11 +4,9 @@ use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use reelfs::job::control::{Answer, ControlClient, Request};
+use reelfs::job::control::{ControlClient, Request};
 use rustix::fs::XattrFlags;
 
 use super::committed::{ask, commit};
@@ -244,47 +242,4 @@ fn what_a_server_opened_for_a_request_that_it_did_not_answer_is_closed() {
     wait_until("nobody writes", || {
         format!("{:?}", ask(&stage, &Request::Status { client: None })).contains("writer_count: 0")
     });
-}
-
-// Files that are open for writing, if a server answers.
-fn open_count(stage: &Stage) -> Option<u64> {
-    let mut daemon = ControlClient::connect(&stage.site.repository).ok()??;
-    daemon.ask(&Request::Status { client: Some("web1".to_owned()) }).ok()?;
-    match daemon.answer().ok()?? {
-        Answer::Client(status) => Some(status.writer_count),
-        _ => None,
-    }
-}
-
-#[test]
-fn no_file_stays_open_when_servers_die_while_many_are_opened() {
-    if !can_mount() {
-        return;
-    }
-    let stage = Stage::new();
-    let paths: Vec<_> = (0..8).map(|number| stage.path(&format!("file{number}"))).collect();
-    for path in &paths {
-        // So long that the kernel reads and writes it by itself.
-        fs::write(path, vec![1; 300_000]).unwrap();
-    }
-    let held = fs::File::options().write(true).open(&paths[0]).unwrap();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for path in &paths[1..] {
-            let is_over = &is_over;
-            scope.spawn(move || {
-                while !is_over.load(Ordering::Relaxed) {
-                    drop(fs::File::options().read(true).write(true).open(path).unwrap());
-                }
-            });
-        }
-        for _ in 0..3 {
-            thread::sleep(Duration::from_millis(200));
-            stage.mount().kill_server();
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
-    wait_until("one is open", || open_count(&stage) == Some(1));
-    drop(held);
-    wait_until("none is open", || open_count(&stage) == Some(0));
 }

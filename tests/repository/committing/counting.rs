@@ -125,7 +125,7 @@ impl Numbers {
     pub(super) fn below(&mut self, limit: usize) -> usize {
         self.1 += 1;
         let bytes = random(self.0 * 1_000_003 + self.1, 8);
-        (u64::from_le_bytes(bytes.try_into().unwrap()) % limit as u64) as usize
+        usize::try_from(u64::from_le_bytes(bytes.try_into().unwrap()) % limit as u64).unwrap()
     }
 }
 
