@@ -74,12 +74,24 @@ const NODE_HANDLE_KIND: i32 = 0x81;
 ///
 /// # Errors
 /// The refusal of the kernel: `ESTALE` if it knows no such inode, `EPERM` if this process may not.
-#[allow(unsafe_code, reason = "there is no safe binding")]
 pub(crate) fn open_directory(mount: BorrowedFd<'_>, node: u64) -> io::Result<OwnedFd> {
+    open(mount, node, libc::O_DIRECTORY)
+}
+
+/// Opens the regular file with an inode number in the same way, for reading.
+///
+/// # Errors
+/// As for [`open_directory`].
+pub(crate) fn open_file(mount: BorrowedFd<'_>, node: u64) -> io::Result<OwnedFd> {
+    open(mount, node, libc::O_NONBLOCK)
+}
+
+#[allow(unsafe_code, reason = "there is no safe binding")]
+fn open(mount: BorrowedFd<'_>, node: u64, flags: i32) -> io::Result<OwnedFd> {
     let lower = u32::try_from(node & u64::from(u32::MAX)).unwrap_or_default();
     let upper = u32::try_from(node >> 32).unwrap_or_default();
     let mut handle = NodeHandle { len_bytes: 12, kind: NODE_HANDLE_KIND, upper, lower, generation: 0 };
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let flags = flags | libc::O_RDONLY | libc::O_CLOEXEC;
     // SAFETY: the descriptor is open as long as it is borrowed; the handle has the length that it says, twelve
     // bytes behind the two fields, and lives until the call returns.
     let fd = unsafe { libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut handle).cast(), flags) };
@@ -88,4 +100,19 @@ pub(crate) fn open_directory(mount: BorrowedFd<'_>, node: u64) -> io::Result<Own
     }
     // SAFETY: the call has made this descriptor, and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Writes back what the kernel has of a file in memory, and waits until the server has it; not until it is on a disk.
+///
+/// # Errors
+/// The refusal of the kernel, or of the server.
+#[allow(unsafe_code, reason = "there is no safe binding")]
+pub(crate) fn write_back(file: BorrowedFd<'_>) -> io::Result<()> {
+    let all =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: the call takes numbers only; the descriptor is open for as long as `file` is borrowed.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, all) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

@@ -14,6 +14,7 @@ mod memory_file;
 pub mod openers;
 pub mod sparse;
 pub mod write_back;
+pub mod write_hold;
 
 use std::fmt;
 use std::io;

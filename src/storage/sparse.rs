@@ -132,6 +132,15 @@ impl SparseDirectory {
         Ok(file.into())
     }
 
+    /// Creates an empty file without a name for reading and writing: it goes when it is closed.
+    ///
+    /// # Errors
+    /// If that is refused; `Unsupported` if the file system has no such files.
+    pub fn create_unnamed(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.directory, ".", flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
     /// Opens a file for reading and writing.
     ///
     /// # Errors
@@ -389,6 +398,15 @@ pub fn status(file: &File) -> io::Result<SparseStatus> {
         mtime: time(metadata.mtime(), metadata.mtime_nsec()),
         ctime: time(metadata.ctime(), metadata.ctime_nsec()),
     })
+}
+
+/// Makes an empty file share all that is in another one of the same file system, as it is at one moment, which those
+/// who write it wait for.
+///
+/// # Errors
+/// If that is refused; `Unsupported` if the file system cannot.
+pub fn clone(from: &File, to: &File) -> io::Result<()> {
+    Ok(rustix::fs::ioctl_ficlone(to, from)?)
 }
 
 /// The next offset from `offset` on that holds data, if there is any.

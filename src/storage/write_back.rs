@@ -32,10 +32,16 @@ pub fn check(file: &File) -> io::Result<()> {
 /// Tells whether the system holds bytes of a file in memory that are not on the disk yet, or on their way there;
 /// `true` where it does not tell (before Linux 6.5).
 #[must_use]
-#[allow(unsafe_code, reason = "the call has no binding")]
 pub fn is_pending(file: &File) -> bool {
-    // Offset and length of the range; a length of 0 is the rest of the file.
-    let range = [0_u64; 2];
+    // A length of 0 is the rest of the file.
+    is_range_pending(file, 0, 0)
+}
+
+/// The same of `len` bytes from `offset` on.
+#[must_use]
+#[allow(unsafe_code, reason = "the call has no binding")]
+pub fn is_range_pending(file: &File, offset: u64, len: u64) -> bool {
+    let range = [offset, len];
     // Pages in memory, of these dirty and on their way to the disk; pages that were in memory, and a while ago.
     let mut found = [0_u64; 5];
     // SAFETY: the kernel reads two and writes five integers of 64 bits, both of which live until it returns; the

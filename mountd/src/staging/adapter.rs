@@ -195,7 +195,7 @@ impl Adapter {
             Operation::Create { name, mode, umask, flags, is_unnamed: false } => {
                 self.create(header, name, (mode, umask), flags)
             }
-            Operation::Create { mode, umask, .. } => self.create_unnamed(header, mode, umask),
+            Operation::Create { mode, umask, flags, .. } => self.create_unnamed(header, (mode, umask), flags),
             Operation::Release { handle } => self.release(handle),
             Operation::Seek { handle, offset, whence } => self.seek(header, handle, offset, whence),
             Operation::OpenDirectory => self.open_directory(header),

@@ -14,6 +14,8 @@ use reelfs::repo::staging::{
     Caller, LetGo, Limits, MountClaims, OpenMode, StagingError, StagingOptions, StagingTree,
 };
 
+use crate::staging::write_back::KernelWriteBack;
+
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 // How often what a commit left is looked for.
@@ -36,17 +38,23 @@ pub(crate) struct Clients {
     // This process answers the commands of the repository's staging.
     is_answering: AtomicBool,
     let_go: OnceLock<LetGo>,
+    write_back: Arc<KernelWriteBack>,
     open: RwLock<HashMap<u16, Arc<StagingTree>>>,
 }
 
 impl Clients {
-    pub(crate) fn new(repository: Arc<Repository>, mode: OpenMode, mount: MountClaims) -> Self {
+    pub(crate) fn new(
+        repository: Arc<Repository>,
+        mode: OpenMode,
+        mount: MountClaims,
+        write_back: Arc<KernelWriteBack>,
+    ) -> Self {
         // Without it each start counts as one after a loss of power, which is safe.
         let boot = std::fs::read(BOOT_ID).unwrap_or_default();
         let mount = Some(Arc::new(mount));
         let options = StagingOptions { mount, ..StagingOptions::new(mode, boot) };
         let (is_answering, let_go, open) = (AtomicBool::new(false), OnceLock::new(), RwLock::default());
-        Self { repository, options, is_answering, let_go, open }
+        Self { repository, options, is_answering, let_go, write_back, open }
     }
 
     /// Says how to let go of backing files that nobody uses any more; for all trees that are opened from now on.
@@ -58,6 +66,7 @@ impl Clients {
         if let Some(let_go) = self.let_go.get() {
             tree.let_go_by(let_go.clone());
         }
+        tree.write_back_by(self.write_back.of(tree.slot()));
         Arc::new(tree)
     }
 

@@ -1,69 +1,30 @@
 //! What the kernel asks, as calls to the clients' trees: open files and what is in them.
-//!
-//! An inode is either read and written through this process by all its handles or by none: the kernel has
-//! one way for an inode as long as it is open.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use reelfs::format::record::FileKind;
-use reelfs::repo::staging::{
-    AllocateMode, Entry, FileHandle, SeekFrom, SetAttributes, StagingError, StagingTree, Synced,
-};
+use reelfs::repo::staging::{AllocateMode, Entry, SeekFrom, SetAttributes, StagingError, Synced};
 
 use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, Target, caller, send};
 use crate::staging::clients::Clients;
 use crate::staging::handles::{Handles, OpenFile, Removed};
 use crate::staging::nodes::{self, Place};
 use crate::staging::session::Pace;
+use crate::staging::way::{Opening, Way};
 use crate::wire::answer;
 use crate::wire::channel::Reply;
-use crate::wire::opcode::{OPENED_KEEP_CACHE, OPENED_PASSTHROUGH};
-use crate::wire::request::{Header, Operation};
+use crate::wire::request::{Header, Operation, Writing};
 
-// For a shorter file it takes longer to register it than to read it.
-const PASSTHROUGH_LEN_MIN: u64 = 256 << 10;
 // The caller asks again for the rest.
 const COPY_LEN_MAX: u64 = 32 << 20;
-
-/// A file that is about to be opened.
-struct Opening {
-    tree: Arc<StagingTree>,
-    node: u64,
-    handle: FileHandle,
-}
-
-/// How the kernel reads and writes an open file.
-#[derive(Debug, Clone, Copy)]
-struct Way {
-    /// `OPENED_*`.
-    flags: u32,
-    /// Number of the backing file that it uses; 0 if it asks.
-    backing: u32,
-    /// It did not use one yet.
-    is_new: bool,
-}
-
-impl Way {
-    fn asked(tree: &StagingTree, number: u64) -> Self {
-        // Otherwise it reads anew what it has in memory.
-        let is_stale = tree.has_unknown_holders() || tree.is_mapped(number);
-        let flags = if is_stale { 0 } else { OPENED_KEEP_CACHE };
-        Self { flags, backing: 0, is_new: false }
-    }
-
-    fn kernel(backing: u32, is_new: bool) -> Self {
-        Self { flags: OPENED_PASSTHROUGH, backing, is_new }
-    }
-}
 
 impl Adapter {
     /// Answers what is asked of content, from another thread if it takes long.
     pub(super) fn content(&self, header: &Header, operation: Operation<'_>, reply: Reply) -> Pace {
         match operation {
             Operation::Read { handle, offset, len } => self.read(header, handle, offset, len, reply),
-            Operation::Write { handle, offset, bytes, kills_set_id } => {
-                self.write(header, handle, offset, bytes, kills_set_id, reply)
+            Operation::Write { handle, offset, bytes, how } => {
+                self.write(header, handle, (offset, bytes), how, reply)
             }
             Operation::Open { flags, kills_set_id } => self.open(header, flags, kills_set_id, reply),
             Operation::Allocate { handle, offset, len, mode } => {
@@ -117,10 +78,9 @@ impl Adapter {
         let opened = self.target(header.number).and_then(|target| {
             self.want_place(header.number, &target)?;
             let is_truncated = flags & libc::O_TRUNC != 0;
-            let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
-            let opening = open_in(header, &target, is_writable, is_truncated, kills_set_id)?;
+            let opening = open_in(header, &target, flags, kills_set_id)?;
             let way = self.way(&opening, is_truncated)?;
-            if way.backing != 0 && is_writable {
+            if way.backing != 0 && opening.handle.is_writable() {
                 opening.tree.watch_privileges(target.place.number, caller(header, 0))?;
             }
             Ok((self.keep(header, opening, way.backing)?, way, way.is_new && !is_truncated))
@@ -140,39 +100,8 @@ impl Adapter {
         Pace::Spin
     }
 
-    fn way(&self, opening: &Opening, is_empty: bool) -> Result<Way, Refusal> {
-        let number = opening.handle.number();
-        let asked = Way::asked(&opening.tree, number);
-        let usage = self.handles.usage(opening.node);
-        if usage.backing != 0 {
-            if !opening.handle.is_passthrough() {
-                // Its other handles are of what was discarded, and the kernel has one way for all of them. Better
-                // none than a file in which what is written is lost.
-                return Err(Refusal(libc::EBUSY));
-            }
-            opening.handle.set_passthrough();
-            return Ok(Way::kernel(usage.backing, false));
-        }
-        let is_long =
-            |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() >= PASSTHROUGH_LEN_MIN);
-        // What is written through a mapping of the backing file is seen there alone.
-        let is_worth = |file: &File| is_empty || is_long(file) || opening.tree.is_mapped(number);
-        let may_pass = || opening.handle.passthrough().is_some_and(|file| is_worth(&file));
-        if usage.count > 0 || !may_pass() {
-            return Ok(asked);
-        }
-        let Some(file) = opening.tree.begin_passthrough(&opening.handle)? else { return Ok(asked) };
-        match self.backings.register(&file) {
-            0 => {
-                opening.handle.end_passthrough();
-                Ok(asked)
-            }
-            backing => Ok(Way::kernel(backing, true)),
-        }
-    }
-
     fn keep(&self, header: &Header, opening: Opening, backing: u32) -> Result<u64, Refusal> {
-        let Opening { tree, node, handle } = opening;
+        let Opening { tree, node, handle, .. } = opening;
         let file = OpenFile { tree, handle };
         self.handles.put(header.sent_first(), node, file, backing).map_err(|error| {
             log::error!("cannot write the table of open files: {error}");
@@ -200,7 +129,7 @@ impl Adapter {
             }
         };
         let node = Place { number: entry.number(), ..target.place }.node();
-        let opening = Opening { tree: target.tree, node, handle };
+        let opening = Opening { tree: target.tree, node, handle, flags: flags.cast_signed() };
         self.created(header, (target.place.slot, &entry), opening, registered)
     }
 
@@ -211,18 +140,7 @@ impl Adapter {
         opening: Opening,
         registered: u32,
     ) -> Answer {
-        let way = if registered == 0 {
-            self.way(&opening, true)?
-        } else {
-            match opening.tree.begin_passthrough(&opening.handle) {
-                Ok(Some(_)) => Way::kernel(registered, true),
-                refused => {
-                    self.backings.close(registered);
-                    refused?;
-                    Way::asked(&opening.tree, opening.handle.number())
-                }
-            }
-        };
+        let way = self.way_of_new(&opening, registered)?;
         let handle = self.keep(header, opening, way.backing)?;
         Ok(self.opened_entry(slot, entry, handle, way))
     }
@@ -243,16 +161,17 @@ impl Adapter {
         }
         let place = Place { number: entry.number(), ..target.place };
         let found = Target { tree: Arc::clone(&target.tree), place };
-        let is_truncated = flags.cast_signed() & libc::O_TRUNC != 0;
-        let opening = open_in(header, &found, true, is_truncated, false).map_err(give_back)?;
+        let flags = flags.cast_signed();
+        let opening = open_in(header, &found, flags, false).map_err(give_back)?;
+        let is_empty = flags & libc::O_TRUNC != 0 || header.is_resent();
         // The attributes were those before it was truncated.
         let attributes = found.tree.attributes(place.number).map_err(Refusal::from).map_err(give_back)?;
-        let way = self.way(&opening, true).map_err(give_back)?;
+        let way = self.way(&opening, is_empty).map_err(give_back)?;
         let handle = self.keep(header, opening, way.backing).map_err(give_back)?;
         Ok(self.opened_entry(place.slot, &Entry { attributes }, handle, way))
     }
 
-    pub(super) fn create_unnamed(&self, header: &Header, mode: u32, umask: u32) -> Answer {
+    pub(super) fn create_unnamed(&self, header: &Header, (mode, umask): (u32, u32), flags: u32) -> Answer {
         let target = self.target(header.number)?;
         if let Some(number) = self.close_unanswered(header) {
             // The one that was made then has no name by which it could be found.
@@ -262,7 +181,7 @@ impl Adapter {
         let created = target.tree.create_unnamed(target.place.number, permissions, caller(header, umask));
         let (entry, handle) = created?;
         let node = Place { number: entry.number(), ..target.place }.node();
-        let opening = Opening { tree: target.tree, node, handle };
+        let opening = Opening { tree: target.tree, node, handle, flags: flags.cast_signed() };
         self.created(header, (target.place.slot, &entry), opening, 0)
     }
 
@@ -305,15 +224,17 @@ impl Adapter {
         &self,
         header: &Header,
         handle: u64,
-        offset: u64,
-        bytes: &[u8],
-        kills_set_id: bool,
+        (offset, bytes): (u64, &[u8]),
+        how: Writing,
         reply: Reply,
     ) -> Pace {
         let caller = caller(header, 0);
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let write = move |file: &OpenFile, bytes: &[u8]| -> Answer {
-            file.tree.write(&file.handle, offset, bytes, kills_set_id, caller)?;
+            if how.is_mapped {
+                file.handle.note_mapped_write();
+            }
+            file.tree.write(&file.handle, offset, bytes, how.kills_set_id, caller)?;
             Ok(answer::count(count).into())
         };
         match self.file(header.number, handle, true) {
@@ -401,21 +322,17 @@ fn find(
     Ok(Arc::new(OpenFile { tree, handle }))
 }
 
-fn open_in(
-    header: &Header,
-    target: &Target,
-    is_writable: bool,
-    is_truncated: bool,
-    kills_set_id: bool,
-) -> Result<Opening, Refusal> {
+fn open_in(header: &Header, target: &Target, flags: i32, kills_set_id: bool) -> Result<Opening, Refusal> {
     let Target { tree, place } = target;
+    let is_truncated = flags & libc::O_TRUNC != 0;
+    let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
     let caller = caller(header, 0);
     let handle = tree.open_file(place.number, is_writable, is_truncated, caller)?;
     if kills_set_id && is_truncated {
         let set = SetAttributes { kill_privileges: true, ..SetAttributes::default() };
         tree.set_attributes(place.number, &set, caller)?;
     }
-    Ok(Opening { tree: Arc::clone(tree), node: place.node(), handle })
+    Ok(Opening { tree: Arc::clone(tree), node: place.node(), handle, flags })
 }
 
 fn allocate(header: &Header, file: &OpenFile, range: (u64, u64), mode: u32) -> Answer {

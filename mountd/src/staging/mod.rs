@@ -4,6 +4,7 @@
 //! session     receives requests and has them answered; taken over by the next server
 //! adapter     what is asked, as calls to the clients' trees: names
 //! content     the same: open files and what is in them
+//! way         whether the kernel reads and writes an open file by itself
 //! objects     the same: attributes and extended attributes
 //! root        the directory of the clients
 //! clients     the trees, opened when they are needed
@@ -16,6 +17,8 @@
 //! backing     files made ahead, which the kernel then writes itself
 //! takeover    what the server before left: open files, numbers, requests without an answer
 //! renewal     attributes that the kernel lost by a rename, told again
+//! write_back  makes the kernel write back what it has of mappings
+//! lister_process  asks the mount for something on behalf of this server
 //! ```
 
 mod adapter;
@@ -27,12 +30,15 @@ mod control;
 mod counts;
 mod directories;
 mod handles;
+mod lister_process;
 mod nodes;
 mod objects;
 mod renewal;
 mod root;
 mod session;
 mod takeover;
+mod way;
+mod write_back;
 
 pub use counts::Counts;
 pub(crate) use handles::make_table;

@@ -6,15 +6,14 @@
 //! listed, when they have come to rest, by a process of its own ([`crate::lister`]).
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::launch::this_program;
 use crate::lister;
+use crate::staging::lister_process::Lister;
 use crate::wire::channel::Channel;
 
 // Nothing was renamed in a directory for so long.
@@ -180,53 +179,13 @@ impl State {
 }
 
 fn batch(due: &[(u64, u64)]) -> Vec<u8> {
-    let mut batch = Vec::with_capacity(4 + due.len() * lister::ITEM_LEN);
-    batch.extend_from_slice(&u32::try_from(due.len()).unwrap_or_default().to_ne_bytes());
-    for (directory, count) in due {
-        let listed = LISTED_COUNT_MIN.saturating_add(count.saturating_mul(LISTED_PER_RENAMED));
-        lister::put(&mut batch, *directory, listed);
-    }
-    batch
+    let listed = |count: u64| LISTED_COUNT_MIN.saturating_add(count.saturating_mul(LISTED_PER_RENAMED));
+    lister::list_batch(due.iter().map(|(directory, count)| (*directory, listed(*count))))
 }
 
 fn list(lister: &mut Option<Lister>, path: &Path, batch: &[u8]) -> io::Result<()> {
     match lister {
-        Some(lister) => lister.list(batch),
-        None => lister.insert(Lister::start(path)?).list(batch),
-    }
-}
-
-/// The process.
-#[derive(Debug)]
-struct Lister {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: ChildStdout,
-}
-
-impl Lister {
-    fn start(path: &Path) -> io::Result<Self> {
-        let mut command = this_program();
-        command.arg("--list").arg(path).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
-        let input = child.stdin.take();
-        let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Self { child, input, output })
-    }
-
-    // Returns when all directories of the batch are listed.
-    fn list(&mut self, batch: &[u8]) -> io::Result<()> {
-        self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(batch)?;
-        self.output.read_exact(&mut [0])
-    }
-}
-
-impl Drop for Lister {
-    fn drop(&mut self) {
-        // The end of its input ends it.
-        self.input = None;
-        if let Err(error) = self.child.wait() {
-            log::debug!("the lister: {error}");
-        }
+        Some(lister) => lister.run(batch),
+        None => lister.insert(Lister::start(path)?).run(batch),
     }
 }

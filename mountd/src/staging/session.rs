@@ -22,6 +22,7 @@ use crate::staging::counts::Counts;
 use crate::staging::directories::Directories;
 use crate::staging::handles::Handles;
 use crate::staging::renewal::Renewal;
+use crate::staging::write_back::KernelWriteBack;
 use crate::wire::channel::{Channel, Received, Reply};
 use crate::wire::init::Agreed;
 use crate::wire::request::{Operation, decode};
@@ -91,7 +92,8 @@ impl Session {
             }
         };
         let mode = if inputs.is_resumed { OpenMode::Takeover } else { OpenMode::Fresh };
-        let clients = Clients::new(inputs.repository, mode, MountClaims::from_descriptor(handed.claims));
+        let claims = MountClaims::from_descriptor(handed.claims);
+        let clients = Clients::new(inputs.repository, mode, claims, KernelWriteBack::new(&inputs.path));
         let backings = Backings::start(&channel, agreed.has_passthrough())?;
         clients.let_go_by(backings.let_go());
         let pool = Pool::start(WORKER_COUNT)?;

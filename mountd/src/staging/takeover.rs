@@ -24,6 +24,8 @@ impl Adapter {
             let Ok(target) = self.target(record.node) else { continue };
             match target.tree.open_file(target.place.number, record.is_writable, false, restorer()) {
                 Ok(handle) => {
+                    // How it was opened is not known any more.
+                    handle.set_mappable();
                     if record.backing != 0 {
                         handle.set_passthrough();
                     }

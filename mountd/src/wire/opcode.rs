@@ -122,6 +122,7 @@ pub(crate) const SET_KILL_SET_ID: u32 = 1 << 11;
 pub(crate) const OPEN_KILL_SET_ID: u32 = 1;
 /// WRITE: set-id bits go.
 pub(crate) const WRITE_KILL_SET_ID: u32 = 1 << 2;
+pub(crate) const WRITE_CACHE: u32 = 1;
 /// FSYNC: data only.
 pub(crate) const FSYNC_DATA: u32 = 1;
 /// SETXATTR of an access list: the set-group-id bit goes.

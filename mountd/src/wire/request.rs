@@ -72,7 +72,7 @@ pub(crate) enum Operation<'a> {
     Open { flags: u32, kills_set_id: bool },
     Create { name: &'a [u8], mode: u32, umask: u32, flags: u32, is_unnamed: bool },
     Read { handle: u64, offset: u64, len: u32 },
-    Write { handle: u64, offset: u64, bytes: &'a [u8], kills_set_id: bool },
+    Write { handle: u64, offset: u64, bytes: &'a [u8], how: Writing },
     StatFs,
     Release { handle: u64 },
     Sync { is_data_only: bool },
@@ -93,6 +93,15 @@ pub(crate) enum Operation<'a> {
     Interrupt,
     Ioctl,
     Unknown,
+}
+
+/// What is said of a write besides what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Writing {
+    /// Set-id bits and capabilities go.
+    pub(crate) kills_set_id: bool,
+    /// It was written through a mapping, some time ago.
+    pub(crate) is_mapped: bool,
 }
 
 /// Decodes a message; the number of the request, if it could be read, when it is not understood.
@@ -254,7 +263,11 @@ fn content<'a>(opcode: u32, mut f: Fields<'a>) -> Result<Operation<'a>, Short> {
             // Lock owner, flags of the file, padding.
             f.skip(16)?;
             let bytes = f.bytes(usize::try_from(len).map_err(|_| Short)?)?;
-            Operation::Write { handle, offset, bytes, kills_set_id: flags & op::WRITE_KILL_SET_ID != 0 }
+            let how = Writing {
+                kills_set_id: flags & op::WRITE_KILL_SET_ID != 0,
+                is_mapped: flags & op::WRITE_CACHE != 0,
+            };
+            Operation::Write { handle, offset, bytes, how }
         }
         op::FALLOCATE => Operation::Allocate { handle, offset, len: f.u64()?, mode: f.u32()? },
         op::LSEEK => Operation::Seek { handle, offset, whence: f.u32()? },

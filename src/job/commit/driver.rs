@@ -284,9 +284,12 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         if self.is_unsafe(content.as_ref(), number, (object, &name)) {
             inode.inconsistent = true;
             let has_lost = content.as_ref().is_some_and(|content| content.has_lost_writes);
-            let why = match has_lost || self.context.unsafe_files.is_unsynced(number) {
-                true => "could not be synced: what was written to it may be lost",
-                false => "was being written at the freeze",
+            let why = if has_lost || self.context.unsafe_files.is_unsynced(number) {
+                "could not be synced: what was written to it may be lost"
+            } else if self.has_moved(content.as_ref(), &path)? {
+                "was being written at the freeze, and while it was read"
+            } else {
+                "was being written at the freeze"
             };
             let shown = path::display(&self.path(object, &name)?);
             self.summary.inconsistent.note(shown, why.to_owned());
@@ -300,7 +303,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             self.summary.untrusted.note(shown, why);
         }
         let small_len = u64::from(self.context.repository.config().chunking.whole_file_bytes);
-        if content.open_for_writing || content.size > small_len || has_hole(&content) {
+        if content.may_move() || content.size > small_len || has_hole(&content) {
             return self.large(file, &content);
         }
         self.small(file, content)

@@ -285,10 +285,16 @@ impl Driver<'_, '_, '_> {
         Ok(true)
     }
 
+    /// Tells whether a file, if it has content of its own, was written since the freeze.
+    pub(super) fn has_moved(
+        &self,
+        content: Option<&FrozenContent>,
+        path: &[u8],
+    ) -> Result<bool, CommitError> {
+        content.map_or(Ok(false), |content| self.is_moved(content, &path::display(path)))
+    }
+
     fn is_moved(&self, content: &FrozenContent, path: &str) -> Result<bool, CommitError> {
-        if !content.open_for_writing {
-            return Ok(false);
-        }
         Ok(content.is_moved().map_err(refused(path))?)
     }
 }

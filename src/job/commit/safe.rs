@@ -33,6 +33,9 @@ pub(super) fn wait(
         progress.check()?;
         let now = outside.now();
         let waited = since(begun, now);
+        if is_first {
+            tree.write_back_mapped();
+        }
         let writers = tree.writers().map_err(|source| staging_error(tree, source))?;
         let is_last = waited >= policy.give_up.duration();
         let mut is_hot = |writer: &Writer| {

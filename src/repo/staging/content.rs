@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::error::StagingError;
 use super::handle::FileHandle;
+use super::mapped::Mapped;
 use super::objects::Loaded;
 use super::stack::Stack;
 use super::tree::{Core, StagingTree};
@@ -38,6 +39,10 @@ pub(super) struct OpenFile {
     pub(super) handles: AtomicUsize,
     /// The name is one of a database, whose files are never written directly.
     pub(super) is_database: AtomicBool,
+    /// Somebody may have it mapped to write it.
+    pub(super) is_mappable: AtomicBool,
+    /// Writes that came through mappings.
+    pub(super) mapped_writes: Arc<AtomicU64>,
     /// The database knows that it may be open for direct writes.
     pub(super) is_noted: AtomicBool,
     /// The stamp was seen to be out of date.
@@ -85,6 +90,7 @@ struct Released {
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles {
     files: Mutex<HashMap<u64, Arc<OpenFile>>>,
+    pub(super) mapped: Mapped,
     pub(super) releases: Arc<Releases>,
 }
 
@@ -105,6 +111,8 @@ impl OpenFiles {
             writers: AtomicUsize::new(0),
             handles: AtomicUsize::new(0),
             is_database: AtomicBool::new(false),
+            is_mappable: AtomicBool::new(false),
+            mapped_writes: Arc::default(),
             is_noted: AtomicBool::new(false),
             is_past_stamp: AtomicBool::new(false),
             releases: Arc::clone(&self.releases),

@@ -9,6 +9,7 @@ use super::base::Base;
 use super::content::FileState;
 use super::error::StagingError;
 use super::frozen::{FrozenEpoch, Moving};
+use super::holding::Held;
 use super::objects::{CachedRow, Edit};
 use super::tree::{Core, StagingTree};
 use super::watching::{Moment, moment};
@@ -23,24 +24,27 @@ impl StagingTree {
     /// [`StagingError::Busy`] while another freeze is not finished or abandoned.
     pub fn freeze(&self) -> Result<FrozenEpoch<'_>, StagingError> {
         self.release_dropped()?;
-        // It may wait for the disk, which nobody else is to wait for.
+        // These may wait for the disk, which nobody else is to wait for.
         let exposed = self.expose_all();
+        let clones = self.clone_direct();
+        let mapped = self.begin_mapped();
         let mut core = self.core_mut();
         if self.frozen_epoch() > 0 {
             return Err(StagingError::Busy { what: "another commit" });
         }
-        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let epoch = core.state.epoch;
         core.state.epoch += 1;
         if let Err(error) = self.write_state(&mut core) {
             core.state.epoch = epoch;
             return Err(error);
         }
+        let held = self.hold_direct(&core, clones);
         let snapshot = self.store.snapshot();
         self.set_frozen_epoch(epoch);
         let is_changed = core.is_changed;
         core.is_changed_since = false;
-        let moving = match self.carry_over(&mut core, &exposed) {
+        let mut moving = match self.carry_over(&mut core, &held, &exposed) {
             Ok(moving) => moving,
             Err(error) => {
                 self.set_frozen_epoch(0);
@@ -50,32 +54,26 @@ impl StagingTree {
         let next_ids = (core.next_linked, core.next_directory);
         let committed = core.state.committed_epoch;
         let untrusted = if self.keeps_holes { core.state.untrusted_epoch } else { u32::MAX };
-        Ok(FrozenEpoch::new(
-            self,
-            snapshot,
-            core.base.clone(),
-            (committed, epoch, untrusted),
-            next_ids,
-            moving,
-            is_changed,
-        ))
+        let (epochs, base) = ((committed, epoch, untrusted), core.base.clone());
+        drop((gate, core));
+        // Only who writes these files waits for it.
+        held.copy(self, &mut moving);
+        self.write_back_mapped();
+        Ok(FrozenEpoch::new(self, snapshot, base, epochs, next_ids, (moving, mapped), is_changed))
     }
 
-    // What is written directly cannot be held back: it stays pending in the new epoch, and its status now
-    // tells whether it moved on while it was read. What did so since it was exposed may go on unseen.
+    // What is written directly stays pending in the new epoch. Its status now tells whether it moved on while it was
+    // read, should it not be held. What did so since it was exposed may go on unseen.
     fn carry_over(
         &self,
         core: &mut Core,
+        held: &Held,
         exposed: &HashMap<u64, Moment>,
     ) -> Result<HashMap<u64, Moving>, StagingError> {
         let mut moving = HashMap::new();
-        let open = self.files.all();
-        let open = open.iter().filter(|file| file.direct.load(Ordering::Acquire) > 0);
-        let mut numbers: Vec<u64> = open.map(|file| file.number).collect();
-        numbers.extend(self.unseen_files(core).into_iter().map(|file| file.number));
         let mut edit = Edit::new(self, core);
         let mut carried = Vec::new();
-        for number in numbers {
+        for (number, cloned) in held.all() {
             let Ok(object) = edit.load(number) else { continue };
             let mut state = ObjectState::clone(&object.state);
             let epoch = edit.core.state.epoch;
@@ -83,9 +81,11 @@ impl StagingTree {
             // Only what has nothing below it is written directly.
             let Some(top) = content.layers.last_mut().filter(|top| top.below_len == 0) else { continue };
             top.epoch = epoch;
-            if let Some(status) = self.layer_status(number, top.file)? {
+            if let Some(status) =
+                cloned.map_or_else(|| self.layer_status(number, top.file), |it| Ok(Some(it)))?
+            {
                 let has_moved = exposed.get(&number).is_some_and(|before| *before != moment(&status));
-                moving.insert(number, Moving { status, has_moved });
+                moving.insert(number, Moving { status, copy: None, has_moved });
             }
             let content = content.clone();
             edit.put(number, Some(&object), object.linked, state)?;

@@ -1,12 +1,14 @@
 //! A frozen epoch: what a commit reads.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::sync::Arc;
 
 use super::attributes::time;
 use super::base::{self, Base};
 use super::error::StagingError;
-use super::frozen_content::{FrozenBase, FrozenContent};
+use super::frozen_content::FrozenContent;
+use super::mapped::MappedWrites;
 use super::objects::CachedRow;
 use super::tree::StagingTree;
 use crate::format::record::{
@@ -17,12 +19,14 @@ use crate::index::staging::{
     ContentRow, EntryRow, FrozenPlace, Home, ObjectRow, ObjectState, PINNED, RowDetail, StagingSnapshot,
 };
 use crate::repo::Generation;
-use crate::storage::sparse::{self, SparseStatus};
+use crate::storage::sparse::SparseStatus;
 
 /// A file that is written directly, at the freeze.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Moving {
     pub(super) status: SparseStatus,
+    /// What was in it.
+    pub(super) copy: Option<Arc<File>>,
     /// It was written just then.
     pub(super) has_moved: bool,
 }
@@ -36,9 +40,10 @@ pub struct FrozenEpoch<'t> {
     pub(super) base: Base,
     committed_epoch: u32,
     epoch: u32,
-    untrusted_epoch: u32,
+    pub(super) untrusted_epoch: u32,
     next_ids: (u64, u64),
-    moving: HashMap<u64, Moving>,
+    pub(super) moving: HashMap<u64, Moving>,
+    pub(super) mapped: HashMap<u64, MappedWrites>,
     is_changed: bool,
     is_over: bool,
 }
@@ -112,7 +117,7 @@ impl<'t> FrozenEpoch<'t> {
         base: Base,
         (committed_epoch, epoch, untrusted_epoch): (u32, u32, u32),
         next_ids: (u64, u64),
-        moving: HashMap<u64, Moving>,
+        (moving, mapped): (HashMap<u64, Moving>, HashMap<u64, MappedWrites>),
         is_changed: bool,
     ) -> Self {
         Self {
@@ -124,6 +129,7 @@ impl<'t> FrozenEpoch<'t> {
             untrusted_epoch,
             next_ids,
             moving,
+            mapped,
             is_changed,
             is_over: false,
         }
@@ -266,50 +272,6 @@ impl<'t> FrozenEpoch<'t> {
             detail,
         };
         Ok(FrozenObject { number, inode, content })
-    }
-
-    fn content(&self, number: u64, row: &ContentRow) -> Result<FrozenContent, StagingError> {
-        let mut row = row.clone();
-        let mut files = Vec::with_capacity(row.layers.len());
-        let open = self.tree.files.get(number);
-        for layer in &mut row.layers {
-            let known = open.as_ref().and_then(|open| {
-                let state = open.state();
-                let at = state.content.layers.iter().position(|known| known.file == layer.file)?;
-                state.files.get(at).cloned()
-            });
-            files.push(match known {
-                Some(file) => file,
-                None => Arc::new(self.tree.open_layer(layer)?),
-            });
-        }
-        let status = match (self.moving.get(&number), files.last()) {
-            (Some(moving), _) => moving.status,
-            (None, Some(file)) => sparse::status(file).map_err(super::stack::refused("look up", number))?,
-            (None, None) => return Err(StagingError::Stale { number }),
-        };
-        let trusted = row.layers.iter().all(|layer| layer.epoch > self.untrusted_epoch);
-        let base = row.base.as_ref().and_then(|inode| match &inode.detail {
-            Detail::Regular { size, signature, content, .. } => Some(FrozenBase {
-                content: content.clone(),
-                size: *size,
-                visible_len: row.layers.iter().map(|layer| layer.below_len).fold(*size, u64::min),
-                signature: *signature,
-            }),
-            _ => None,
-        });
-        Ok(FrozenContent {
-            repository: Arc::clone(&self.tree.repository),
-            size: status.len,
-            at_freeze: status,
-            open_for_writing: self.moving.contains_key(&number),
-            has_moved: self.moving.get(&number).is_some_and(|moving| moving.has_moved),
-            has_lost_writes: self.tree.has_lost_writes(number, &row.layers, &files),
-            row,
-            files,
-            base,
-            trusted,
-        })
     }
 
     /// Leaves an object's changes pending: the generation does not have them (policy for what was not safe).

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::error::StagingError;
+use super::frozen::FrozenEpoch;
+use super::mapped::MappedWrites;
 use super::stack::{SegmentKind, Stack, read_at_most, refused};
 use super::watching::moment;
-use crate::format::record::Content;
+use crate::format::record::{Content, Detail};
 use crate::id::Fingerprint;
 use crate::index::staging::ContentRow;
 use crate::repo::Repository;
@@ -21,6 +23,10 @@ pub struct FrozenContent {
     pub(super) at_freeze: SparseStatus,
     // It was written at the freeze.
     pub(super) has_moved: bool,
+    // Its backing file is a copy that nobody else has.
+    pub(super) is_copied: bool,
+    // Somebody may have it mapped whose writes come through this process.
+    pub(super) mapped: Option<MappedWrites>,
     /// Length in bytes.
     pub size: u64,
     /// What lies below the written regions, if anything of it may still be visible.
@@ -28,7 +34,8 @@ pub struct FrozenContent {
     /// The regions are exact. If not (power was lost, or the file system cannot tell) the whole content must
     /// be read, base and all, and cut anew (SFP).
     pub trusted: bool,
-    /// Open for direct writes at the freeze: its content may be of no one moment, and stays pending.
+    /// Open for direct writes at the freeze: it stays pending, and its content may be of no one moment
+    /// ([`FrozenContent::is_moved`]).
     pub open_for_writing: bool,
     /// Something of what was written may be lost: the disk refused to take it.
     pub has_lost_writes: bool,
@@ -56,6 +63,62 @@ pub struct Segment {
     pub len: u64,
     /// Where the bytes are.
     pub kind: SegmentKind,
+}
+
+impl FrozenEpoch<'_> {
+    /// The content of a file as it was at the freeze, as its row has it.
+    pub(super) fn content(&self, number: u64, row: &ContentRow) -> Result<FrozenContent, StagingError> {
+        let mut row = row.clone();
+        let mut files = Vec::with_capacity(row.layers.len());
+        let open = self.tree.files.get(number);
+        for layer in &mut row.layers {
+            let known = open.as_ref().and_then(|open| {
+                let state = open.state();
+                let at = state.content.layers.iter().position(|known| known.file == layer.file)?;
+                state.files.get(at).cloned()
+            });
+            files.push(match known {
+                Some(file) => file,
+                None => Arc::new(self.tree.open_layer(layer)?),
+            });
+        }
+        let moving = self.moving.get(&number);
+        let status = match (moving, files.last()) {
+            (Some(moving), _) => moving.status,
+            (None, Some(file)) => sparse::status(file).map_err(refused("look up", number))?,
+            (None, None) => return Err(StagingError::Stale { number }),
+        };
+        let has_lost_writes = self.tree.has_lost_writes(number, &row.layers, &files);
+        let copy = moving.and_then(|moving| moving.copy.clone());
+        let is_copied = copy.is_some();
+        if let Some((top, copy)) = files.last_mut().zip(copy) {
+            *top = copy;
+        }
+        let trusted = row.layers.iter().all(|layer| layer.epoch > self.untrusted_epoch);
+        let base = row.base.as_ref().and_then(|inode| match &inode.detail {
+            Detail::Regular { size, signature, content, .. } => Some(FrozenBase {
+                content: content.clone(),
+                size: *size,
+                visible_len: row.layers.iter().map(|layer| layer.below_len).fold(*size, u64::min),
+                signature: *signature,
+            }),
+            _ => None,
+        });
+        Ok(FrozenContent {
+            repository: Arc::clone(&self.tree.repository),
+            size: status.len,
+            at_freeze: status,
+            open_for_writing: moving.is_some(),
+            has_moved: moving.is_some_and(|moving| moving.has_moved),
+            is_copied,
+            mapped: self.mapped.get(&number).cloned(),
+            has_lost_writes,
+            row,
+            files,
+            base,
+            trusted,
+        })
+    }
 }
 
 impl FrozenContent {
@@ -114,14 +177,22 @@ impl FrozenContent {
         Ok(bytes)
     }
 
-    /// Tells whether the backing file was written at the freeze or since, which can be only if it was
-    /// `open_for_writing`.
+    /// Tells whether the content may turn out to be of no one moment ([`FrozenContent::is_moved`]).
+    #[must_use]
+    pub fn may_move(&self) -> bool {
+        self.open_for_writing || self.mapped.is_some()
+    }
+
+    /// Tells whether the content may be of no one moment: the backing file was written at the freeze or since, which
+    /// can be only if it was `open_for_writing`, and it could not be held for a copy; or something came since that had
+    /// been written through a mapping, perhaps before.
     ///
     /// # Errors
     /// [`StagingError`] if the system does not tell.
     pub fn is_moved(&self) -> Result<bool, StagingError> {
-        if self.has_moved {
-            return Ok(true);
+        let comes_through_mapping = self.mapped.as_ref().is_some_and(MappedWrites::have_come);
+        if self.has_moved || comes_through_mapping || !self.open_for_writing || self.is_copied {
+            return Ok(self.has_moved || comes_through_mapping);
         }
         let Some(file) = self.files.last() else { return Ok(false) };
         let now = sparse::status(file).map_err(refused("look up", 0))?;

@@ -100,6 +100,17 @@ impl FileHandle {
         }
     }
 
+    /// Says that what is written may come through a mapping: the file is open for reading, too.
+    pub fn set_mappable(&self) {
+        self.file().is_mappable.store(true, Ordering::Release);
+    }
+
+    /// Says that something comes that was written through a mapping, some time ago: who has it mapped may have
+    /// written more that comes later.
+    pub fn note_mapped_write(&self) {
+        self.file().mapped_writes.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Tells whether reads and writes of the object go to the backing file directly by some handle.
     #[must_use]
     pub fn is_passthrough(&self) -> bool {

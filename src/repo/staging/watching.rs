@@ -18,11 +18,13 @@ use crate::storage::{StorageError, sparse, write_back};
 // No path is longer, whatever rows say.
 const DEPTH_MAX: usize = 4096;
 
-fn is_written_directly(file: &OpenFile) -> bool {
+/// Tells whether the kernel may write a file by itself.
+pub(super) fn is_written_directly(file: &OpenFile) -> bool {
     file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
 }
 
-fn top(file: &OpenFile) -> Option<Written> {
+/// The uppermost backing file of an open file.
+pub(super) fn top(file: &OpenFile) -> Option<Written> {
     let state = file.state();
     let (layer, top) = state.top()?;
     Some(Written { number: file.number, layer: layer.file, file: Arc::clone(top) })
@@ -84,11 +86,14 @@ impl StagingTree {
         numbers.len()
     }
 
-    /// Makes the system see what is written through mappings of a file that is written directly: it notes the time
-    /// only when a page is written first after it was last written to the disk. Returns whether there was anything to
-    /// be written to the disk, such that something may have been written unseen just now.
+    /// Makes the system see what is written through mappings of a file. Of one that is written directly it notes the
+    /// time only when a page is written first after it was last written to the disk; what comes through here comes some
+    /// time later. Returns whether there was anything, such that something may have been written unseen just now.
     #[must_use]
     pub fn expose_mapped_writes(&self, number: u64) -> bool {
+        if self.expose_mapped(number) {
+            return true;
+        }
         let written =
             self.files.get(number).filter(|file| is_written_directly(file)).and_then(|file| top(&file));
         let unseen = || self.unseen_files(&self.core()).into_iter().find(|file| file.number == number);

@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, copy_file_range, fallocate};
 
 use super::Stage;
+use super::posix::make_for_kernel;
 use crate::support::{Random, Site, can_mount};
 
 const LEN_MAX: u64 = 300 << 10;
@@ -146,9 +147,13 @@ fn what_was_written_last_is_read_in_a_new_file() {
         return;
     }
     let mut stage = Stage::new();
+    let held = make_for_kernel(&stage.path("f"));
     let content = exercise(&stage.path("f"), Vec::new(), 21, 7000);
+    drop(held);
+    let seen = exercise(&stage.path("seen"), Vec::new(), 26, 5000);
     stage.remount();
     assert!(fs::read(stage.path("f")).unwrap() == content);
+    assert!(fs::read(stage.path("seen")).unwrap() == seen);
 }
 
 #[test]
@@ -188,6 +193,7 @@ fn what_was_written_last_is_read_while_servers_are_killed() {
             }
         });
         exercise(&stage.path("f"), begun, 24, 3000);
+        let _held = make_for_kernel(&stage.path("new"));
         exercise(&stage.path("new"), Vec::new(), 25, 3000);
     });
 }

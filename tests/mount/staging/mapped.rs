@@ -32,7 +32,8 @@ impl Mapper {
             libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]\n\
             libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]\n\
             length = 4 << 20\n\
-            file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\n\
+            is_new = not os.path.exists(sys.argv[1])\n\
+            file = os.open(sys.argv[1], os.O_RDWR | (os.O_CREAT | os.O_EXCL if is_new else 0))\n\
             os.write(file, b'a' * length)\n\
             at = libc.mmap(None, length, 3, 1, file, 0)\n\
             os.close(file)\n\
@@ -118,6 +119,32 @@ fn what_is_written_through_a_mapping_after_the_file_was_closed_is_in_the_next_ge
         pending()
     });
     assert_eq!(generation_count(&stage), 5);
+}
+
+#[test]
+fn what_is_written_through_a_mapping_of_a_file_of_a_generation_is_in_the_next_one() {
+    if !can_mount() || !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    let path = stage.path("mapped");
+    fs::write(&path, "of a generation").unwrap();
+    commit(&stage);
+    // The kernel does not write it by itself, and brings what was written when it likes.
+    let mut mapper = Mapper::start(&stage, &path);
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        expected.push(round << 20 | round);
+        mapper.order(round << 20 | round);
+        // Who has it mapped has written before the server answers again.
+        assert_eq!(written(&path), expected);
+        commit(&stage);
+        wait_until("the generation is shown", || generation_count(&stage) == round + 2);
+        assert_eq!(written(&stage.mount().path("clients/web1/latest/mapped")), expected);
+        if round == 1 {
+            stage.mount().kill_server();
+        }
+    }
 }
 
 // Who was seen to write a moment ago is not safe, and a commit does not wait long.

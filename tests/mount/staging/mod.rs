@@ -8,6 +8,7 @@ mod full_disk;
 mod killed;
 mod listing;
 mod mapped;
+mod one_moment;
 mod posix;
 mod privileges;
 mod programs;

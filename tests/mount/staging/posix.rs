@@ -1,5 +1,6 @@
 //! The suites `pjdfstest` and `fsx`, where they are installed: `make posix` and `make soak` do that.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,15 +41,22 @@ fn a_long_run_of_fsx_finds_nothing() {
     let stage = if memory.is_dir() { Stage::on(Site::within(memory)) } else { Stage::new() };
     for seed in 1..=seed_count {
         println!("seed {seed}, {operation_count} operations");
-        // The second is one that the kernel leaves to the server.
-        let path = stage.path(if seed % 2 == 0 { "fsx" } else { "fsx.db" });
+        // The first goes through the server, the second past it.
+        let path = stage.path(if seed % 2 == 0 { "fsx" } else { "fsx.seen" });
         let process_count = operation_count.div_ceil(PROCESS_OPERATION_COUNT_MAX);
         for process in 0..process_count {
             let count =
                 PROCESS_OPERATION_COUNT_MAX.min(operation_count - process * PROCESS_OPERATION_COUNT_MAX);
+            let _held = (seed % 2 == 0).then(|| make_for_kernel(&path));
             run_fsx(&program, &stage, &path, count, seed + process * seed_count);
         }
     }
+}
+
+/// Makes an empty file, which the kernel reads and writes by itself for as long as the result is open.
+pub(super) fn make_for_kernel(path: &Path) -> File {
+    let _gone = std::fs::remove_file(path);
+    File::options().write(true).create_new(true).open(path).unwrap()
 }
 
 fn number(variable: &str, default: u64) -> u64 {

@@ -449,7 +449,8 @@ fn a_file_that_replaced_another_and_is_written_while_it_is_read_is_taken_and_mar
     commit(&scene, &staged);
     let handle = staged.open("a", true);
     let backing = staged.tree.begin_passthrough(&handle).unwrap().expect("all of it was written anew");
-    let large = random(2, 4_000_000);
+    // Too long to be copied while who writes it waits.
+    let large = random(2, 34_000_000);
     backing.write_all_at(&large, 0).unwrap();
     staged.rename("a", "b");
     thread::sleep(Duration::from_millis(350));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use reelfs::format::record::Time;
 use reelfs::repo::Repository;
 use reelfs::repo::staging::{Caller, Limits, OpenMode, StagingOptions, StagingTree};
+use reelfs::storage::write_hold::WriteHold;
 use tempfile::TempDir;
 
 use crate::support::{client, new_id};
@@ -45,6 +46,14 @@ impl Place {
         let root = directory.path().join("repository");
         let repository = Arc::new(Repository::create(&root, new_id()).unwrap());
         Self { directory, root, repository }
+    }
+
+    /// Tells whether files can be held here, so that nobody writes them for a moment.
+    pub(crate) fn holds_writes(&self) -> bool {
+        let path = self.directory.path().join("held");
+        std::fs::write(&path, "held").unwrap();
+        let file = Arc::new(std::fs::File::open(&path).unwrap());
+        WriteHold::begin(&[file]).is_ok_and(|hold| hold.is_held(0))
     }
 
     pub(crate) fn source(&self) -> PathBuf {
