@@ -1,16 +1,18 @@
 //! Damage: found wherever it is, told by name, lived with, and healed by the next backup.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
+use reelfs::format::record::{FIRST_LINKED_OBJECT, ROOT_OBJECT, entry_key};
 use reelfs::index::Index;
 use reelfs::job::backup::BackupOptions;
 use reelfs::job::restore::RestoreOptions;
 use reelfs::progress::Progress;
-use reelfs::repo::GenerationId;
 use reelfs::repo::damaged_chunks::DamagedChunks;
+use reelfs::repo::{GenerationId, Node};
 use reelfs::storage::{MemoryStorage, Storage};
 use tempfile::tempdir;
 
@@ -425,4 +427,48 @@ fn a_missing_tree_file_is_told_by_the_generations_that_point_into_it() {
     let summary = restore_with(&repository, second, "", target.path(), &RestoreOptions::default());
     assert!(summary.failed.count > 0);
     assert_eq!(fs::read(target.path().join("file-0000")).unwrap(), b"changed");
+}
+
+#[test]
+fn names_of_files_with_several_whose_records_cannot_be_read_are_affected_each() {
+    let source = tempdir().unwrap();
+    fs::create_dir(source.path().join("dir")).unwrap();
+    for number in 0..3000 {
+        let name = source.path().join(format!("file-{number:04}"));
+        fs::write(&name, random(number, 40)).unwrap();
+        fs::hard_link(&name, source.path().join(format!("dir/link-{number:04}"))).unwrap();
+    }
+    let (memory, repository) = in_memory();
+    let made = backup(&repository, None, source.path()).unwrap();
+    let generation = repository.generation(made.ordinal).unwrap();
+    // A page between others, with nothing but such records.
+    let object = generation.footer.next_linked / 2;
+    let found = generation.tree(repository.pages()).get(&entry_key(object, b"")).unwrap().unwrap();
+    let name = sealed_files(&memory).into_iter().find(|name| name.ends_with(".dtf")).unwrap();
+    let mut bytes = memory.contents(&name).unwrap();
+    bytes[usize::try_from(found.address().offset).unwrap() + 40] ^= 1;
+    memory.put(&name, &bytes);
+    let repository = open(&memory);
+    let generation = repository.generation(made.ordinal).unwrap();
+    let pages = repository.pages();
+    let lost = (FIRST_LINKED_OBJECT..generation.footer.next_linked)
+        .filter(|object| generation.object(pages, *object).is_err());
+    let lost: HashSet<u64> = lost.collect();
+    assert!((10..2000).contains(&lost.len()), "{}", lost.len());
+    let summary = verify(&open(&memory), None);
+    assert!(!summary.is_sound());
+    assert_eq!(summary.affected_count, 2 * lost.len() as u64, "both names of each");
+    // Those that are listed are those that lead to one of them.
+    for file in &summary.affected {
+        let path = file.path.trim_start_matches('/');
+        let directory = generation.lookup(pages, ROOT_OBJECT, b"dir").unwrap().unwrap().node;
+        let (directory, name) = match (path.strip_prefix("dir/"), directory) {
+            (Some(name), Node::Object { object, .. }) => (object, name),
+            _ => (ROOT_OBJECT, path),
+        };
+        let mut listing = generation.list_from(pages, directory, name.as_bytes());
+        let entry = listing.next().unwrap().unwrap();
+        let is_lost = matches!(entry.node, Node::Object { object, .. } if lost.contains(&object));
+        assert!(entry.name == name.as_bytes() && is_lost, "{path}");
+    }
 }

@@ -306,7 +306,11 @@ fn failure(refusal: Refusal) -> Failure {
             "what was staged is staged as before, and all generations are there; make space on the disk, or remove \
              some of what is staged, and commit again; 'reelfs discard CLIENT' gives all of its space back",
         ),
-        RefusalKind::Damaged => (Kind::Damaged, "'reelfs verify' lists all that is damaged"),
+        RefusalKind::Damaged => (
+            Kind::Damaged,
+            "'reelfs verify' lists all that is damaged; what is staged is staged as before, and can be committed on an \
+             older generation: reelfs-staging(7), TO GO BACK",
+        ),
         RefusalKind::StagingDamaged => (
             Kind::Damaged,
             "no generation is affected, and other clients go on; what was staged since the last commit may be lost. \

@@ -67,6 +67,19 @@ pub(super) fn send(reply: Reply, answer: Answer) {
     }
 }
 
+/// Attributes as the kernel takes them, and takes note that it is told.
+pub(super) fn tell(
+    handles: &Handles,
+    backings: &Backings,
+    slot: u16,
+    attributes: &Attributes,
+) -> answer::Attributes {
+    let shown = nodes::shown(slot, attributes);
+    handles.tell(shown.number, attributes);
+    backings.told(shown.number);
+    shown
+}
+
 /// The clients' trees as the kernel wants them.
 #[derive(Debug)]
 pub(crate) struct Adapter {
@@ -141,6 +154,10 @@ impl Adapter {
             | Operation::Allocate { .. }
             | Operation::CopyRange { .. } => return self.content(header, operation, reply),
             Operation::Lookup { name } if header.number == nodes::ROOT => self.look_up_client(name, reply),
+            Operation::StatFs if header.number != nodes::ROOT => return self.room(header, reply),
+            Operation::SetAttributes(set) if self.takes_long(header, &set) => {
+                return self.set_attributes_later(header, set, reply);
+            }
             operation => send(reply, self.answer(header, operation)),
         }
         Pace::Spin
@@ -228,10 +245,7 @@ impl Adapter {
 
     /// Attributes as the kernel takes them.
     pub(super) fn shown(&self, slot: u16, attributes: &Attributes) -> answer::Attributes {
-        let shown = nodes::shown(slot, attributes);
-        self.handles.tell(shown.number, attributes);
-        self.backings.told(shown.number);
-        shown
+        tell(&self.handles, &self.backings, slot, attributes)
     }
 
     pub(super) fn entry(&self, slot: u16, entry: &Entry) -> Body {

@@ -239,8 +239,10 @@ impl Adapter {
         };
         match self.file(header.number, handle, true) {
             Err(Refusal(errno)) => reply.error(errno),
-            Ok(file) if file.handle.is_direct() => send(reply, write(&file, bytes)),
-            // What is below the edges may have to be read first.
+            Ok(file) if file.handle.is_direct() && !file.tree.must_look(bytes.len() as u64) => {
+                send(reply, write(&file, bytes));
+            }
+            // What is below the edges may have to be read first, or all files be looked at.
             Ok(file) => {
                 let bytes = bytes.to_vec();
                 self.pool.run(move || send(reply, write(&file, &bytes)));

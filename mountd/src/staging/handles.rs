@@ -2,9 +2,9 @@
 //! keeps: a file in memory, one record for each handle.
 //!
 //! ```text
-//! header   magic, era (servers so far), flags agreed on with the kernel, the last exchange of two names,
-//!          the request that the last handle was made for, and that handle
-//! record   inode number (0: free), serial, flags, number of the backing file
+//! header   magic, era (servers so far), flags agreed on with the kernel, the last exchange of two names
+//! record   inode number (0: free), serial, flags, number of the backing file, and half of the number of the request
+//!          that the handle was made for, which is even: the upper 31 bits with the flags, the lower 32 at the end
 //! ```
 //!
 //! A handle is the record's index below and a serial above, so that a handle that is closed twice, because a
@@ -27,7 +27,6 @@ const MAGIC: u32 = 0x7265_656c;
 const HEADER_LEN: u64 = 64;
 const EXCHANGE_OFFSET: u64 = 16;
 const EXCHANGE_LEN: usize = 24;
-const LAST_OFFSET: u64 = 40;
 const RECORD_LEN: usize = 24;
 const IS_WRITABLE: u32 = 1;
 
@@ -58,14 +57,18 @@ pub(crate) struct Record {
     pub(crate) is_writable: bool,
     /// Number of the backing file that the kernel uses; 0 if it asks for each read and write.
     pub(crate) backing: u32,
+    // Number of the request that it was made for; 0 in the table of an earlier version.
+    request: u64,
 }
 
 impl Record {
     fn to_bytes(self) -> [u8; RECORD_LEN] {
         let mut bytes = [0; RECORD_LEN];
-        let flags = if self.is_writable { IS_WRITABLE } else { 0 };
+        let half = (self.request >> 1).to_le_bytes();
+        let [low @ .., a, b, c, d] = half;
+        let flags = if self.is_writable { IS_WRITABLE } else { 0 } | u32::from_le_bytes([a, b, c, d]) << 1;
         let fields = self.node.to_ne_bytes().into_iter().chain(self.serial.to_ne_bytes());
-        let fields = fields.chain(flags.to_ne_bytes()).chain(self.backing.to_ne_bytes());
+        let fields = fields.chain(flags.to_ne_bytes()).chain(self.backing.to_ne_bytes()).chain(low);
         for (place, byte) in bytes.iter_mut().zip(fields) {
             *place = byte;
         }
@@ -76,12 +79,15 @@ impl Record {
         let (node, rest) = bytes.split_first_chunk()?;
         let (serial, rest) = rest.split_first_chunk()?;
         let (flags, rest) = rest.split_first_chunk()?;
-        let (backing, _) = rest.split_first_chunk()?;
+        let (backing, rest) = rest.split_first_chunk()?;
+        let (low, _) = rest.split_first_chunk()?;
+        let flags = u32::from_ne_bytes(*flags);
         Some(Self {
             node: u64::from_ne_bytes(*node),
             serial: u32::from_ne_bytes(*serial),
-            is_writable: u32::from_ne_bytes(*flags) & IS_WRITABLE != 0,
+            is_writable: flags & IS_WRITABLE != 0,
             backing: u32::from_ne_bytes(*backing),
+            request: (u64::from(flags >> 1) << 32 | u64::from(u32::from_le_bytes(*low))) << 1,
         })
     }
 }
@@ -226,10 +232,9 @@ impl Handles {
             state.slots.len() - 1
         });
         state.serial = state.serial.wrapping_add(1);
-        let record = Record { node, serial: state.serial, is_writable: file.handle.is_writable(), backing };
-        let last = [unique, handle(index, record.serial)].map(u64::to_ne_bytes).concat();
-        let noted = self.table.write_all_at(&last, LAST_OFFSET);
-        if let Err(error) = noted.and_then(|()| self.write(index, &record.to_bytes())) {
+        let (serial, is_writable) = (state.serial, file.handle.is_writable());
+        let record = Record { node, serial, is_writable, backing, request: unique };
+        if let Err(error) = self.write(index, &record.to_bytes()) {
             state.free.push(index);
             return Err(error);
         }
@@ -240,13 +245,14 @@ impl Handles {
         Ok(handle(index, record.serial))
     }
 
-    /// The handle that a server before this one made for a request that is sent again: nobody was told of it.
+    /// The handle that a server before this one made for a request that is sent again: nobody was told of it. All
+    /// handles are looked at.
     pub(crate) fn unanswered(&self, unique: u64) -> Option<u64> {
-        let mut bytes = [0; 16];
-        self.table.read_exact_at(&mut bytes, LAST_OFFSET).ok()?;
-        let (request, handle) = bytes.split_first_chunk()?;
-        let handle = handle.first_chunk().copied().map(u64::from_ne_bytes)?;
-        (u64::from_ne_bytes(*request) == unique).then_some(handle)
+        let state = self.state();
+        state.slots.iter().enumerate().find_map(|(index, slot)| {
+            let (record, _) = slot.as_ref()?;
+            (record.request == unique).then(|| handle(index, record.serial))
+        })
     }
 
     /// Notes what the kernel is told of an inode that it may write itself.
@@ -346,4 +352,40 @@ fn parse_header(bytes: &[u8]) -> Option<(u32, u64)> {
     let (era, rest) = rest.split_first_chunk()?;
     let (flags, _) = rest.split_first_chunk()?;
     (u32::from_ne_bytes(*magic) == MAGIC).then(|| (u32::from_ne_bytes(*era), u64::from_ne_bytes(*flags)))
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_with_the_whole_number_of_its_request() {
+        for request in [0, 2, 0x1_2345_6788, (1 << 63) - 2] {
+            for is_writable in [false, true] {
+                let record = Record { node: 7 << 50, serial: u32::MAX, is_writable, backing: 3, request };
+                assert_eq!(Record::parse(&record.to_bytes()), Some(record));
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_finds_each_handle_that_the_one_before_made_for_a_request_without_an_answer() {
+        let table = make_table("test").expect("makes a table");
+        let again = table.try_clone().expect("clones");
+        let agreed = Agreed { flags: 0 };
+        let (handles, _) = Handles::open(table).expect("opens");
+        handles.agree(agreed).expect("agrees");
+        let record = |serial, request| Record { node: 5, serial, is_writable: true, backing: 0, request };
+        for (index, request) in [(0, 100), (1, 102), (2, 104)] {
+            let serial = u32::try_from(index).expect("small") + 1;
+            handles.write(index, &record(serial, request).to_bytes()).expect("writes");
+        }
+        let (next, _) = Handles::open(again).expect("opens");
+        let found: Vec<_> = [100, 102, 104, 106].map(|request| next.unanswered(request)).into();
+        assert_eq!(found, [Some(handle(0, 1)), Some(handle(1, 2)), Some(handle(2, 3)), None]);
+        for handle in found.into_iter().flatten() {
+            assert!(next.remove(handle).is_some());
+        }
+        assert_eq!((next.usage(5).count, next.inherited()), (0, Vec::new()));
+    }
 }

@@ -1,11 +1,15 @@
 //! What the kernel asks, as calls to the clients' trees: attributes and extended attributes.
 
-use reelfs::format::record::Time;
-use reelfs::repo::staging::{SetAttributes, SetTime, StagingError, XattrMode};
+use std::sync::Arc;
 
-use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, Target, caller, done_before};
+use reelfs::format::record::Time;
+use reelfs::repo::staging::{Attributes, SetAttributes, SetTime, StagingError, XattrMode};
+
+use crate::staging::adapter::{Adapter, Answer, Answered, Refusal, Target, caller, done_before, send, tell};
 use crate::staging::nodes::{self, KEPT};
+use crate::staging::session::Pace;
 use crate::wire::answer::{self, Room};
+use crate::wire::channel::Reply;
 use crate::wire::request::{self, Header, Operation};
 
 const BLOCK_LEN: u32 = 4096;
@@ -16,7 +20,6 @@ const SET_GID: u16 = 0o2000;
 impl Adapter {
     pub(super) fn object(&self, header: &Header, operation: Operation<'_>) -> Answer {
         match operation {
-            Operation::StatFs => room(&self.target(header.number)?),
             Operation::Ioctl => Err(Refusal(libc::ENOTTY)),
             Operation::GetAttributes
             | Operation::SetAttributes(_)
@@ -42,7 +45,10 @@ impl Adapter {
                 let shown = self.shown(target.place.slot, &attributes);
                 Ok(answer::attributes(&shown, KEPT).into())
             }
-            Operation::SetAttributes(set) => self.set_attributes(header, target, &set),
+            Operation::SetAttributes(set) => {
+                let attributes = set_attributes(header, target, &set)?;
+                Ok(answer::attributes(&self.shown(target.place.slot, &attributes), KEPT).into())
+            }
             Operation::ReadLink => Ok(Answered::Bytes(target.tree.read_link(target.place.number)?)),
             Operation::SetXattr { name, value, flags, kills_set_gid } => {
                 set_xattr(header, target, (name, value), flags, kills_set_gid)
@@ -57,25 +63,68 @@ impl Adapter {
         }
     }
 
-    fn set_attributes(&self, header: &Header, target: &Target, wanted: &request::SetAttributes) -> Answer {
-        let time = |time: request::SetTime| match time {
-            request::SetTime::Now => SetTime::Now,
-            request::SetTime::At(seconds, nanoseconds) => SetTime::At(Time { seconds, nanoseconds }),
+    // A truncation may have to copy layers of the file first.
+    pub(super) fn takes_long(&self, header: &Header, set: &request::SetAttributes) -> bool {
+        let copies = |size| {
+            let target = self.target(header.number);
+            target.is_ok_and(|target| target.tree.copies_for_length(target.place.number, size))
         };
-        let set = SetAttributes {
-            permissions: wanted.mode.map(nodes::permissions),
-            uid: wanted.uid,
-            gid: wanted.gid,
-            size: wanted.size,
-            atime: wanted.atime.map(time),
-            mtime: wanted.mtime.map(time),
-            ctime: None,
-            kill_privileges: wanted.kills_set_id,
-        };
-        let attributes = target.tree.set_attributes(target.place.number, &set, caller(header, 0))?;
-        let shown = self.shown(target.place.slot, &attributes);
-        Ok(answer::attributes(&shown, KEPT).into())
+        set.size.is_some_and(copies)
     }
+
+    pub(super) fn set_attributes_later(
+        &self,
+        header: &Header,
+        set: request::SetAttributes,
+        reply: Reply,
+    ) -> Pace {
+        let target = self.target(header.number);
+        match target.and_then(|target| self.want_place(header.number, &target).map(|()| target)) {
+            Err(Refusal(errno)) => reply.error(errno),
+            Ok(target) => {
+                let (header, slot) = (*header, target.place.slot);
+                let (handles, backings) = (Arc::clone(&self.handles), Arc::clone(&self.backings));
+                self.pool.run(move || {
+                    let answer = set_attributes(&header, &target, &set).map(|attributes| {
+                        answer::attributes(&tell(&handles, &backings, slot, &attributes), KEPT).into()
+                    });
+                    send(reply, answer);
+                });
+            }
+        }
+        Pace::Rest
+    }
+
+    // All backing files may have to be looked at.
+    pub(super) fn room(&self, header: &Header, reply: Reply) -> Pace {
+        match self.target(header.number) {
+            Err(Refusal(errno)) => reply.error(errno),
+            Ok(target) => self.pool.run(move || send(reply, room(&target))),
+        }
+        Pace::Rest
+    }
+}
+
+fn set_attributes(
+    header: &Header,
+    target: &Target,
+    wanted: &request::SetAttributes,
+) -> Result<Attributes, Refusal> {
+    let time = |time: request::SetTime| match time {
+        request::SetTime::Now => SetTime::Now,
+        request::SetTime::At(seconds, nanoseconds) => SetTime::At(Time { seconds, nanoseconds }),
+    };
+    let set = SetAttributes {
+        permissions: wanted.mode.map(nodes::permissions),
+        uid: wanted.uid,
+        gid: wanted.gid,
+        size: wanted.size,
+        atime: wanted.atime.map(time),
+        mtime: wanted.mtime.map(time),
+        ctime: None,
+        kill_privileges: wanted.kills_set_id,
+    };
+    Ok(target.tree.set_attributes(target.place.number, &set, caller(header, 0))?)
 }
 
 fn room(target: &Target) -> Answer {

@@ -70,7 +70,10 @@ impl Adapter {
     // A server that died may have opened a file for a request that is sent again: nobody would close that. Returns
     // the number of the file.
     pub(super) fn close_unanswered(&self, header: &Header) -> Option<u64> {
-        let handle = self.handles.unanswered(header.sent_first()).filter(|_| header.is_resent())?;
+        if !header.is_resent() {
+            return None;
+        }
+        let handle = self.handles.unanswered(header.sent_first())?;
         self.close_handle(handle).and_then(Place::of).map(|place| place.number)
     }
 }

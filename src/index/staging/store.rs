@@ -306,6 +306,15 @@ impl StagingSnapshot<'_> {
         value.map(|value| ObjectRow::decode(&value)).transpose().map_err(malformed("object"))
     }
 
+    /// What is known of a name.
+    ///
+    /// # Errors
+    /// [`StagingStoreError`] if the row cannot be read.
+    pub fn entry(&self, directory: u64, name: &[u8]) -> Result<Option<EntryRow>, StagingStoreError> {
+        let value = self.snapshot.get(entry_key(directory, name)).map_err(self.store.refused("read"))?;
+        value.map(|value| EntryRow::decode(&value)).transpose().map_err(malformed("entry"))
+    }
+
     /// All names, in order of directories and names.
     pub fn entries(&self) -> impl Iterator<Item = Result<(Home, EntryRow), StagingStoreError>> + '_ {
         self.store.rows(self.options(), &[ENTRY], ENTRY).map(|row| entry_row(&row?))

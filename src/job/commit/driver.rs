@@ -5,17 +5,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::OnFile;
+use super::counts::Counts;
 use super::error::CommitError;
 use super::files::File;
+use super::keeping::KeptBack;
+use super::linked_paths::LinkedPaths;
 use super::paths::Paths;
 use super::summary::CommitSummary;
 use super::unsafe_files::UnsafeFiles;
-use crate::format::record::{Detail, FileKind, Inode, Record, Xattrs};
+use crate::format::record::{FileKind, Inode, Record, Xattrs};
 use crate::format::staging_policy::StagingPolicy;
+use crate::index::Scratch;
 use crate::job::store::dedup::Dedup;
 use crate::job::store::emission::Emitter;
 use crate::job::store::queue::Target;
 use crate::job::store::record::{self, Described};
+use crate::job::store::{Count, StoreError};
 use crate::path;
 use crate::progress::Progress;
 use crate::repo::generation_writer::GenerationWriter;
@@ -36,6 +41,8 @@ pub(super) struct Context<'a> {
     pub(super) unsafe_files: &'a UnsafeFiles,
     pub(super) progress: &'a Progress,
     pub(super) dedup: &'a Dedup<'a>,
+    pub(super) scratch: Option<&'a Scratch>,
+    pub(super) tell_paths: bool,
 }
 
 /// The driver's state.
@@ -46,11 +53,17 @@ pub(super) struct Driver<'a, 'r, 'f> {
     // First object id of a directory that the base does not have.
     first_new_directory: u64,
     pub(super) summary: CommitSummary,
+    pub(super) counts: Counts<'a>,
     on_file: &'f mut OnFile<'f>,
     has_news: bool,
     pub(super) paths: Paths<'a>,
+    linked_paths: LinkedPaths<'a>,
     /// Object ids of files with several names that stay as they last were.
     pub(super) kept_linked: HashSet<u64>,
+    /// Files that are not taken.
+    pub(super) kept_back: Vec<KeptBack>,
+    /// Numbers of files of the base that stay where they were.
+    pub(super) staying: HashSet<u64>,
     /// Numbers of files that are not safe, and cannot stay where they were.
     pub(super) displaced: HashSet<u64>,
 }
@@ -61,16 +74,22 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         let first_new_directory = base.as_ref().map_or(0, |base| base.footer.next_directory);
         let (summary, paths) = (CommitSummary::default(), Paths::new(context.tree));
         let (kept_linked, displaced) = (HashSet::new(), HashSet::new());
+        let counts = Counts::new(context.scratch);
+        let linked_paths = LinkedPaths::new(context.scratch);
         Self {
             context,
             emitter,
             base,
             first_new_directory,
             summary,
+            counts,
             on_file,
             has_news: false,
             paths,
+            linked_paths,
             kept_linked,
+            kept_back: Vec::new(),
+            staying: HashSet::new(),
             displaced,
         }
     }
@@ -82,7 +101,9 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                 let has_news = self.has_news || self.emitter.has_news;
                 let (writer, stored) = self.emitter.finish();
                 self.summary.stored = stored;
-                self.summary.add_unchanged(self.base.as_deref());
+                let held = self.base.as_ref().map(|base| base.footer.totals).unwrap_or_default();
+                let held = Count { files: held.file_count, bytes: held.content_bytes };
+                self.counts.complete(&mut self.summary, held);
                 self.summary.added_bytes = writer.added_bytes();
                 Ok((writer, self.summary, has_news))
             }
@@ -110,6 +131,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         self.emitter.flush()?;
         self.emitter.drain(std::iter::empty())?;
         self.tell();
+        self.tell_kept_back();
         Ok(())
     }
 
@@ -128,16 +150,13 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
                     return Ok(());
                 }
                 let before = self.object_before(object)?;
-                self.summary.touched.bytes += before.as_ref().map_or(0, Inode::size);
-                self.object(object, Vec::new(), file, before)
+                let counted = self.counts.linked(object, before.as_ref(), &file.inode);
+                counted.map_err(StoreError::from)?;
+                self.object(object, Vec::new(), file, before).map_err(|error| self.named(object, error))
             }
             FrozenChange::RemovedObject { object } => {
-                if let Some(Inode { detail: Detail::Regular { size, .. }, .. }) =
-                    self.object_before(object)?
-                {
-                    self.summary.touched.bytes += size;
-                    self.summary.removed.bytes += size;
-                }
+                let before = self.object_before(object)?;
+                self.counts.removed_object(object, before.as_ref()).map_err(StoreError::from)?;
                 self.has_news = true;
                 self.emitter.remove(object, b"");
                 Ok(())
@@ -149,18 +168,10 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
     fn entry(&mut self, directory: u64, name: Vec<u8>, target: FrozenTarget) -> Result<(), CommitError> {
         let before = self.entry_before(directory, &name)?;
         if self.must_stay(directory, &name, &target, before.as_ref())? {
+            self.staying.extend(self.number_before(directory, &name)?);
             return self.keep_name(directory, &name, &target);
         }
-        if let Some(Entry { kind: FileKind::Regular, node, inode, .. }) = &before {
-            self.summary.touched.files += 1;
-            let is_own = matches!(node, Node::Entry(_));
-            let size = inode.as_ref().filter(|_| is_own).map_or(0, Inode::size);
-            self.summary.touched.bytes += size;
-            // Of what has several names the bytes go with the last.
-            if !is_regular(&target) {
-                self.summary.removed.add(size);
-            }
-        }
+        self.counts.name(before.as_ref(), &target).map_err(StoreError::from)?;
         let linked_before = before.as_ref().and_then(|before| match before.node {
             Node::Object { object, .. } => Some((before.kind, object)),
             _ => None,
@@ -201,7 +212,7 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         Ok(base.lookup(self.context.repository.pages(), directory, name)?)
     }
 
-    fn object_before(&self, object: u64) -> Result<Option<Inode>, CommitError> {
+    pub(super) fn object_before(&self, object: u64) -> Result<Option<Inode>, CommitError> {
         let Some(base) = &self.base else { return Ok(None) };
         let (next_linked, next_directory) = (base.footer.next_linked, base.footer.next_directory);
         let is_linked = object < crate::format::record::FIRST_DIRECTORY_OBJECT;
@@ -262,16 +273,14 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         before: Option<Inode>,
     ) -> Result<(), CommitError> {
         let FrozenObject { number, mut inode, content } = frozen;
-        let path = self.paths.of(object, &name);
+        let path = match name.is_empty() && self.context.tell_paths {
+            true => self.path(object, &name)?,
+            false => self.paths.of(object, &name),
+        };
         let before = before.filter(|before| before.kind() == FileKind::Regular).map(Arc::new);
         self.context.progress.add_total(1, inode.size());
-        let xattrs = match std::mem::replace(&mut inode.xattrs, Xattrs::NONE) {
-            Xattrs::Inline(list) => list,
-            stored @ Xattrs::Stored { .. } => {
-                inode.xattrs = stored;
-                self.context.repository.xattrs(&inode)?
-            }
-        };
+        // A long list that was not touched stays where it is, and is not read: it may be damaged.
+        let xattrs = std::mem::replace(&mut inode.xattrs, Xattrs::NONE);
         if self.is_unsafe(content.as_ref(), number, (object, &name)) {
             inode.inconsistent = true;
             let has_lost = content.as_ref().is_some_and(|content| content.has_lost_writes);
@@ -282,25 +291,51 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
             } else {
                 "was being written at the freeze"
             };
-            // For one with several names all that were changed are looked at: not for each file, but for these.
-            let named = name.is_empty().then(|| self.context.tree.path(number).ok()).flatten();
-            let shown = path::display(named.as_ref().unwrap_or(&path));
+            let shown = path::display(&self.path(object, &name)?);
             self.summary.inconsistent.note(shown, why.to_owned());
         }
         let described = Described { inode, xattrs };
         let file = File { target: Target::Entry { object, name }, before, number, described, path };
         let Some(content) = content else { return self.untouched(file) };
         if content.base.is_some() && !content.trusted {
-            self.summary.untrusted.note(
-                file.shown(),
-                "the record of written regions is not trusted, all of it was read".to_owned(),
-            );
+            let why = "the record of written regions is not trusted, all of it was read".to_owned();
+            let shown = self.shown(&file)?;
+            self.summary.untrusted.note(shown, why);
         }
         let small_len = u64::from(self.context.repository.config().chunking.whole_file_bytes);
         if content.may_move() || content.size > small_len || has_hole(&content) {
             return self.large(file, &content);
         }
         self.small(file, content)
+    }
+
+    /// Path from the client's root of a name in a directory; of a file with several names, by its object id and no name,
+    /// the first one.
+    pub(super) fn path(&mut self, object: u64, name: &[u8]) -> Result<Vec<u8>, CommitError> {
+        let (tree, frozen) = (self.context.tree, self.context.frozen);
+        let linked = match name.is_empty() {
+            true => self.linked_paths.of((tree, frozen), object)?,
+            false => None,
+        };
+        Ok(linked.unwrap_or_else(|| self.paths.of(object, name)))
+    }
+
+    // The same for people.
+    pub(super) fn shown(&mut self, file: &File) -> Result<String, CommitError> {
+        let Target::Entry { object, name } = &file.target else { return Ok(file.shown()) };
+        Ok(path::display(&self.path(*object, name)?))
+    }
+
+    // An error that tells of a file with several names by its object id tells a name.
+    fn named(&mut self, object: u64, error: CommitError) -> CommitError {
+        let unnamed = path::display(&self.paths.of(object, b""));
+        match error {
+            CommitError::Store(StoreError::Read { path, source }) if path == unnamed => {
+                let path = self.path(object, b"").map_or(path, |found| path::display(&found));
+                StoreError::Read { path, source }.into()
+            }
+            other => other,
+        }
     }
 
     pub(super) fn is_unsafe(
@@ -314,14 +349,6 @@ impl<'a, 'r, 'f> Driver<'a, 'r, 'f> {
         content.has_lost_writes
             || unsafe_files.contains(number)
             || unsafe_files.has_groups() && unsafe_files.is_in_group(&self.paths.of(directory, name))
-    }
-}
-
-fn is_regular(target: &FrozenTarget) -> bool {
-    match target {
-        FrozenTarget::Object(object) => object.inode.kind() == FileKind::Regular,
-        FrozenTarget::Linked { kind, .. } => *kind == FileKind::Regular,
-        FrozenTarget::Directory { .. } | FrozenTarget::Removed => false,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::content::{StagedLarge, StagedSmall, refused};
+use super::damaged;
 use super::driver::Driver;
 use super::error::CommitError;
 use super::method::{Regions, decide};
@@ -16,9 +17,9 @@ use crate::job::store::record::Described;
 use crate::job::store::source::ReadProblem;
 use crate::job::store::{FileReport, Method, StoreError};
 use crate::path;
-use crate::repo::ReadError;
 use crate::repo::extent_list::ExtentList;
 use crate::repo::staging::{FrozenContent, StagingError};
+use crate::repo::{ReadError, RepoError};
 
 // A file on its way: where it goes, what stood there, and what it is.
 pub(super) struct File {
@@ -40,10 +41,11 @@ impl File {
         (method, reason): (Method, &'static str),
     ) -> Option<Box<FileReport>> {
         let (path, size) = (self.path.clone(), self.described.size());
-        Some(Box::new(FileReport { path, size, written_bytes, method, reason }))
+        let name_count = self.described.inode.link_count;
+        Some(Box::new(FileReport { path, name_count, size, written_bytes, method, reason }))
     }
 
-    fn object(&self) -> u64 {
+    pub(super) fn object(&self) -> u64 {
         match &self.target {
             Target::Entry { object, .. } | Target::Linked { object, .. } => *object,
         }
@@ -57,7 +59,7 @@ impl Driver<'_, '_, '_> {
         let File { target, before, described, .. } = file;
         let Detail::Regular { signature, content, .. } = &described.inode.detail else { return Ok(()) };
         if before.is_none() {
-            self.emitter.summary.redundant.add(described.size());
+            self.emitter.summary.redundant.add_names(described.inode.link_count, described.size());
         }
         let (signature, bytes) = (*signature, Bytes::Kept(content.clone()));
         let stored = StoredFile { target, before, described, signature, bytes, inconsistent: false, report };
@@ -97,7 +99,12 @@ impl Driver<'_, '_, '_> {
         if decision.0 == Method::Fda {
             return self.by_regions(file, content, &source, regions, decision);
         }
-        let ranges = source.data_ranges(self.context.repository)?;
+        let ranges = match source.data_ranges(self.context.repository) {
+            Err(StoreError::Repo(RepoError::Read(problem))) if problem.is_damage() => {
+                return self.over_unreadable(file, content, &problem);
+            }
+            ranges => ranges?,
+        };
         if content.base.is_none()
             && !content.open_for_writing
             && self.is_redundant(&file, &source, &ranges)?
@@ -149,8 +156,14 @@ impl Driver<'_, '_, '_> {
         self.emitter.flush()?;
         let shown = file.shown();
         let regions = Regions::of(content).map_err(refused(&shown))?;
+        if let Some(base) = &content.base
+            && let Err(problem) = damaged::check_list(self.context.repository, base, &regions.covered)
+        {
+            return self.unlisted(file, problem);
+        }
         let remark = format!("only what was written could be read: {}", crate::job::chain(problem));
-        self.summary.unreadable.note(shown.clone(), remark);
+        let named = self.shown(&file)?;
+        self.summary.unreadable.note(named, remark);
         let decision = (Method::Fda, "what lies below cannot be read");
         self.by_regions(file, content, &StagedLarge { content, path: &shown }, regions, decision)
     }
@@ -165,6 +178,9 @@ impl Driver<'_, '_, '_> {
         decision: (Method, &'static str),
     ) -> Result<(), CommitError> {
         let Some(base) = &content.base else { return Err(StoreError::Worker.into()) };
+        if let Err(problem) = damaged::check_list(self.context.repository, base, &regions.covered) {
+            return self.unlisted(file, problem);
+        }
         let report = file.report(regions.written_len, decision);
         let frame_len = self.context.repository.config().chunking.frame_bytes as usize;
         self.emitter.begin_large();
@@ -195,17 +211,32 @@ impl Driver<'_, '_, '_> {
     ) -> Result<(), CommitError> {
         if is_moved && self.can_keep_back(&file)? {
             self.emitter.discard_large();
-            return self.keep_back(&file.path, file.number);
+            self.stays_uncounted(&file);
+            self.staying.insert(file.number);
+            let path = self.path(file.object(), file.target.name())?;
+            return self.keep_back(path, file.number, true);
         }
         if is_moved && !file.described.inode.inconsistent {
             file.described.inode.inconsistent = true;
-            self.summary.inconsistent.note(file.shown(), "was written while it was read".to_owned());
+            let named = self.shown(&file)?;
+            self.summary.inconsistent.note(named, "was written while it was read".to_owned());
         }
         let File { target, before, mut described, .. } = file;
         described.set_size(len);
         let stored = StoredFile { target, before, described, signature, bytes, inconsistent: false, report };
         self.emitter.queue_large(stored)?;
         Ok(self.emitter.poll()?)
+    }
+
+    // It was counted and is to stay as it is in the base.
+    pub(super) fn stays_uncounted(&mut self, file: &File) {
+        let Some(before) = &file.before else { return };
+        let is_linked = file.target.name().is_empty();
+        if is_linked {
+            // Its names come later, and wait with it.
+            self.kept_linked.insert(file.object());
+        }
+        self.counts.stays(if is_linked { before.link_count.into() } else { 1 }, before.size());
     }
 
     // By policy what the base has at the name stays, if that is the same file: one that was moved would be nowhere.
@@ -217,7 +248,7 @@ impl Driver<'_, '_, '_> {
             Target::Entry { object, name } if !name.is_empty() => {
                 Ok(self.number_before(*object, name)? == Some(file.number))
             }
-            _ => Ok(true),
+            _ => Ok(!self.displaced.contains(&file.number)),
         }
     }
 
@@ -240,7 +271,7 @@ impl Driver<'_, '_, '_> {
         let mut new_list = || writer.extent_list();
         let found = dedup.redundant_file(name, size, mtime, signature, &mut new_list)?;
         let Some(extents) = found else { return Ok(false) };
-        self.emitter.summary.redundant.add(size);
+        self.emitter.summary.redundant.add_names(file.described.inode.link_count, size);
         let stored = StoredFile {
             target: Target::Entry { object: file.object(), name: name.to_vec() },
             before: file.before.clone(),

@@ -16,6 +16,14 @@ use crate::repo::{Entry, Node};
 // So many files that took each other's names are followed.
 const MOVE_COUNT_MAX: usize = 1000;
 
+/// A file that is not taken.
+#[derive(Debug)]
+pub(super) struct KeptBack {
+    path: Vec<u8>,
+    number: u64,
+    is_unsafe: bool,
+}
+
 impl Driver<'_, '_, '_> {
     fn keeps_last_safe(&self) -> bool {
         self.context.policy.safe.inconsistent == Inconsistent::KeepLastSafe
@@ -124,7 +132,8 @@ impl Driver<'_, '_, '_> {
         match target {
             FrozenTarget::Object(object) => {
                 let path = self.paths.of(directory, name);
-                self.keep_back(&path, object.number)
+                let is_unsafe = self.is_unsafe(object.content.as_ref(), object.number, (directory, name));
+                self.keep_back(path, object.number, is_unsafe)
             }
             FrozenTarget::Removed => {
                 let (frozen, tree) = (self.context.frozen, self.context.tree);
@@ -142,25 +151,44 @@ impl Driver<'_, '_, '_> {
         }
         let unsafe_files = self.context.unsafe_files;
         let is_unsafe = self.is_unsafe(file.content.as_ref(), file.number, (object, b""));
-        // For its path all names that were changed are looked at.
         if !is_unsafe && !unsafe_files.has_groups() {
             return Ok(false);
         }
-        let path = self.context.tree.path(file.number);
-        let path = path.unwrap_or_else(|_| self.paths.of(object, b""));
+        let path = self.path(object, b"")?;
         if !is_unsafe && !unsafe_files.is_in_group(&path) {
             return Ok(false);
         }
         self.kept_linked.insert(object);
-        self.keep_back(&path, file.number)?;
+        if self.object_before(object)?.is_some() {
+            self.staying.insert(file.number);
+        }
+        self.keep_back(path, file.number, true)?;
         Ok(true)
     }
 
-    /// Leaves what was done to an object pending.
-    pub(super) fn keep_back(&mut self, path: &[u8], number: u64) -> Result<(), CommitError> {
+    /// Leaves what was done to an object pending, which is not safe, or has the name of one that is not.
+    pub(super) fn keep_back(
+        &mut self,
+        path: Vec<u8>,
+        number: u64,
+        is_unsafe: bool,
+    ) -> Result<(), CommitError> {
         let tree = self.context.tree;
         self.context.frozen.keep(number).map_err(|source| super::staging_error(tree, source))?;
-        self.summary.kept_back.note(path::display(path), "was not safe, stays as it last was".to_owned());
+        self.kept_back.push(KeptBack { path, number, is_unsafe });
         Ok(())
+    }
+
+    /// Says what became of the files that were kept back, once all names were met.
+    pub(super) fn tell_kept_back(&mut self) {
+        for KeptBack { path, number, is_unsafe } in std::mem::take(&mut self.kept_back) {
+            let why =
+                if is_unsafe { "was not safe" } else { "has taken the name of a file that was not safe" };
+            let what = match self.staying.contains(&number) {
+                true => "stays as it last was",
+                false => "is left out, as no generation has it yet; it stays pending",
+            };
+            self.summary.kept_back.note(path::display(&path), format!("{why}, {what}"));
+        }
     }
 }

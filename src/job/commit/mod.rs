@@ -11,12 +11,15 @@
 //! A commit that fails or is killed before step 4 leaves everything staged as it was.
 
 mod content;
+mod counts;
+mod damaged;
 mod driver;
 mod dry_storage;
 mod error;
 mod files;
 mod groups;
 mod keeping;
+mod linked_paths;
 mod method;
 mod outside;
 mod paths;
@@ -57,6 +60,8 @@ pub struct CommitOptions {
     pub always: bool,
     /// Do not wait for files that are being written.
     pub now: bool,
+    /// Tell files with several names by a path, for which the whole base may have to be read.
+    pub tell_paths: bool,
     /// Worker threads; 0 for one per processor.
     pub worker_count: usize,
 }
@@ -202,6 +207,8 @@ impl Commit<'_> {
                 unsafe_files,
                 progress: self.progress,
                 dedup: &dedup,
+                scratch: scratch.as_ref(),
+                tell_paths: self.options.tell_paths,
             };
             driver::Driver::new(context, emitter, on_file).run()
         })

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use crate::job::problem::Problems;
 use crate::job::store::{Count, FileReport, Method, Summary};
-use crate::repo::Generation;
 
-/// What a commit did, or a preview found that one would do.
+/// What a commit did, or a preview found that one would do. Files are names of regular files, bytes those of their
+/// content, of several names once: new, modified and unchanged files are all that the generation holds, and files of
+/// the base less removed and with new ones are as many.
 #[derive(Debug, Default)]
 pub struct CommitSummary {
     /// New, modified, unchanged and redundant files; the generation if one was made.
     pub stored: Summary,
-    /// Names of files and other objects that are gone.
+    /// Names that lead to no regular file any more; bytes of files of which none does.
     pub removed: Count,
     /// Files whose bytes were found by FDA; bytes of them that were written.
     pub fda: Count,
@@ -33,25 +34,26 @@ pub struct CommitSummary {
     pub unreadable: Problems,
     /// Time spent on waiting for files to become safe.
     pub waited: Duration,
-    // Files of the base that have changes.
-    pub(super) touched: Count,
 }
 
 impl CommitSummary {
     pub(super) fn count(&mut self, report: &FileReport) {
         match report.method {
             Method::Rfe => {}
-            Method::Fda => self.fda.add(report.written_bytes),
-            Method::Sfp => self.sfp.add(report.size),
-            Method::Kept => self.kept.add(report.size),
+            Method::Fda => self.fda.add_names(report.name_count, report.written_bytes),
+            Method::Sfp => self.sfp.add_names(report.name_count, report.size),
+            Method::Kept => self.kept.add_names(report.name_count, report.size),
         }
     }
 
-    // Files of the base without a change are never looked at.
-    pub(super) fn add_unchanged(&mut self, base: Option<&Generation>) {
-        let Some(totals) = base.map(|base| base.footer.totals) else { return };
-        self.stored.unchanged.files += totals.file_count.saturating_sub(self.touched.files);
-        self.stored.unchanged.bytes += totals.content_bytes.saturating_sub(self.touched.bytes);
+    /// What the generation holds, or would hold.
+    #[must_use]
+    pub fn held_files(&self) -> Count {
+        let kept = [self.stored.new, self.stored.modified, self.stored.unchanged];
+        Count {
+            files: kept.iter().map(|count| count.files).sum(),
+            bytes: kept.iter().map(|count| count.bytes).sum(),
+        }
     }
 
     /// Tells whether everything was taken as it should be.

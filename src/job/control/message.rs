@@ -91,7 +91,7 @@ pub struct ClientStatus {
     pub object_count: u64,
     /// Bytes in backing files.
     pub backing_bytes: u64,
-    /// Files that are open for writing.
+    /// Files that are open for writing, or mapped for that.
     pub writer_count: u64,
     /// A commit is running.
     pub is_committing: bool,
@@ -166,7 +166,7 @@ impl From<&Problems> for Remarks {
     }
 }
 
-/// What a commit did, or would do.
+/// What a commit did, or would do. Files are names of regular files; the bytes of one with several names count once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CommitAnswer {
     /// The client.
@@ -185,7 +185,7 @@ pub struct CommitAnswer {
     pub unchanged: Counted,
     /// Of the new and modified ones, those whose content was stored already.
     pub redundant: Counted,
-    /// Files that are gone.
+    /// Files that are gone: those of the base, less these and with the new ones, are as many as `holds`.
     pub removed: Counted,
     /// Files of which only what was written was read; the bytes of that.
     pub fda: Counted,
@@ -199,7 +199,7 @@ pub struct CommitAnswer {
     pub added_bytes: u64,
     /// Length of the DTF.
     pub dtf_bytes: u64,
-    /// Files and bytes that the generation holds.
+    /// Files and bytes that the generation holds, or would hold: all that are new, modified and unchanged.
     pub holds: Counted,
     /// Files marked inconsistent.
     pub inconsistent: Remarks,
@@ -222,7 +222,11 @@ impl CommitAnswer {
     pub fn new(client: &str, is_preview: bool, summary: &CommitSummary) -> Self {
         let stored = &summary.stored;
         let committed = stored.committed.as_ref();
-        let totals = committed.map(|committed| committed.totals).unwrap_or_default();
+        let kept = summary.held_files();
+        let holds = committed.map_or(kept, |committed| Count {
+            files: committed.totals.file_count,
+            bytes: committed.totals.content_bytes,
+        });
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Self {
             client: client.to_owned(),
@@ -240,7 +244,7 @@ impl CommitAnswer {
             read_bytes: summary.read_bytes,
             added_bytes: summary.added_bytes,
             dtf_bytes: committed.map_or(0, |committed| committed.dtf_bytes),
-            holds: Counted { files: totals.file_count, bytes: totals.content_bytes },
+            holds: holds.into(),
             inconsistent: (&summary.inconsistent).into(),
             kept_back: (&summary.kept_back).into(),
             untrusted: (&summary.untrusted).into(),

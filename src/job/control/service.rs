@@ -237,7 +237,7 @@ impl Service {
             entry_count: pending.entry_count,
             object_count: pending.object_count,
             backing_bytes: pending.backing_bytes,
-            writer_count: tree.writers()?.len() as u64,
+            writer_count: tree.open_for_writing_count() as u64,
             is_committing: self.committing().contains(name),
             commits_on_silence: policy.commit.when == When::Silence,
             commit_every_seconds: policy.commit.every.duration().as_secs(),
@@ -371,6 +371,7 @@ fn options(request: &CommitRequest) -> CommitOptions {
         message: request.message.clone(),
         always: request.always,
         now: request.now,
+        tell_paths: request.files,
         worker_count: 0,
     }
 }

@@ -397,7 +397,8 @@ impl<'a, 'r> Emitter<'a, 'r> {
     ) -> Result<(), StoreError> {
         let bytes = Bytes::Extents(self.resolve(&outcome.extents)?.into());
         if outcome.redundant {
-            self.summary.redundant.add(outcome.described.size());
+            let described = &outcome.described;
+            self.summary.redundant.add_names(described.inode.link_count, described.size());
             if let Some(report) = &mut report {
                 (report.method, report.reason) = (Method::Rfe, "stored already");
             }
@@ -423,7 +424,10 @@ impl<'a, 'r> Emitter<'a, 'r> {
         self.reports.extend(report.map(|report| *report));
         let size = described.size();
         self.progress.add(1, size);
-        let xattrs = self.xattrs(described.xattrs.clone())?;
+        let xattrs = match &described.xattrs {
+            Xattrs::Inline(list) => self.xattrs(list.clone())?,
+            stored @ Xattrs::Stored { .. } => stored.clone(),
+        };
         let content = match bytes {
             Bytes::Extents(extents) => {
                 let content_before = match before.as_deref().map(|before| &before.detail) {
@@ -452,7 +456,7 @@ impl<'a, 'r> Emitter<'a, 'r> {
             Some(_) if is_same => &mut self.summary.unchanged,
             Some(_) => &mut self.summary.modified,
         };
-        count.add(size);
+        count.add_names(counted_names(&target, before.as_deref()), size);
         match target {
             Target::Entry { .. } if is_same => Ok(()),
             Target::Entry { object, name, .. } => {
@@ -469,5 +473,13 @@ impl<'a, 'r> Emitter<'a, 'r> {
     pub(in crate::job) fn abandon(self) -> Result<(), crate::repo::RepoError> {
         drop(self.pipeline);
         self.writer.abandon()
+    }
+}
+
+// An object of which all names are known is counted by those that it had: names that came and went are counted one by one.
+fn counted_names(target: &Target, before: Option<&Inode>) -> u32 {
+    match target {
+        Target::Entry { name, .. } if name.is_empty() => before.map_or(0, |before| before.link_count),
+        Target::Entry { .. } | Target::Linked { .. } => 1,
     }
 }

@@ -9,8 +9,8 @@ use crate::live::Attributes;
 pub(in crate::job) struct Described {
     /// The record; of a regular file without content and signature, of all without extended attributes.
     pub(in crate::job) inode: Inode,
-    /// Its extended attributes.
-    pub(in crate::job) xattrs: XattrList,
+    /// Its extended attributes: inline, whatever their length, if they are still to be stored.
+    pub(in crate::job) xattrs: Xattrs,
 }
 
 impl Described {
@@ -18,7 +18,7 @@ impl Described {
     pub(in crate::job) fn live_file(attributes: &Attributes, xattrs: XattrList) -> Self {
         let (size, content) = (attributes.size, Content::Inline(Vec::new()));
         let detail = Detail::Regular { size, signature: None, content };
-        Self { inode: inode(attributes, Xattrs::NONE, false, detail), xattrs }
+        Self { inode: inode(attributes, Xattrs::NONE, false, detail), xattrs: Xattrs::Inline(xattrs) }
     }
 
     /// Length of the file in bytes.

@@ -31,6 +31,8 @@ impl Method {
 pub struct FileReport {
     /// Path from the client's root.
     pub path: Vec<u8>,
+    /// Names that it has.
+    pub name_count: u32,
     /// Length in bytes.
     pub size: u64,
     /// Bytes that were written since the base; the whole file where that is not known.

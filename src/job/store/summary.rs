@@ -14,7 +14,12 @@ pub struct Count {
 
 impl Count {
     pub(in crate::job) fn add(&mut self, bytes: u64) {
-        self.files += 1;
+        self.add_names(1, bytes);
+    }
+
+    /// Adds a file with so many names.
+    pub(in crate::job) fn add_names(&mut self, name_count: u32, bytes: u64) {
+        self.files += u64::from(name_count);
         self.bytes += bytes;
     }
 }

@@ -7,9 +7,10 @@ use super::trees::page_number;
 use super::{AffectedFile, AffectedGeneration, Run, VerifyError};
 use crate::format::page::{Page, PageRef, TreeKind};
 use crate::format::record::{
-    Content, Detail, Extent, FileKind, Inode, ROOT_OBJECT, Record, Xattrs, entry_key, split_key,
+    Content, Detail, Extent, FIRST_DIRECTORY_OBJECT, FIRST_LINKED_OBJECT, FileKind, Inode, ROOT_OBJECT,
+    Record, Xattrs, entry_key, split_key,
 };
-use crate::id::{ClientName, Fingerprint};
+use crate::id::{ClientName, Fingerprint, Ordinal};
 use crate::index::Index;
 use crate::job::problem::PROBLEM_COUNT_MAX;
 use crate::path;
@@ -23,11 +24,12 @@ const RANGE_COUNT_MAX: usize = 16;
 const DEPTH_MAX: usize = 4096;
 
 /// Puts the files of all generations that cannot be read in whole into the summary, and what is damaged of the
-/// newest ones on record.
+/// newest ones on record. In generations that are `lacking`, names of files with several may lead to nothing.
 pub(super) fn find(
     run: &Run<'_>,
     index: Option<&Index>,
     generations: &[(ClientName, GenerationId)],
+    lacking: &HashSet<Ordinal>,
 ) -> Result<(), VerifyError> {
     let mut clean = HashSet::new();
     let mut noted = HashSet::new();
@@ -52,8 +54,8 @@ pub(super) fn find(
             clean: &mut clean,
             linked: BTreeMap::new(),
         };
-        finder.page(root, None, &entry_key(ROOT_OBJECT, b""))?;
-        finder.names_of_linked()?;
+        finder.page(root, None, (&entry_key(ROOT_OBJECT, b""), None))?;
+        finder.names_of_linked(lacking.contains(&id.ordinal))?;
         let mut summary = run.summary();
         let file_count = summary.affected_count - count_before;
         if file_count > 0 && summary.affected_generations.len() < PROBLEM_COUNT_MAX {
@@ -118,8 +120,13 @@ struct Finder<'a, 'e> {
 }
 
 impl Finder<'_, '_> {
-    // Tells whether anything below is affected.
-    fn page(&mut self, at: PageRef, level_above: Option<u8>, first_key: &[u8]) -> Result<bool, Cancelled> {
+    // Tells whether anything below is affected; keys there are from the first on, and below the second if there is one.
+    fn page(
+        &mut self,
+        at: PageRef,
+        level_above: Option<u8>,
+        (first_key, end_key): (&[u8], Option<&[u8]>),
+    ) -> Result<bool, Cancelled> {
         if self.clean.contains(&page_number(at)) {
             return Ok(false);
         }
@@ -133,27 +140,33 @@ impl Finder<'_, '_> {
                 page
             }
             _ => {
-                // The names are in the page; the directory that it begins with is all that is known.
-                let object = split_key(first_key).map_or(ROOT_OBJECT, |(object, _)| object);
-                self.report(object, b"", Unreadable::default());
+                let object = |key| split_key(key).map_or(ROOT_OBJECT, |(object, _)| object);
+                let is_linked = |object| (FIRST_LINKED_OBJECT..FIRST_DIRECTORY_OBJECT).contains(&object);
+                let first = object(first_key);
+                // Files with several names have these elsewhere. Of all else the names are in the page; the directory
+                // that it begins with is all that is known.
+                if !is_linked(first) || !end_key.is_some_and(|end| is_linked(object(end))) {
+                    self.report(first, b"", Unreadable::default());
+                }
                 return Ok(true);
             }
         };
-        let is_affected = if page.level() == 0 { self.leaf(&page)? } else { self.children(&page)? };
+        let is_affected = if page.level() == 0 { self.leaf(&page)? } else { self.children(&page, end_key)? };
         if !is_affected {
             self.clean.insert(page_number(at));
         }
         Ok(is_affected)
     }
 
-    fn children(&mut self, page: &Page) -> Result<bool, Cancelled> {
+    fn children(&mut self, page: &Page, end_key: Option<&[u8]>) -> Result<bool, Cancelled> {
         let mut is_affected = false;
         for slot in 0..page.len() {
             let (Ok(child), Some((key, _))) = (page.child(slot), page.record(slot)) else {
                 is_affected = true;
                 continue;
             };
-            is_affected |= self.page(child, Some(page.level()), key)?;
+            let end_key = page.record(slot + 1).map(|(key, _)| key).or(end_key);
+            is_affected |= self.page(child, Some(page.level()), (key, end_key))?;
         }
         Ok(is_affected)
     }
@@ -255,19 +268,26 @@ impl Finder<'_, '_> {
     }
 
     // The names of a file with several are links somewhere in the tree: only then is all of it walked.
-    fn names_of_linked(&mut self) -> Result<(), Cancelled> {
-        if self.linked.is_empty() {
+    fn names_of_linked(&mut self, is_lacking: bool) -> Result<(), Cancelled> {
+        if self.linked.is_empty() && !is_lacking {
             return Ok(());
         }
         let pages = self.run.repository.pages();
         for found in self.generation.records(pages) {
             self.run.progress.check()?;
             let Ok(found) = found else { continue };
-            let (Ok((directory, name)), Ok(Record::Link { object, .. })) =
+            let (Ok((directory, name)), Ok(Record::Link { object, kind })) =
                 (split_key(found.key()), Record::decode(found.value()))
             else {
                 continue;
             };
+            if kind == FileKind::Directory {
+                continue;
+            }
+            if is_lacking && self.generation.object(pages, object).is_err() {
+                self.report(directory, name, Unreadable { is_affected: true, ..Unreadable::default() });
+                continue;
+            }
             if let Some(unreadable) = self.linked.get(&object) {
                 let Unreadable { ranges, bytes, .. } = unreadable;
                 let copy = Unreadable { ranges: ranges.clone(), bytes: *bytes, is_affected: true };

@@ -214,7 +214,7 @@ pub fn run(
     let bdfs = all_bdfs(&**repository.storage())?;
     let present: HashSet<FileId> = bdfs.iter().map(|(file, _, _)| *file).collect();
     history::verify(&run, &marks, &clients, &generations)?;
-    let mut referenced = trees::verify(&run, &generations)?;
+    let trees::Verified { mut referenced, lacking } = trees::verify(&run, &generations)?;
     data::verify(&run, &bdfs, &mut referenced, all)?;
     if all {
         let unreferenced = bdfs.iter().filter(|(file, _, _)| !referenced.contains(file));
@@ -222,7 +222,7 @@ pub fn run(
         run.summary().unreferenced.extend(names);
     }
     if !run.bad().is_empty() || run.summary().damage_count > 0 {
-        affected::find(&run, index, &generations)?;
+        affected::find(&run, index, &generations, &lacking)?;
         if let Some(index) = index {
             remove_from_index(&run, index, &present)?;
         }

@@ -17,18 +17,28 @@ use crate::id::{ClientName, FileId, Ordinal};
 use crate::progress::Cancelled;
 use crate::repo::{GenerationId, catalog};
 
-/// Verifies all trees and returns the BDFs that they point to.
+/// What all trees together lead to.
+#[derive(Debug, Default)]
+pub(super) struct Verified {
+    /// BDFs that they point to.
+    pub(super) referenced: HashSet<FileId>,
+    /// Generations of which names of files with several may lead to nothing.
+    pub(super) lacking: HashSet<Ordinal>,
+}
+
+/// Verifies all trees.
 pub(super) fn verify(
     run: &Run<'_>,
     generations: &[(ClientName, GenerationId)],
-) -> Result<HashSet<FileId>, VerifyError> {
-    let mut trees = Trees { run, known: HashMap::new(), pointers: Pointers::new(run) };
+) -> Result<Verified, VerifyError> {
+    let pointers = Pointers::new(run);
+    let mut trees = Trees { run, known: HashMap::new(), pointers, lacking: HashSet::new() };
     for (client, generation) in generations {
         trees.generation(client, *generation)?;
         run.summary().generation_count += 1;
         run.progress.add(1, 0);
     }
-    Ok(trees.pointers.referenced)
+    Ok(Verified { referenced: trees.pointers.referenced, lacking: trees.lacking })
 }
 
 /// A page's place as one number.
@@ -41,6 +51,7 @@ struct Trees<'a> {
     // What was found of each page; none if it cannot be read.
     known: HashMap<u64, Option<Arc<Facts>>>,
     pointers: Pointers<'a>,
+    lacking: HashSet<Ordinal>,
 }
 
 impl Trees<'_> {
@@ -54,6 +65,9 @@ impl Trees<'_> {
             }
         };
         let Some(facts) = self.page(footer.root, None)? else { return Ok(()) };
+        if facts.is_partial || facts.links != 0 {
+            self.lacking.insert(generation.ordinal);
+        }
         for what in faults(&facts, &footer) {
             self.run.damage(&name, footer.root.offset, what);
         }

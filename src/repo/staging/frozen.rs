@@ -36,8 +36,8 @@ pub(super) struct Moving {
 #[derive(Debug)]
 pub struct FrozenEpoch<'t> {
     pub(super) tree: &'t StagingTree,
-    snapshot: StagingSnapshot<'t>,
-    base: Base,
+    pub(super) snapshot: StagingSnapshot<'t>,
+    pub(super) base: Base,
     committed_epoch: u32,
     epoch: u32,
     pub(super) untrusted_epoch: u32,
@@ -159,7 +159,7 @@ impl<'t> FrozenEpoch<'t> {
         self.changes().next().transpose().map(|first| first.is_none())
     }
 
-    fn is_of(&self, epoch: u32) -> bool {
+    pub(super) fn is_of(&self, epoch: u32) -> bool {
         epoch > self.committed_epoch && epoch <= self.epoch
     }
 

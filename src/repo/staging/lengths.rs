@@ -12,7 +12,7 @@ use super::terms::AllocateMode;
 use super::tree::{BLOCK, Core, StagingTree};
 use super::writing::SIZE_MAX;
 use crate::format::record::FileKind;
-use crate::index::staging::{ContentRow, LayerRow, ObjectState, ZEROED_COUNT_MAX};
+use crate::index::staging::{ContentRow, LAYER_COUNT_MAX, LayerRow, ObjectState, ZEROED_COUNT_MAX};
 use crate::storage::sparse;
 
 const ZEROS_LEN: u64 = 1 << 20;
@@ -28,13 +28,32 @@ impl StagingTree {
         self.attributes(number)
     }
 
+    /// Tells whether setting a length takes long, because layers of the file are copied for it.
+    #[must_use]
+    pub fn copies_for_length(&self, number: u64, size: u64) -> bool {
+        if size == 0 {
+            return false;
+        }
+        let Ok(object) = self.load(&self.core(), number) else { return false };
+        let frozen_epoch = self.frozen_epoch();
+        object.state.content().is_some_and(|row| {
+            let is_live = row.layers.last().is_some_and(|top| top.epoch > frozen_epoch);
+            !is_live && (!self.keeps_holes || row.layers.len() >= LAYER_COUNT_MAX)
+        })
+    }
+
     pub(super) fn set_length(&self, number: u64, size: u64, caller: Caller) -> Result<(), StagingError> {
         if size > SIZE_MAX {
             return Err(StagingError::TooLarge);
         }
-        let ahead = match self.files.get(number).filter(|_| size > 0) {
-            Some(file) => self.layer_ahead(&file)?,
-            None => None,
+        // Held open meanwhile, so that what is copied is what it has then.
+        let (_open, ahead) = match self.copies_for_length(number, size) {
+            true => {
+                let opened = self.handle(self.opened(&self.core(), number)?, false);
+                let ahead = self.layer_ahead(opened.file())?;
+                (Some(opened), ahead)
+            }
+            false => (None, None),
         };
         let is_same = {
             let mut core = self.core_mut();

@@ -33,6 +33,7 @@ mod epochs;
 mod error;
 mod frozen;
 mod frozen_content;
+mod frozen_names;
 mod handle;
 mod holding;
 mod layers;

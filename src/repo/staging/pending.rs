@@ -1,5 +1,7 @@
 //! What was changed since the base. There may be many rows to look at: nobody waits meanwhile.
 
+use std::collections::HashMap;
+
 use super::base::Base;
 use super::error::StagingError;
 use super::terms::Pending;
@@ -37,14 +39,27 @@ impl StagingTree {
             let core = self.core();
             (self.store.snapshot(), core.state.committed_epoch)
         };
-        let is_change = |epoch: u32| u64::from(epoch > committed && epoch != PINNED);
+        let is_change = |epoch: u32| epoch > committed && epoch != PINNED;
         let mut pending = Pending::default();
-        for row in snapshot.entries() {
-            pending.entry_count += is_change(row?.1.epoch);
-        }
+        // Names of files with several that were changed, less those that have a row of their own.
+        let mut names_left = HashMap::new();
         for row in snapshot.objects(0..u64::MAX) {
-            pending.object_count += is_change(row?.1.epoch);
+            let (number, row) = row?;
+            pending.object_count += u64::from(is_change(row.epoch));
+            if let (Some(_), Some(state), true) = (row.linked, row.object, is_change(row.epoch)) {
+                names_left.insert(number, state.link_count);
+            }
         }
+        for row in snapshot.entries() {
+            let (_, row) = row?;
+            pending.entry_count += u64::from(is_change(row.epoch));
+            if let Some((_, number)) = row.target.filter(|_| is_change(row.epoch))
+                && let Some(left) = names_left.get_mut(&number)
+            {
+                *left = left.saturating_sub(1);
+            }
+        }
+        pending.entry_count += names_left.values().copied().map(u64::from).sum::<u64>();
         pending.backing_bytes = self.space.usage.look(self)?;
         Ok(pending)
     }

@@ -69,13 +69,14 @@ impl StagingTree {
         status: &SparseStatus,
     ) -> Result<bool, StagingError> {
         let stamp = object.state.content().and_then(|content| content.stamp);
-        Ok(self.has_privileges(&object.state)?
-            && stamp.is_some_and(|stamp| stamp != time(status.mtime))
-            && self.may_be_written_directly(object.number))
+        // A long list of attributes is read last: it may be damaged.
+        Ok(stamp.is_some_and(|stamp| stamp != time(status.mtime))
+            && self.may_be_written_directly(object.number)
+            && self.has_privileges(&object.state)?)
     }
 
     pub(super) fn is_written_now(&self, object: &Loaded) -> Result<bool, StagingError> {
-        if !self.has_privileges(&object.state)? {
+        if !self.may_be_written_directly(object.number) {
             return Ok(false);
         }
         let Some(top) = object.state.content().and_then(|content| content.layers.last()) else {

@@ -106,17 +106,22 @@ impl SpaceGuard {
         self.credit.store(0, Ordering::Relaxed);
     }
 
-    /// Refuses a new row. What is of no use any more goes first; so no lock of the tree may be held.
+    /// Refuses a new row. What is of no use any more goes first; so no lock of the tree may be held. Nobody looks at all
+    /// files for a row: where the cap is near and nobody knows how near, it is taken, and a thread looks soon.
     pub(super) fn check_row(&self, tree: &StagingTree) -> Result<(), StagingError> {
-        self.check_free_bytes(tree, ROW_BYTES)
+        self.check_reclaimed(tree, ROW_BYTES, false)
     }
 
-    /// The same for content.
+    /// The same for content, for whose room all files may be looked at.
     pub(super) fn check_free_bytes(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
-        match self.check_bytes(tree, len) {
+        self.check_reclaimed(tree, len, true)
+    }
+
+    fn check_reclaimed(&self, tree: &StagingTree, len: u64, is_exact: bool) -> Result<(), StagingError> {
+        match self.check(tree, len, is_exact) {
             Err(StagingError::NoSpace { .. }) => {
                 tree.reclaim_all()?;
-                self.check_bytes(tree, len)
+                self.check(tree, len, is_exact)
             }
             checked => checked,
         }
@@ -139,9 +144,13 @@ impl SpaceGuard {
 
     /// The same for who may hold locks: what is of no use any more stays.
     pub(super) fn check_bytes(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
+        self.check(tree, len, true)
+    }
+
+    fn check(&self, tree: &StagingTree, len: u64, is_exact: bool) -> Result<(), StagingError> {
         let taken = i64::try_from(len).unwrap_or(i64::MAX);
         if self.credit.fetch_sub(taken, Ordering::Relaxed) < taken {
-            self.ask(tree, len)?;
+            self.ask(tree, len, is_exact)?;
         }
         if self.has_cap() {
             self.usage.take(len);
@@ -149,23 +158,26 @@ impl SpaceGuard {
         Ok(())
     }
 
-    fn ask(&self, tree: &StagingTree, len: u64) -> Result<(), StagingError> {
+    fn ask(&self, tree: &StagingTree, len: u64, is_exact: bool) -> Result<(), StagingError> {
         let reserve = self.reserve_bytes.load(Ordering::Relaxed);
         let available = self.available(tree)?;
         let left = available.checked_sub(reserve.saturating_add(len));
         let left = left.ok_or(StagingError::NoSpace { what: "reserve" });
-        let left = left.and_then(|left| Ok(left.min(self.left_of_cap(tree, len)?)));
+        let left = left.and_then(|left| Ok(left.min(self.left_of_cap(tree, len, is_exact)?)));
         // Close to the bound each call asks.
         let credit = left.as_ref().map_or(0, |left| (left / 4).min(CREDIT_BYTES_MAX));
         self.credit.store(i64::try_from(credit).unwrap_or(0), Ordering::Relaxed);
         left.map(drop)
     }
 
-    fn left_of_cap(&self, tree: &StagingTree, len: u64) -> Result<u64, StagingError> {
+    fn left_of_cap(&self, tree: &StagingTree, len: u64, is_exact: bool) -> Result<u64, StagingError> {
         if !self.has_cap() {
             return Ok(u64::MAX);
         }
         let cap = self.cap_bytes.load(Ordering::Relaxed);
+        if !is_exact && self.usage.must_look(cap, len) {
+            return Ok(0);
+        }
         let left = |used: u64| cap.checked_sub(used.saturating_add(len));
         match left(self.usage.bytes(tree)?) {
             Some(left) => Ok(left),
@@ -255,6 +267,16 @@ impl StagingTree {
             file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
         };
         self.files.all().iter().any(writes) || self.direct.has_unseen()
+    }
+
+    /// Tells whether to take so many bytes, or to tell what space there is, takes long, because all backing files are
+    /// looked at for it.
+    #[must_use]
+    pub fn must_look(&self, len: u64) -> bool {
+        let guard = &self.space;
+        let has_credit = i64::try_from(len).is_ok_and(|len| guard.credit.load(Ordering::Relaxed) >= len);
+        let cap = guard.cap_bytes.load(Ordering::Relaxed);
+        guard.has_cap() && !has_credit && guard.usage.must_look(cap, len)
     }
 
     /// Counts of what was looked at one by one, for who watches what that costs.

@@ -88,6 +88,15 @@ impl Usage {
         if drift <= cap / DRIFT_SHARE { self.bytes(tree) } else { self.look(tree) }
     }
 
+    /// Tells whether [`Usage::exact_bytes`] would look at all files for so many more bytes.
+    pub(super) fn must_look(&self, cap: u64, len: u64) -> bool {
+        let (known, now) = (self.counted().known, self.flow());
+        let Some((bytes, then)) = known else { return true };
+        let drift = now.taken.wrapping_sub(then.taken);
+        let used = bytes.saturating_add(drift).saturating_sub(now.given.wrapping_sub(then.given));
+        used.saturating_add(len) > cap && drift > cap / DRIFT_SHARE
+    }
+
     /// Looks at all files.
     pub(super) fn look(&self, tree: &StagingTree) -> Result<u64, StagingError> {
         let begun = self.flow();

@@ -1,6 +1,6 @@
 //! What a commit wants to know of the tree beforehand: who is writing, and where an object is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -73,6 +73,17 @@ impl StagingTree {
             add(written.number, &written.file)?;
         }
         Ok(writers)
+    }
+
+    /// Files that are open for writing, or mapped for that, whether they were written or not.
+    #[must_use]
+    pub fn open_for_writing_count(&self) -> usize {
+        let is_open =
+            |file: &Arc<OpenFile>| file.writers.load(Ordering::Acquire) > 0 && !file.state().is_stale;
+        let open = self.files.all().into_iter().filter(is_open).map(|file| file.number);
+        let mut numbers: HashSet<u64> = open.collect();
+        numbers.extend(self.unseen_files(&self.core()).into_iter().map(|written| written.number));
+        numbers.len()
     }
 
     /// Makes the system see what is written through mappings of a file. Of one that is written directly it notes the

@@ -3,9 +3,11 @@
 
 mod control;
 mod cost;
+mod counting;
 mod damaged;
 mod faults;
 mod faulty;
+mod keeping;
 mod methods;
 mod safe;
 mod scene;

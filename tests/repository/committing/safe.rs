@@ -37,7 +37,7 @@ impl Outside for Clock {
     }
 }
 
-fn quick(inconsistent: Inconsistent) -> Scene {
+pub(super) fn quick(inconsistent: Inconsistent) -> Scene {
     let mut scene = Scene::new();
     scene.policy.safe.quiet = Span::from_millis(300);
     scene.policy.safe.give_up = Span::from_millis(1200);
@@ -45,7 +45,7 @@ fn quick(inconsistent: Inconsistent) -> Scene {
     scene
 }
 
-fn commit(scene: &Scene, staged: &Staged) -> CommitSummary {
+pub(super) fn commit(scene: &Scene, staged: &Staged) -> CommitSummary {
     let progress = Progress::new();
     let mut commit = scene.commit_of(staged, &progress);
     commit.outside = Arc::new(Clock);
@@ -162,6 +162,7 @@ fn by_policy_a_file_that_finds_no_rest_stays_as_it_last_was_safe() {
         commit(&scene, &staged)
     });
     assert_eq!(summary.kept_back.count, 1, "{summary:?}");
+    assert_eq!(summary.kept_back.listed[0].reason, "was not safe, stays as it last was");
     let read = scene.read(&summary);
     assert_eq!(read["busy"], safe, "as it last was");
     assert_eq!(read["other"], b"other");
@@ -464,4 +465,27 @@ fn a_file_that_replaced_another_and_is_written_while_it_is_read_is_taken_and_mar
     assert_eq!(read.keys().collect::<Vec<_>>(), ["b"]);
     assert_eq!(read["b"].len(), large.len());
     scene.verify();
+}
+
+#[test]
+fn files_that_are_open_for_writing_are_counted_whether_they_were_written_or_not() {
+    let scene = quick(Inconsistent::Commit);
+    let staged = scene.stage("web1");
+    for path in ["written", "not written", "read"] {
+        staged.write(path, b"first");
+    }
+    let scene = commit_now(scene, &staged).0;
+    assert_eq!(staged.tree.open_for_writing_count(), 0);
+    let handles = (staged.open("written", false), staged.open("not written", false));
+    let again = staged.open("written", false);
+    let read = staged.tree.open_file(staged.number("read"), false, false, staged.caller()).unwrap();
+    staged.write_at(&handles.0, 0, b"later");
+    assert_eq!(staged.tree.open_for_writing_count(), 2);
+    let (_, summary) = commit_now(scene, &staged);
+    assert!(summary.stored.committed.is_some());
+    assert_eq!(staged.tree.open_for_writing_count(), 2, "a commit closes nothing");
+    drop((handles.1, again, read));
+    assert_eq!(staged.tree.open_for_writing_count(), 1);
+    drop(handles.0);
+    assert_eq!(staged.tree.open_for_writing_count(), 0);
 }

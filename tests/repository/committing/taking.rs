@@ -19,7 +19,7 @@ fn what_was_staged_is_a_generation_that_reads_back() {
     staged.link("etc/hosts", "etc/deep/second name");
     let summary = scene.commit(&staged);
     assert!(summary.is_complete());
-    assert_eq!(summary.stored.new.files, 3);
+    assert_eq!(summary.stored.new.files, 4);
     assert_eq!(scene.read(&summary), staged.seen());
     assert!(!staged.tree.is_changed().unwrap());
     scene.verify();

@@ -66,6 +66,83 @@ fn at_the_cap_no_refused_write_looks_at_all_files() {
 }
 
 #[test]
+fn no_name_that_is_made_at_the_cap_waits_for_a_look_at_all_files() {
+    let place = Place::new();
+    let tree = place.create();
+    let (_, handle) = tree.create_file(ROOT, b"file", 0o644, caller(), None).unwrap();
+    let cap_bytes = 4 << 20;
+    tree.set_limits(Limits { reserve_bytes: 0, cap_bytes });
+    // What takes nothing, as it is written over again and again, is added up until somebody looks.
+    let write_over = || tree.write(&handle, 0, &[1; 65_536], false, caller()).unwrap();
+    while !tree.must_look(65_536) {
+        write_over();
+    }
+    let looks = || tree.looks().backing_files;
+    let before = looks();
+    for number in 0..100 {
+        tree.make_directory(ROOT, format!("directory{number}").as_bytes(), 0o755, caller()).unwrap();
+        tree.make_symlink(ROOT, format!("link{number}").as_bytes(), b"nowhere", caller()).unwrap();
+    }
+    assert_eq!(looks(), before, "no name was looked for");
+    assert!(tree.must_look(65_536), "it is as unknown as before");
+    write_over();
+    assert!(looks() > before, "a write looks before it is refused");
+    assert!(!tree.must_look(65_536));
+    // Where it is known that there is no room, no name is made.
+    let mut at = 0;
+    while tree.write(&handle, at, &[1; 65_536], false, caller()).is_ok() {
+        at += 65_536;
+    }
+    let small = (0..1 << 20).map_while(|_| {
+        let written = tree.write(&handle, at, &[1; 4096], false, caller());
+        at += 4096;
+        written.ok()
+    });
+    assert!(small.count() < 100);
+    let refused = (0..100).find_map(|number| {
+        tree.make_directory(ROOT, format!("more{number}").as_bytes(), 0o755, caller()).err()
+    });
+    assert!(matches!(refused, Some(StagingError::NoSpace { what: "cap" })), "{refused:?}");
+}
+
+#[test]
+fn setting_a_length_tells_beforehand_whether_it_copies_layers() {
+    let place = Place::new();
+    let tree = place.create();
+    let (entry, handle) = tree.create_file(ROOT, b"file", 0o644, caller(), None).unwrap();
+    let number = entry.number();
+    tree.write(&handle, 0, &random(1, 1 << 20), false, caller()).unwrap();
+    let mut expected = random(1, 1 << 20);
+    let mut round = 0;
+    // A commit is being made, and those before it failed.
+    let frozen = loop {
+        assert!(!tree.copies_for_length(number, 500_000));
+        let frozen = tree.freeze().unwrap();
+        if tree.copies_for_length(number, 500_000) {
+            break frozen;
+        }
+        let bytes = random(round, 4096);
+        tree.write(&handle, round * 8192, &bytes, false, caller()).unwrap();
+        let at = usize::try_from(round * 8192).unwrap();
+        expected[at..at + 4096].copy_from_slice(&bytes);
+        assert!(!tree.copies_for_length(number, 500_000), "it was written since the freeze");
+        frozen.abandon().unwrap();
+        round += 1;
+        assert!(round < 100, "a file has few layers");
+    };
+    assert!(round > 2, "only one with many layers is copied");
+    assert!(!tree.copies_for_length(number, 0), "nothing is left to copy");
+    // Whether somebody has it open or not.
+    drop(handle);
+    assert!(tree.copies_for_length(number, 500_000));
+    tree.truncate(number, 500_000, caller()).unwrap();
+    assert!(!tree.copies_for_length(number, 400_000), "it has been");
+    let handle = tree.open_file(number, false, false, caller()).unwrap();
+    assert!(tree.read(&handle, 0, 1 << 20).unwrap() == expected[..500_000]);
+    frozen.abandon().unwrap();
+}
+
+#[test]
 fn after_a_takeover_the_base_is_searched_for_no_name_that_can_be_looked_up_and_once_for_all_others() {
     let place = Place::new();
     let count = 300;

@@ -29,6 +29,10 @@ EXAMPLES
     sfp    it was read and cut where its content says so; chunks that are stored are not stored again
     kept   only its attributes or names changed
 
+  Files are counted by their names, and the bytes of a file with several names once. New, modified and
+  unchanged files are all that the generation holds: what the one before held, less what was removed,
+  and what is new. A file that was renamed counts as removed and as new.
+
 EXIT STATUS
   0    the generation was made, or nothing had changed
   1    failed, no generation was made; what was staged is staged as before
@@ -164,7 +168,10 @@ fn show(answer: &CommitAnswer, started: Instant, context: &mut Context) -> Resul
             context.out.line(&format!("{client}@{generation}"))?;
             context.out.line(&format!("  holds      {}", counted(&answer.holds)))?;
         }
-        None if answer.is_preview => context.out.line(&format!("{client}: a commit would find"))?,
+        None if answer.is_preview => {
+            context.out.line(&format!("{client}: a commit would find"))?;
+            context.out.line(&format!("  would hold {}", counted(&answer.holds)))?;
+        }
         None => {
             let line = format!("{client}: nothing changed, no generation was made ({took})");
             return Ok(context.out.line(&line)?);
