@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 
@@ -43,9 +43,22 @@ const ADDRESS_OFFSET: usize = 16;
 #[derive(Debug)]
 pub struct WriteHold {
     // Closed, it gives the pages to whoever waits for them.
-    faults: OwnedFd,
+    faults: Option<OwnedFd>,
     pages: Arc<Pages>,
     held: Vec<bool>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Drop for WriteHold {
+    fn drop(&mut self) {
+        self.faults = None;
+        // Until they end they have the files open, and somebody may ask who has.
+        for reader in self.readers.drain(..) {
+            if reader.join().is_err() {
+                log::error!("a thread that held a file failed");
+            }
+        }
+    }
 }
 
 impl WriteHold {
@@ -59,9 +72,9 @@ impl WriteHold {
         let files = files.get(..COUNT_MAX).unwrap_or(files);
         let pages = Arc::new(Pages::map(files.len())?);
         let faults = pages.keep_away()?;
-        let mut hold = Self { faults, pages, held: vec![false; files.len()] };
+        let (held, readers) = (vec![false; files.len()], Vec::new());
+        let mut hold = Self { faults: Some(faults), pages, held, readers };
         let ended = Arc::new(AtomicUsize::new(0));
-        let mut started = 0;
         for (at, file) in files.iter().enumerate() {
             if !is_lockable(file) {
                 continue;
@@ -73,12 +86,11 @@ impl WriteHold {
                 }
                 ended.fetch_add(1, Ordering::AcqRel);
             };
-            thread::Builder::new().name("hold".to_owned()).spawn(read)?;
-            started += 1;
+            hold.readers.push(thread::Builder::new().name("hold".to_owned()).spawn(read)?);
         }
         let mut held_count = 0;
         for _ in 0..WAIT_MS {
-            if held_count + ended.load(Ordering::Acquire) >= started {
+            if held_count + ended.load(Ordering::Acquire) >= hold.readers.len() {
                 break;
             }
             held_count += hold.take_faults()?;
@@ -95,14 +107,15 @@ impl WriteHold {
     // Waits a millisecond at most for reads that have come as far as to need their pages. Returns how many came.
     #[allow(unsafe_code, reason = "the call has no binding among the features that are built")]
     fn take_faults(&mut self) -> io::Result<usize> {
-        let mut asked = libc::pollfd { fd: self.faults.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let Some(faults) = &self.faults else { return Ok(0) };
+        let mut asked = libc::pollfd { fd: faults.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: the kernel reads and writes the one structure, which lives until it returns.
         if unsafe { libc::poll(&raw mut asked, 1, 1) } <= 0 {
             return Ok(0);
         }
         let mut count = 0;
         let mut message = [0; MESSAGE_LEN];
-        while let Ok(MESSAGE_LEN) = rustix::io::read(&self.faults, &mut message) {
+        while let Ok(MESSAGE_LEN) = rustix::io::read(faults, &mut message) {
             let address = message.get(ADDRESS_OFFSET..).and_then(<[u8]>::first_chunk).copied();
             let at = address.map(u64::from_ne_bytes).and_then(|address| self.pages.index(address));
             if message.first() == Some(&UFFD_EVENT_PAGEFAULT)
@@ -289,6 +302,7 @@ mod test {
         assert!(hold.is_held(0), "nobody has its lock");
         assert_eq!(status().mtime, before.mtime);
         drop(hold);
+        assert!(!super::super::openers::is_open_elsewhere(&file).unwrap(), "who held it has it open");
         assert_eq!((status().mtime, status().ctime, status().len), (before.mtime, before.ctime, before.len));
     }
 

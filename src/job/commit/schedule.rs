@@ -1,6 +1,6 @@
 //! When a commit is made without being asked for (rows H2 and J9): after write silence, and by time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::outside::since;
@@ -74,6 +74,8 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Schedule {
     clients: HashMap<ClientName, State>,
+    // Clients that could not be looked at the last time.
+    unseen: HashSet<ClientName>,
 }
 
 impl Schedule {
@@ -85,6 +87,7 @@ impl Schedule {
 
     /// Takes note of what a client's staging looks like, and tells whether a commit is due.
     pub fn observe(&mut self, client: &ClientName, policy: &CommitPolicy, seen: &Observation) -> Option<Due> {
+        self.unseen.remove(client);
         let Observation { now, change_count, last_write, is_changed, base_time } = *seen;
         let state = self.clients.entry(client.clone()).or_insert_with(|| State {
             change_count,
@@ -119,6 +122,11 @@ impl Schedule {
         }
         let every = policy.every.duration();
         (!every.is_zero() && since(state.last_commit, now) >= every).then_some(Due::Every)
+    }
+
+    /// Takes note that a client's staging cannot be looked at, and tells whether that is news.
+    pub fn failed_to_observe(&mut self, client: &ClientName) -> bool {
+        self.unseen.insert(client.clone())
     }
 
     /// Takes note that a commit was made, or found nothing to do.
@@ -163,6 +171,15 @@ mod test {
 
     fn silence() -> CommitPolicy {
         CommitPolicy { when: When::Silence, ..CommitPolicy::default() }
+    }
+
+    #[test]
+    fn that_a_client_cannot_be_looked_at_is_news_once_and_again_after_it_could_be() {
+        let mut schedule = Schedule::new();
+        assert!(schedule.failed_to_observe(&client()));
+        assert!(!schedule.failed_to_observe(&client()));
+        schedule.observe(&client(), &silence(), &seen(0, 0));
+        assert!(schedule.failed_to_observe(&client()));
     }
 
     #[test]

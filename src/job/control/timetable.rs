@@ -47,7 +47,13 @@ impl Service {
                         self.commit_due(&client, due, schedule, progress);
                     }
                 }
-                Err(refusal) => log::debug!("staging of {client} cannot be looked at: {refusal}"),
+                Err(refusal) if matches!(refusal.kind, RefusalKind::Locked | RefusalKind::Mounted) => {
+                    log::debug!("staging of {client} cannot be looked at yet: {refusal}");
+                }
+                Err(refusal) if schedule.failed_to_observe(&client) => {
+                    log::warn!("staging of {client} cannot be looked at, and no commit is made: {refusal}");
+                }
+                Err(_) => {}
             }
         }
     }
