@@ -59,8 +59,11 @@ fn read(directory: &Path) -> Option<BTreeMap<String, u64>> {
     if fs::metadata(&list).ok()?.len() > LIST_LEN_MAX {
         return None;
     }
+    let text = fs::read_to_string(list).ok()?;
+    // A loss of power may have torn it.
+    let text = text.strip_suffix('\n')?;
     let mut lengths = BTreeMap::new();
-    for line in fs::read_to_string(list).ok()?.lines() {
+    for line in text.split('\n') {
         let (name, len_bytes) = line.split_once(' ')?;
         lengths.insert(name.to_owned(), len_bytes.parse().ok()?);
     }
@@ -170,6 +173,8 @@ mod test {
         assert!(error.ends_with("000004.log: expected 3 bytes, found 1 bytes"), "{error}");
         fs::remove_file(place.path().join("000004.log")).expect("removes");
         assert!(check(place.path()).expect_err("it is gone").to_string().ends_with("found nothing"));
+        put(LIST, "MANIFEST-000005 1");
+        assert!(!check(place.path()).expect("the list is torn"));
         put("MANIFEST-000009", "1");
         put(CURRENT, "MANIFEST-000009\n");
         assert!(!check(place.path()).expect("it was opened since"));
