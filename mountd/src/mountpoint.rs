@@ -181,6 +181,10 @@ fn unmount_one(path: &Path, flags: MntFlags) -> nix::Result<()> {
 /// # Errors
 /// The refusal of the kernel.
 pub fn unmount(path: &Path, is_lazy: bool) -> io::Result<()> {
+    if let Some(mounted) = find(path).filter(|mounted| mounted.kind != TYPE) {
+        let what = format!("it is not a mount of reelfs, but one of {}", mounted.kind);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
     // What is mounted on a dead mount cannot be reached, and nobody's work is lost with it.
     if is_lazy || is_dead(path) {
         return detach(path);

@@ -26,7 +26,6 @@ impl StagingTree {
         self.release_dropped()?;
         // These may wait for the disk, which nobody else is to wait for.
         let exposed = self.expose_all();
-        let clones = self.clone_direct();
         let mapped = self.begin_mapped();
         let mut core = self.core_mut();
         if self.frozen_epoch() > 0 {
@@ -39,7 +38,7 @@ impl StagingTree {
             core.state.epoch = epoch;
             return Err(error);
         }
-        let held = self.hold_direct(&core, clones);
+        let held = self.hold_direct(&core);
         let snapshot = self.store.snapshot();
         self.set_frozen_epoch(epoch);
         let is_changed = core.is_changed;

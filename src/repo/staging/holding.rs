@@ -2,7 +2,8 @@
 //!
 //! Such a write does not come through here, so that the gate does not hold it. A short file is held by its lock
 //! ([`write_hold`]) from the freeze on for as long as a copy takes. Where a file system can clone a file, it is
-//! cloned, at any length. What is left, a long file elsewhere, is read as far as it went at the freeze: that is exact
+//! cloned then, at any length; each is of one moment, and the commit tells of those that were written while others were
+//! cloned. What is left, a long file elsewhere, is read as far as it went at the freeze: that is exact
 //! for who only appends, and for anybody else the commit tells.
 
 use std::collections::HashMap;
@@ -35,12 +36,13 @@ struct Direct {
     clone: Option<Clone>,
 }
 
-/// A clone of a file.
+// A clone of a file.
 #[derive(Debug)]
-pub(super) struct Clone {
-    layer: u64,
+struct Clone {
     file: Arc<File>,
     status: SparseStatus,
+    // It may be of another moment than other files.
+    is_moved: bool,
 }
 
 /// Files that the kernel reads and writes by itself, of which those that can be are held until this is dropped.
@@ -72,7 +74,7 @@ impl Held {
             if let Some(clone) = clone {
                 // What was mapped was written to the disk first, and could not be written meanwhile.
                 moving.copy = Some(clone.file);
-                moving.has_moved = false;
+                moving.has_moved = clone.is_moved;
             } else if self.is_held(number) {
                 match copy(tree, &file, moving.status, is_mappable) {
                     Ok((copied, is_same)) => {
@@ -126,21 +128,30 @@ fn read_piece<'b>(file: &File, offset: u64, piece: &'b mut [u8]) -> io::Result<&
 }
 
 impl StagingTree {
-    /// Clones what is written directly, if the file system can: each file as it is a moment before the freeze, which
-    /// need not wait for that.
-    pub(super) fn clone_direct(&self) -> HashMap<u64, Clone> {
-        let mut clones = HashMap::new();
-        for file in self.files.all().into_iter().filter(|file| watching::is_written_directly(file)) {
-            let Some(Written { number, layer, file }) = watching::top(&file) else { continue };
-            match self.cloned(&file) {
-                Ok((file, status)) => {
-                    clones.insert(number, Clone { layer, file, status });
+    // Clones what is written directly, if the file system can, one file after the other. Of several one that is written
+    // while others are cloned is of another moment than they are.
+    fn clone_direct(&self, files: &mut [Direct]) {
+        let written = |file: &&mut Direct| file.is_written;
+        let mut befores = Vec::new();
+        for file in files.iter_mut().filter(written).take(write_hold::COUNT_MAX) {
+            let before = sparse::status(&file.opened.file).ok();
+            match self.cloned(&file.opened.file) {
+                Ok((cloned, status)) => {
+                    file.clone = Some(Clone { file: cloned, status, is_moved: false });
+                    befores.push((file, before));
                 }
-                Err(error) if is_unable(&error) => break,
+                Err(error) if is_unable(&error) => return,
                 Err(error) => log::debug!("a file is not cloned at the freeze: {error}"),
             }
         }
-        clones
+        let is_one = befores.len() == 1;
+        for (file, before) in befores {
+            let after = sparse::status(&file.opened.file).ok();
+            let is_same = before.zip(after).is_some_and(|(before, after)| moment(&before) == moment(&after));
+            if let Some(clone) = &mut file.clone {
+                clone.is_moved = !is_one && !is_same;
+            }
+        }
     }
 
     fn cloned(&self, file: &File) -> io::Result<(Arc<File>, SparseStatus)> {
@@ -152,7 +163,7 @@ impl StagingTree {
     }
 
     /// Holds what is written directly, as far as that can be done; the caller has the gate.
-    pub(super) fn hold_direct(&self, core: &Core, mut clones: HashMap<u64, Clone>) -> Held {
+    pub(super) fn hold_direct(&self, core: &Core) -> Held {
         let mut files: Vec<Direct> = Vec::new();
         for file in self.files.all() {
             if file.direct.load(Ordering::Acquire) > 0
@@ -167,10 +178,7 @@ impl StagingTree {
             files.retain(|file| file.opened.number != opened.number);
             files.push(Direct { opened, is_written: true, is_mappable: true, clone: None });
         }
-        for file in &mut files {
-            let clone = clones.remove(&file.opened.number);
-            file.clone = clone.filter(|clone| clone.layer == file.opened.layer);
-        }
+        self.clone_direct(&mut files);
         let held = to_hold(&files);
         let places = held.iter().enumerate().map(|(place, opened)| (opened.number, place)).collect();
         let held: Vec<Arc<File>> = held.into_iter().map(|opened| Arc::clone(&opened.file)).collect();

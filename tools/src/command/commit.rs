@@ -31,7 +31,8 @@ EXAMPLES
 
   Files are counted by their names, and the bytes of a file with several names once. New, modified and
   unchanged files are all that the generation holds: what the one before held, less what was removed,
-  and what is new. A file that was renamed counts as removed and as new.
+  and what is new. A file that was renamed counts as removed and as new, those in a directory that was
+  renamed as unchanged.
 
 EXIT STATUS
   0    the generation was made, or nothing had changed
@@ -213,6 +214,7 @@ fn json(answer: &CommitAnswer, started: Instant) -> Map<String, Value> {
         remarks.listed.iter().map(one).collect()
     };
     let address = answer.generation.as_ref().map(|generation| format!("{}@{generation}", answer.client));
+    let is_told = answer.is_preview || answer.generation.is_some();
     object([
         ("client", answer.client.clone().into()),
         ("address", address.into()),
@@ -227,7 +229,7 @@ fn json(answer: &CommitAnswer, started: Instant) -> Map<String, Value> {
         ("fda", count(&answer.fda)),
         ("sfp", count(&answer.sfp)),
         ("kept", count(&answer.kept)),
-        ("holds", answer.generation.as_ref().map_or(Value::Null, |_| count(&answer.holds))),
+        ("holds", if is_told { count(&answer.holds) } else { Value::Null }),
         ("read_bytes", answer.read_bytes.into()),
         ("added_bytes", answer.added_bytes.into()),
         ("dtf_bytes", answer.dtf_bytes.into()),

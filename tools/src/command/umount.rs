@@ -33,6 +33,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // A link leads to what it names, as for umount(8).
+    let is_link = args.mountpoint.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    let followed = is_link.then(|| args.mountpoint.canonicalize().ok()).flatten();
+    let mountpoint = followed.unwrap_or_else(|| args.mountpoint.clone());
+    let args = &Args { mountpoint, lazy: args.lazy };
     if let Some(kind) = kind_of_mount(&args.mountpoint)
         && kind != TYPE
         && (!kind.is_empty() || args.mountpoint.symlink_metadata().is_ok())
@@ -66,10 +71,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 // itself may be dead: it is not looked at.
 fn kind_of_mount(path: &std::path::Path) -> Option<String> {
     use std::os::unix::ffi::OsStrExt as _;
-    let name = path.file_name()?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let above = parent.unwrap_or(std::path::Path::new(".")).canonicalize().ok()?;
-    let wanted = above.join(name);
+    let wanted = match path.file_name() {
+        Some(name) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            parent.unwrap_or(std::path::Path::new(".")).canonicalize().ok()?.join(name)
+        }
+        // The root, or what is above something: these have no name of their own.
+        None => path.canonicalize().ok()?,
+    };
     let mounts = std::fs::read(MOUNTS).ok()?;
     let mut kind = String::new();
     for line in mounts.split(|byte| *byte == b'\n') {
@@ -161,4 +170,23 @@ fn refused(args: &Args, errno: Errno) -> Failure {
 struct Refused {
     what: String,
     source: std::io::Error,
+}
+
+#[cfg(test)]
+mod test {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_mount_of_ours_is_known_by_whatever_path() {
+        let kind = |path: &str| kind_of_mount(Path::new(path));
+        let root = kind("/").expect("it can be told");
+        assert!(!root.is_empty() && root != TYPE, "{root}");
+        for path in ["/proc", "/proc/", "/proc/.", "/../proc"] {
+            assert_eq!(kind(path).as_deref(), Some("proc"), "{path}");
+        }
+        assert_eq!(kind("/proc/../"), Some(root));
+        assert_eq!(kind("/proc/self").as_deref(), Some(""));
+    }
 }
