@@ -64,12 +64,16 @@ impl Daemon {
     }
 }
 
+// Daemons whose socket is none of `ours`.
+fn others(root: &Path, ours: &[String]) -> impl Iterator<Item = ControlClient> {
+    let names = sockets(root).unwrap_or_default().into_iter().filter(|name| !ours.contains(name));
+    names.filter_map(|name| ControlClient::connect_to(root, &name).ok().flatten())
+}
+
 /// The mount that has a client, of those whose socket is none of `ours`. A daemon that is ending has none any more.
 #[must_use]
 pub fn served_by_other(root: &Path, client: &str, ours: &[String]) -> Option<ServedBy> {
-    let others = sockets(root).unwrap_or_default().into_iter().filter(|name| !ours.contains(name));
-    let connected = others.filter_map(|name| ControlClient::connect_to(root, &name).ok().flatten());
-    { connected }.find_map(|daemon| match ask(daemon, Some(client)) {
+    others(root, ours).find_map(|daemon| match ask(daemon, Some(client)) {
         Said::Has(found) => Some(found),
         _ => None,
     })
@@ -78,9 +82,7 @@ pub fn served_by_other(root: &Path, client: &str, ours: &[String]) -> Option<Ser
 /// Tells whether there are daemons whose socket is none of `ours`.
 #[must_use]
 pub fn has_others(root: &Path, ours: &[String]) -> bool {
-    let others = sockets(root).unwrap_or_default().into_iter().filter(|name| !ours.contains(name));
-    let connected = others.filter_map(|name| ControlClient::connect_to(root, &name).ok().flatten());
-    { connected }.any(|daemon| !matches!(ask(daemon, None), Said::Nothing))
+    others(root, ours).any(|daemon| !matches!(ask(daemon, None), Said::Nothing))
 }
 
 /// What a daemon said of a client.

@@ -6,12 +6,11 @@
 //! ([`crate::index::staging::ContentRow::stamp`]) is kept: a backing file that is newer was written since, and the
 //! privileges go, whoever wrote.
 
-use std::sync::atomic::Ordering;
-
 use super::attributes::{Caller, SetAttributes, time};
 use super::error::StagingError;
 use super::objects::{Edit, Loaded};
 use super::tree::StagingTree;
+use super::watching::is_written_directly;
 use crate::format::record::{FileKind, Xattrs};
 use crate::index::staging::ObjectState;
 use crate::storage::sparse::SparseStatus;
@@ -55,9 +54,7 @@ impl StagingTree {
 
     /// Tells whether the kernel may write the file's backing file by itself.
     pub(super) fn may_be_written_directly(&self, number: u64) -> bool {
-        let is_open = self.files.get(number).is_some_and(|file| {
-            file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
-        });
+        let is_open = self.files.get(number).is_some_and(|file| is_written_directly(&file));
         is_open || self.direct.is_unseen(number)
     }
 

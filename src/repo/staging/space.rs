@@ -16,6 +16,7 @@ use super::options::Limits;
 use super::terms::{Looks, Space};
 use super::tree::{BLOCK, StagingTree};
 use super::usage::Usage;
+use super::watching::is_written_directly;
 
 /// What a new name takes in the database, about.
 const ROW_BYTES: u64 = 1024;
@@ -263,10 +264,7 @@ impl StagingTree {
     }
 
     fn has_direct_writers(&self) -> bool {
-        let writes = |file: &Arc<super::content::OpenFile>| {
-            file.direct.load(Ordering::Acquire) > 0 && file.writers.load(Ordering::Acquire) > 0
-        };
-        self.files.all().iter().any(writes) || self.direct.has_unseen()
+        self.files.all().iter().any(|file| is_written_directly(file)) || self.direct.has_unseen()
     }
 
     /// Tells whether to take so many bytes, or to tell what space there is, takes long, because all backing files are
